@@ -1,0 +1,45 @@
+/* fgpu/device.h - the ABI of a device backend: how devices of one kind are found, cut into vGPUs, limited and measured.
+ * An agent calls it from one thread. A backend keeps no state that a restart of the agent would lose: vGPUs are found
+ * again by name (adopt). All functions return 0, or -1 with *err. */
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+#include "base/error.h"
+#include "base/str.h"
+#include "base/vec.h"
+#include "model/device.h"
+
+#define FG_DEVICE_ABI 1
+
+struct fg_vgpu_limits { uint64_t memory_bytes; uint32_t share_permille; };
+
+/* What the sandbox must give the task's process so that it is inside its vGPU. Strings are owned (fg_vgpu_entry_fini). */
+struct fg_vgpu_entry {
+    FG_VEC(char *) join_files;           /* write "0" to each in the child before exec: cgroup.procs or tasks files */
+    FG_VEC(char *) env;                  /* NAME=value */
+    FG_VEC(char *) binds;                /* "ro:/host/path:/sandbox/path", "dev:/dev/nvidia0" */
+    char *kill_file;                     /* writing "1" kills all in it (cgroup v2), or NULL */
+    char *oom_file;                      /* holds a line "oom_kill N", or NULL */
+    char *peak_file;                     /* one integer, bytes, or NULL */
+    char *cpu_file;                      /* CPU time used: one integer in ns (v1) or a line "usage_usec N" (v2), or NULL */
+    char *freeze_file;                   /* cgroup freezer, or NULL */
+};
+void fg_vgpu_entry_fini(struct fg_vgpu_entry *entry);
+
+struct fg_device_backend {
+    int abi;                             /* FG_DEVICE_ABI */
+    const char *name;                    /* "cpu" */
+    /* Probe the machine: append devices (id and node left 0). scope: a word that makes this agent's names its own. */
+    int (*open)(const char *scope, void **ret_state, struct fg_error *err);
+    int (*list)(void *state, struct fg_device *devices, size_t max, size_t *ret_count, struct fg_error *err);
+    /* Make the vGPU called name on device with limits; existing with the same name: its limits are set anew. */
+    int (*create)(void *state, const char *device, const char *name, const struct fg_vgpu_limits *limits, struct fg_error *err);
+    int (*entry)(void *state, const char *device, const char *name, struct fg_vgpu_entry *ret, struct fg_error *err);
+    int (*resize)(void *state, const char *device, const char *name, const struct fg_vgpu_limits *limits, struct fg_error *err);
+    int (*sample)(void *state, const char *device, const char *name, struct fg_usage *ret, struct fg_error *err);
+    int (*kill)(void *state, const char *device, const char *name, struct fg_error *err);       /* every process in it, at once */
+    int (*destroy)(void *state, const char *device, const char *name, struct fg_error *err);    /* must be empty; missing is fine */
+    int (*names)(void *state, const char *device, void (*fn)(void *arg, const char *name), void *arg, struct fg_error *err);
+    void (*close)(void *state);
+};
+extern const struct fg_device_backend fg_cpu_backend;

@@ -1,0 +1,128 @@
+/* core.h - the control core: a pure state machine, (state, input, now) -> (state, events, actions).
+ *
+ *   input --> fg_core_handle: decides --> events --> fg_core_apply: the only one that changes state
+ *                                    \--> actions: what to tell agents, once the events are on disk
+ *
+ * The shell (serve.c, or the simulator) feeds inputs one at a time, hands the events to the store, and performs the
+ * actions after their events are committed. Replaying the events, or loading the stored rows, restores the state;
+ * acting again on a state (fg_core_reconcile through node hello) is idempotent. No I/O, no clock, no randomness:
+ * ids and times come in with the input. One thread. Same inputs, same outputs, always. */
+#pragma once
+#include "base/vec.h"
+#include "model/event.h"
+#include "model/price.h"
+#include "plan/classify.h"
+#include "plan/place.h"
+
+struct fg_core_config {
+    int64_t lease_ns;                    /* an attempt outlives contact by this long */
+    int64_t lease_margin_ns;             /* added before a node is declared lost */
+    int64_t min_memory_reserve_bytes;
+    size_t window;                       /* tasks at the head of the queue that a planning round looks at, >= 1000 */
+    const struct fg_price *prices;       /* copied */
+    size_t price_count;
+};
+
+enum fg_input_kind {
+    FG_IN_SUBMIT, FG_IN_CANCEL, FG_IN_HOLD, FG_IN_RELEASE,
+    FG_IN_NODE_HELLO,                    /* an agent connected, with its devices and the attempts it has */
+    FG_IN_NODE_GONE,                     /* its connection broke; its leases go on until their deadline */
+    FG_IN_NODE_ALIVE,                    /* heartbeat: moves the deadlines of its leases */
+    FG_IN_REPORT,                        /* what an agent says about an attempt; safe to repeat */
+    FG_IN_TICK                           /* time went by; call at fg_core_next_deadline or each second */
+};
+enum fg_report_kind { FG_REPORT_STARTED, FG_REPORT_USAGE, FG_REPORT_FINISHED };
+
+/* An attempt as its agent has it, at hello. */
+struct fg_attempt_at_node { fg_id task; uint32_t attempt; uint64_t epoch; bool finished; };
+
+struct fg_input {
+    enum fg_input_kind kind;
+    fg_id task;                          /* SUBMIT: the new id, made by the shell */
+    union {
+        struct { fg_id tenant; struct fg_spec *spec; const char *idempotency; } submit;   /* spec is copied */
+        struct { fg_id node; } node;     /* GONE, ALIVE */
+        struct { const struct fg_node *node; const struct fg_device *devices; size_t device_count;
+                 const struct fg_attempt_at_node *attempts; size_t attempt_count; } hello; /* device ids are assigned here */
+        struct { fg_id node; uint32_t attempt; uint64_t epoch; enum fg_report_kind kind; int64_t pull_ns;
+                 struct fg_usage usage; struct fg_outcome *outcome; } report;               /* outcome is copied */
+    };
+};
+
+enum fg_action_kind {
+    FG_ACT_START,                        /* start the attempt task/attempt on node with lease */
+    FG_ACT_KILL,                         /* kill it: canceled, time, superseded */
+    FG_ACT_ACK,                          /* the report is on disk */
+    FG_ACT_FORGET                        /* the attempt is over for us: drop what is kept of it */
+};
+struct fg_action {
+    enum fg_action_kind kind;
+    fg_id node, task;
+    uint32_t attempt;
+    uint64_t epoch;
+    struct fg_lease lease;               /* START */
+    enum fg_reason reason;               /* KILL */
+    enum fg_report_kind report;          /* ACK */
+    uint32_t report_seq;
+};
+struct fg_effects {
+    FG_VEC(struct fg_event) events;      /* owned; in log order */
+    FG_VEC(struct fg_action) actions;    /* perform after all events of the same effects are on disk */
+};
+void fg_effects_clear(struct fg_effects *fx);  /* frees the events, keeps the arrays */
+void fg_effects_fini(struct fg_effects *fx);
+
+struct fg_core;
+struct fg_core *fg_core_create(const struct fg_core_config *config);
+void fg_core_destroy(struct fg_core *core);
+
+/* Take one input. Appends to *fx. 0, or -1 with *err when the input is refused; then nothing changed and nothing was
+ * appended: SUBMIT whose idempotency key is taken (FG_E_CONFLICT, or FG_E_IDEMPOTENCY_MISMATCH for another body;
+ * *ret_task of the first is in fg_core_idempotent), CANCEL/HOLD/RELEASE of an unknown task (FG_E_NOT_FOUND) or in a
+ * state that does not allow it (FG_E_CONFLICT). Stale or repeated reports are not errors: they are acked or answered
+ * with KILL and FORGET. Does not plan: call fg_core_dispatch when the inputs of a turn are in. */
+int fg_core_handle(struct fg_core *core, const struct fg_input *in, int64_t now_ns, struct fg_effects *fx, struct fg_error *err);
+/* Plan: place what can be placed from the head of the queue. Cheap when nothing changed. */
+int fg_core_dispatch(struct fg_core *core, int64_t now_ns, struct fg_effects *fx, struct fg_error *err);
+/* Change the state by one recorded event: used by handle, dispatch and replay alike. -1: the event is not legal in this
+ * state (corrupt log); nothing changed. */
+int fg_core_apply(struct fg_core *core, const struct fg_event *ev, struct fg_error *err);
+/* When to tick next (absolute), INT64_MAX: never. */
+int64_t fg_core_next_deadline(const struct fg_core *core);
+
+/* Rows changed since the last call, for the store: each task once, in id order; aux rows ("node:...", "device:...",
+ * "history:...", "core") as documents. doc NULL: delete. After this the rows count as stored. */
+typedef void fg_core_row_fn(void *arg, const struct fg_task *task, const char *aux_key, const char *aux_doc);
+void fg_core_changes(struct fg_core *core, fg_core_row_fn *fn, void *arg);
+/* Drop tasks that are settled from memory; call with ids whose rows are committed. Unknown ids are fine. */
+void fg_core_evict(struct fg_core *core, const fg_id *tasks, size_t n);
+/* Startup: one stored task that is not settled yet (moved in), or one aux row. Then fg_core_loaded once. */
+int fg_core_load_task(struct fg_core *core, struct fg_task *task, struct fg_error *err);
+int fg_core_load_aux(struct fg_core *core, const char *key, const char *doc, struct fg_error *err);
+void fg_core_loaded(struct fg_core *core, uint64_t last_seq);
+
+/* Reading. Pointers are good until the next call that changes the core. */
+const struct fg_task *fg_core_task(const struct fg_core *core, fg_id task);   /* NULL: unknown or evicted */
+bool fg_core_idempotent(const struct fg_core *core, fg_id tenant, const char *key, fg_id *ret_task);
+struct fg_core_counts { size_t queued, starting, running, held; size_t tasks; uint64_t events; };
+void fg_core_counts(const struct fg_core *core, struct fg_core_counts *ret);
+/* 1-based place in the queue, 0: not queued. O(queue) at worst. */
+size_t fg_core_position(const struct fg_core *core, fg_id task);
+/* Snapshot views for routes: devices with what is free, nodes, leases of a device. Return counts, at most max written. */
+struct fg_device_view { const struct fg_device *device; const struct fg_node *node; uint64_t memory_free_bytes; uint32_t share_free_permille;
+                        int64_t price_nanousd_per_s; size_t leases; };
+size_t fg_core_devices(const struct fg_core *core, struct fg_device_view *views, size_t max);
+size_t fg_core_nodes(const struct fg_core *core, const struct fg_node **nodes, size_t max);
+size_t fg_core_device_tasks(const struct fg_core *core, fg_device_id device, const struct fg_task **tasks, size_t max);
+const struct fg_device *fg_core_device(const struct fg_core *core, fg_device_id device);
+/* Blocks of a queued task against every device, and its completed need and estimate; for `why` and quotes. */
+size_t fg_core_why(const struct fg_core *core, fg_id task, struct fg_block *blocks, size_t max);
+/* What a spec would be given now: class, need, best device, cost. For quotes (dry_run). -1 FG_E_INVALID: no device could ever take it
+ * (then the message says the largest there is); with no device known at all that is not an error and ret->device is 0. */
+struct fg_quote { enum fg_class class; enum fg_class_rule class_rule; struct fg_need need; struct fg_estimate estimate; fg_device_id device;
+                  int64_t cost_p50_nanousd, cost_p95_nanousd; };
+int fg_core_quote(const struct fg_core *core, const struct fg_spec *spec, struct fg_quote *ret, struct fg_error *err);
+/* Check every internal invariant (capacity, indices, counters); abort with a message when one is broken. For tests and debug builds. */
+void fg_core_verify(const struct fg_core *core);
+/* FNV hash over the canonical encoding of the whole state: equal states, equal hashes. For replay tests. */
+uint64_t fg_core_hash(const struct fg_core *core);

@@ -1,0 +1,117 @@
+/* task.h - a task: what was asked (spec), what it needs, and where it stands. Plain data; times are UTC ns of fg_now (0: not yet).
+ *
+ *   submitted ---- queue ----> placed -- pull --> started -- load --> ready -- run --> finished
+ */
+#pragma once
+#include <stddef.h>
+#include "base/id.h"
+#include "base/error.h"
+#include "base/str.h"
+#include "model/state.h"
+
+typedef uint32_t fg_device_id;           /* assigned by the core in node.joined, never reused; 0 is none */
+
+enum fg_task_type { FG_TASK_COMMAND, FG_TASK_IMAGE_CLASSIFICATION, FG_TASK_TYPE_COUNT };
+enum { FG_RETRY_INFRA = 1, FG_RETRY_OOM = 2, FG_RETRY_ERROR = 4 };
+
+/* What the planner and the core read of a spec. memory or share 0: not asked, the estimate proposes. */
+struct fg_need {
+    uint64_t memory_bytes;
+    uint32_t share_permille;             /* of one device, 1..1000 */
+    char device_kind[64];                /* "" is any */
+};
+struct fg_limits {
+    int64_t queue_ns;                    /* 0: none */
+    int64_t startup_ns, run_ns;
+    int64_t max_cost_nanousd;            /* 0: none */
+};
+
+/* A validated spec. json is the canonical text: what was accepted, defaults not filled in. */
+struct fg_spec {
+    enum fg_task_type type;
+    enum fg_class class;                 /* FG_CLASS_AUTO unless asked */
+    enum fg_priority priority;
+    struct fg_need need;
+    struct fg_limits limits;
+    uint16_t retries;
+    uint8_t retry_on;                    /* FG_RETRY_* bits */
+    bool hold;
+    char *name;                          /* NULL when not given; these four are owned by the spec */
+    char *model;
+    char *json;
+};
+void fg_spec_fini(struct fg_spec *spec);
+void fg_spec_copy(struct fg_spec *dst, const struct fg_spec *src);
+const char *fg_task_type_name(enum fg_task_type type);
+
+/* Counters of one attempt's vGPU, cumulative. Times in ns of the device or of CLOCK_BOOTTIME. */
+struct fg_usage {
+    uint32_t seq;                        /* grows by one per record of an attempt */
+    int64_t device_ns;                   /* device time used (cpu: CPU time) */
+    int64_t wall_ns;                     /* since the process started */
+    uint64_t memory_peak_bytes;
+    int64_t throttled_ns;
+    uint64_t denied;                     /* allocations refused or OOM kills */
+};
+
+/* How an attempt ended. Strings are owned. */
+struct fg_outcome {
+    enum fg_state state;                 /* succeeded, failed, canceled, expired */
+    enum fg_reason reason;
+    int exit_code;                       /* -1 when there was none */
+    int signal;                          /* 0 when it was not killed */
+    int64_t pull_ns, load_ns, run_ns;    /* phases as the agent measured them, on its boot clock */
+    struct fg_usage usage;
+    char *detail;                        /* one sentence for people, or NULL */
+    char *result;                        /* JSON text of the result, or NULL */
+    char *outputs;                       /* JSON array of {path,size,blob}, or NULL */
+    char *log_tail;                      /* last lines printed, for errors; or NULL */
+};
+void fg_outcome_fini(struct fg_outcome *o);
+void fg_outcome_copy(struct fg_outcome *dst, const struct fg_outcome *src);
+
+/* The right of one attempt to one vGPU. */
+struct fg_lease {
+    fg_device_id device;
+    fg_id node;
+    uint64_t epoch;                      /* grows with every lease of the system; fences what came before */
+    uint64_t memory_bytes;
+    uint32_t share_permille;
+    int64_t granted_ns, deadline_ns;     /* deadline moves with heartbeats; only its last recorded value is stored */
+    int64_t price_nanousd_per_s;         /* of the whole device, frozen at grant */
+    enum fg_level memory_level, share_level;
+};
+
+/* Why the planner chose what it chose; kept for `fgpu why`. */
+struct fg_placed {
+    uint16_t rule;                       /* enum fg_rule of plan/explain.h */
+    int64_t expected_ns;                 /* run time */
+    int64_t expected_cost_nanousd;
+    int64_t runner_up_cost_nanousd;      /* of the next best device, 0 when there was none */
+};
+
+struct fg_task {
+    fg_id id, tenant;
+    enum fg_state state;
+    enum fg_reason reason;               /* why it waits, or why it ended */
+    enum fg_class class;
+    uint16_t class_rule;                 /* enum fg_class_rule of plan/classify.h */
+    uint32_t attempt;                    /* 1 for the first; counts leases asked for */
+    uint16_t retries_left;
+    bool held, cancel_requested, settled;
+    struct fg_spec spec;                 /* spec.json NULL once only the store has it */
+    struct fg_placed placed;
+    struct fg_lease lease;               /* epoch 0: holds none now; the last one's values stay for display */
+    bool lease_live;
+    int64_t submitted_ns, queued_ns, placed_ns, started_ns, finished_ns;
+    struct fg_usage usage;               /* last record of the current attempt */
+    struct fg_outcome outcome;           /* valid in terminal states */
+    int64_t cost_nanousd;                /* charged so far; final once settled */
+    char *idempotency;                   /* "key\nbody-hash" of its submit, or NULL */
+};
+void fg_task_fini(struct fg_task *task);
+
+/* The changing part of a task as compact JSON (all but spec.json and id), and back. Exact: decode(encode(t)) == t.
+ * Decode does not touch id, tenant and spec.json. Trusted input: -1 with *err only when the store is corrupt. */
+void fg_task_encode(const struct fg_task *task, struct fg_str *out);
+int fg_task_decode(const char *json, size_t len, struct fg_task *ret_task, struct fg_error *err);
