@@ -84,11 +84,12 @@ int fg_fail_hint(struct fg_error *err, const char *hint_fmt, ...)
     return -1;
 }
 
+/* A prefix gets at most 160 bytes, so that it never pushes out the cause. */
 int fg_fail_prefix(struct fg_error *err, const char *fmt, ...)
 {
     if (!err)
         return -1;
-    char prefix[sizeof err->text], whole[2 * sizeof err->text + 2];
+    char prefix[160], whole[sizeof prefix + sizeof err->text + 2];
     va_list ap;
     va_start(ap, fmt);
     print_cut(prefix, sizeof prefix, fmt, ap);

@@ -61,7 +61,7 @@ static u128 scale(const struct decimal *d, int64_t unit, bool *exact)
 
 static const struct unit *find_unit(const char *name, const struct unit *units, size_t n)
 {
-    if (*name == ' ') /* "1.5 GiB", as we print it */
+    if (name[0] == ' ' && name[1]) /* "1.5 GiB", as we print it */
         name++;
     for (size_t i = 0; i < n; i++)
         if (strcmp(units[i].name, name) == 0)
