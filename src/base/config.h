@@ -1,5 +1,6 @@
 /* config.h - settings of api/config.toml: flag > environment FGPU_* > YAML file > default.
- * An unknown key or a value out of range is an error that names the file and line and the nearest key. */
+ * An unknown key or a value out of range is an error that names the file and line and the nearest key.
+ * An empty variable counts as not set; a path that starts with "~/" is below $HOME in every layer. */
 #pragma once
 #include <stdint.h>
 #include "base/error.h"

@@ -19,10 +19,11 @@ int fg_mkdir_p(const char *path, mode_t mode, struct fg_error *err);
 int fg_remove_tree(const char *path, struct fg_error *err);
 /* Open relative to dirfd, never leaving it, never through a symbolic or magic link (openat2). -1 with errno. */
 int fg_open_beneath(int dirfd, const char *path, int flags, mode_t mode);
-/* mkdir -p of the folders of path beneath dirfd, same rules. -1 with errno. */
+/* mkdir -p of path, its last component included, beneath dirfd, same rules. -1 with errno. */
 int fg_mkdir_beneath(int dirfd, const char *path, mode_t mode);
-char *fg_path_join(const char *a, const char *b);        /* the caller's to free */
+char *fg_path_join(const char *a, const char *b);        /* a/b with one slash, even when b starts with one; the caller's to free */
 /* SHA-256 as 64 lower-case hex digits + NUL. */
 void fg_sha256_hex(const void *data, size_t n, char ret_hex[65]);
+/* From the descriptor's position to the end. */
 int fg_sha256_fd(int fd, char ret_hex[65], uint64_t *ret_size, struct fg_error *err);
 bool fg_is_sha256(const char *text);                     /* exactly 64 lower-case hex digits */

@@ -22,5 +22,6 @@ const char *fg_str_cstr(const struct fg_str *s); /* "" while empty */
 bool fg_streq(const char *a, const char *b);     /* NULL equals only NULL */
 bool fg_starts_with(const char *s, const char *prefix);
 bool fg_utf8_valid(const char *s, size_t n);     /* RFC 3629; no surrogates, no overlong forms */
+size_t fg_utf8_step(const char *s, size_t n);    /* bytes of the character at s, 0 when it is not a whole valid one */
 /* The candidate nearest to word by edit distance, or NULL when none is near (distance > 1 + len/3). */
 const char *fg_nearest(const char *word, const char *const *candidates, size_t n);

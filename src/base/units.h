@@ -18,7 +18,7 @@ int fg_parse_money(const char *text, int64_t *ret_nanousd, struct fg_error *err)
 /* Base-10 integer, the whole text, within min..max. */
 int fg_parse_int(const char *text, int64_t min, int64_t max, int64_t *ret, struct fg_error *err);
 
-/* Shortest readable forms into buf; return buf. "1.5 GiB", "12 ms" / "3.2 s" / "1h04m", "0.000001400" (trailing zeros cut, >= 2 decimals). */
+/* Shortest readable forms into buf; return buf. "1.5 GiB", "12 ms" / "3.2 s" / "1h04m", "0.0000014", "0.50" (trailing zeros cut, >= 2 decimals). */
 char *fg_format_bytes(char *buf, size_t n, uint64_t bytes);
 char *fg_format_duration(char *buf, size_t n, int64_t ns);
 char *fg_format_money(char *buf, size_t n, int64_t nanousd);

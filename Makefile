@@ -1,0 +1,56 @@
+# A menu over meson and ninja; what is built, and how, stands in meson.build. `make help` lists it.
+MESON := /usr/bin/meson
+JOBS ?= $(shell nproc)
+PYTEST := /usr/bin/python3 -m pytest
+
+.PHONY: all check check-san check-gpu bench fuzz fmt map docs nightly clean help
+.DEFAULT_GOAL := all
+
+all: build/build.ninja ## build everything into build/
+	@ninja -C build -j$(JOBS)
+
+check: all ## build, unit tests, and the flows of tests/flow against the built programs
+	@$(MESON) test -C build --no-rebuild --print-errorlogs --num-processes $(JOBS)
+	@if ls tests/flow/test_*.py >/dev/null 2>&1; then $(PYTEST) -q tests/flow; else echo 'tests/flow: no flows yet'; fi
+
+check-san: build-san/build.ninja ## unit tests under the address and undefined-behaviour sanitizers
+	@ninja -C build-san -j$(JOBS)
+	@UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 $(MESON) test -C build-san --no-rebuild --print-errorlogs --num-processes $(JOBS)
+
+check-gpu: ## tests that need a real GPU
+	@echo 'check-gpu: there are no GPU checks yet, so nothing was checked' >&2; exit 1
+
+bench: all ## measure; prints the numbers that docs quote
+	@$(call need,bench/run,there are no benchmarks yet)
+	@bench/run
+
+fuzz: ## fuzz the parsers
+	@$(call need,tests/fuzz/run,there are no fuzzers yet)
+	@tests/fuzz/run
+
+fmt: ## clang-format over src, tests and bench
+	@find src tests bench -name '*.[ch]' -exec clang-format -i {} +
+
+map: ## who includes whom, and whether an arrow runs up
+	@/usr/bin/python3 tools/map.py
+
+docs: ## the pages that come from the tables in api/
+	@$(call need,tools/docs.py,there are no generated pages yet)
+	@/usr/bin/python3 tools/docs.py
+
+nightly: check check-san map bench fuzz docs ## all that needs no GPU
+
+clean: ## remove the build folders
+	@rm -rf build build-san
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r t d; do printf '  make %-10s %s\n' "$$t" "$$d"; done
+
+build/build.ninja:
+	@$(MESON) setup build
+
+build-san/build.ninja:
+	@$(MESON) setup build-san -Db_sanitize=address,undefined -Db_lundef=false
+
+# A target whose program is not written yet says so and fails: a silent success would be a claim.
+need = test -e $(1) || { echo '$@: $(2) ($(1) is missing)' >&2; exit 1; }
