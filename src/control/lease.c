@@ -7,6 +7,7 @@
  * The agent lets no attempt live longer than lease after the sending of the last message that we answered. That moment
  * is never later than the one we took for it, so when a node counts as lost its attempts are dead, and they may run
  * elsewhere. After a restart we do not know when we last answered: each node gets a whole lease from the first tick. */
+#include <stdio.h>
 #include <string.h>
 
 #include "control/core_private.h"

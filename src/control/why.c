@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/units.h"
 #include "control/core_private.h"
 
 static const struct device *largest_device(const struct fg_core *core, const char *kind)
