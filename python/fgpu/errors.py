@@ -133,6 +133,6 @@ def from_end(task_id: str, state: str, error: Mapping[str, Any]) -> TaskEnded:
     tail = error.get("log_tail") or ""
     exit_code = error.get("exit_code")
     return ENDED.get(state, TaskFailed)(
-        task_id, str(error.get("reason") or state), detail=str(error.get("detail") or ""), hint=str(error.get("hint") or ""),
+        task_id, str(error.get("reason") or state), detail=str(error.get("detail") or error.get("message") or ""), hint=str(error.get("hint") or ""),
         log_tail="\n".join(map(str, tail)) if isinstance(tail, list) else str(tail),
         exit_code=exit_code if isinstance(exit_code, int) else None)

@@ -91,7 +91,7 @@ class Files:
         os.makedirs(folder, exist_ok=True)
         handle, partial = tempfile.mkstemp(prefix=".fgpu-", dir=folder)
         try:
-            with os.fdopen(handle, "wb") as out:
+            with os.fdopen(handle, "w+b") as out:
                 self._fetch(blob[5:], out)
             os.chmod(partial, 0o666 & ~_umask())
             os.replace(partial, full)
@@ -128,12 +128,8 @@ class Files:
 
 
 def verify(sha256: str, out: BinaryIO) -> None:
-    out.flush()
-    if isinstance(out, io.BytesIO):
-        found = hashlib.sha256(out.getvalue()).hexdigest()
-    else:
-        with open(out.name, "rb") as again:
-            found = digest_of(again)[0]
+    out.seek(0)
+    found = digest_of(out)[0]
     if found != sha256:
         raise FgpuError(f"the download of blob {sha256[:12]} is damaged: its bytes hash to {found[:12]}", code="io", retryable=True)
 

@@ -69,9 +69,9 @@ class Transport:
             return http.client.HTTPSConnection(self._host, self._port, timeout=timeout, context=ssl.create_default_context())
         return http.client.HTTPConnection(self._host, self._port, timeout=timeout)
 
-    def _take(self, timeout: float) -> Tuple[http.client.HTTPConnection, bool]:
+    def _take(self, timeout: float, fresh: bool) -> Tuple[http.client.HTTPConnection, bool]:
         with self._lock:
-            connection = self._idle.pop() if self._idle else None
+            connection = self._idle.pop() if self._idle and not fresh else None
         if connection is None:
             return self._connect(timeout), False
         if connection.sock is not None:
@@ -99,10 +99,12 @@ class Transport:
         return {"Authorization": f"Bearer {self.key}", "Accept": "application/json, application/problem+json",
                 "User-Agent": "fgpu-python/0.1.0", **(headers or {})}
 
-    def _send(self, method: str, target: str, headers: Mapping[str, str], body: Optional[Body], timeout: float) -> Answer:
-        """One try. A kept connection that the server closed meanwhile is replaced once, at once."""
+    def _send(self, method: str, target: str, headers: Mapping[str, str], body: Optional[Body], timeout: float,
+              fresh: bool) -> Answer:
+        """One try. A kept connection that the server closed meanwhile is replaced at once; since nobody can tell whether
+        it took the request before it closed, a call that must not be sent twice wants a fresh one."""
         while True:
-            connection, kept = self._take(timeout)
+            connection, kept = self._take(timeout, fresh)
             try:
                 answer = self._exchange(connection, method, target, headers, body)
             except (ConnectionError, http.client.BadStatusLine):
@@ -153,7 +155,7 @@ class Transport:
         backoff, target = Backoff(self.patience), self._target(path, query)
         while True:
             try:
-                answer = self._send(method, target, all_headers, body, self.timeout + wait)
+                answer = self._send(method, target, all_headers, body, self.timeout + wait, not again)
                 if answer.status not in RETRY_STATUS or not again or not backoff.sleep(_retry_after(answer)):
                     return answer
             except FAILURES as error:
