@@ -17,6 +17,7 @@
  * Ids travel as text (tsk_..., nod_...). Epochs, bytes and ns are JSON integers. Unknown members are ignored, unknown
  * messages are an error that closes the connection. Encoders append one whole frame to out. */
 #pragma once
+#include "base/vec.h"
 #include "model/event.h"
 #include "wire/frame.h"
 

@@ -1,0 +1,133 @@
+"""The measurements of the control skeleton, one function a part: scale -> rows. What each bar is, see docs/benchmarks.md."""
+import json
+import statistics
+import subprocess
+import threading
+import time
+
+from load import wrk
+from server import FGPU, server
+from table import at_least, at_most, plain
+
+TASK = {"task_type": "command", "command": ["true"], "resources": {"memory": "16MiB", "share": 5}}
+HELD = dict(TASK, hold=True)
+
+
+def percentile(values, p):
+    values = sorted(values)
+    return values[min(len(values) - 1, int(len(values) * p / 100))]
+
+
+def submit(scale):
+    with server() as s:
+        one = wrk(s, "/v1/tasks", 16, 8 * scale, json.dumps(HELD))
+        batch = wrk(s, "/v1/tasks:batch", 4, 8 * scale, json.dumps({"tasks": [HELD] * 100}))
+    note = f"{one['errors'] + batch['errors']} errors"
+    return [at_least("durable submits, 16 keep-alive clients", one["rate"], "/s", 2000, f"p99 {one['p99_ms']:.1f} ms, {note}"),
+            at_least("durable submits in batches of 100", batch["rate"] * 100, "/s", 20000, f"p99 {batch['p99_ms']:.0f} ms a batch")]
+
+
+def reads(scale):
+    with server() as s:
+        task = s.call("POST", "/v1/tasks", HELD)["id"]
+        load = wrk(s, f"/v1/tasks/{task}", 16, 8 * scale)
+        done = s.call("POST", "/v1/tasks", HELD)["id"]
+        s.call("POST", f"/v1/tasks/{done}/cancel")
+        ended = wrk(s, f"/v1/tasks/{done}", 16, 4 * scale)
+    return [at_least("status reads, queued task", load["rate"], "/s", 10000, f"{load['errors']} errors"),
+            at_most("status reads p99", load["p99_ms"], "ms", 10),
+            at_least("status reads, ended task (from disk)", ended["rate"], "/s", 10000, f"{ended['errors']} errors")]
+
+
+def watch_started(s, seen, stop):
+    """Note when each task.started arrives on the tenant's event stream."""
+    c = s.connect()
+    c.request("GET", "/v1/events?follow=true", headers={"Authorization": f"Bearer {s.key}", "Accept": "text/event-stream"})
+    r = c.getresponse()
+    kind = ""
+    while not stop.is_set():
+        line = r.readline().decode()
+        if not line:
+            return
+        if line.startswith("event:"):
+            kind = line[6:].strip()
+        elif line.startswith("data:") and kind == "task.started":
+            seen[json.loads(line[5:])["task"]] = time.monotonic()
+
+
+def latency(scale):
+    with server(agent=True) as s:
+        seen, stop, sent = {}, threading.Event(), {}
+        threading.Thread(target=watch_started, args=(s, seen, stop), daemon=True).start()
+        time.sleep(0.3)
+        conn = s.connect()
+        for _ in range(max(20, int(400 * scale))):
+            begin = time.monotonic()
+            task = s.call("POST", "/v1/tasks", TASK, conn)["id"]
+            sent[task] = begin
+            s.call("GET", f"/v1/tasks/{task}?wait=30", conn=conn)
+        s.wait(lambda: len(seen) == len(sent), "all started events", 10)
+        stop.set()
+        took = [(seen[t] - sent[t]) * 1000 for t in sent]
+    return [at_most("submit -> running, idle server, p50", statistics.median(took), "ms", 15, f"{len(took)} tasks, seen by the client"),
+            at_most("submit -> running, idle server, p99", percentile(took, 99), "ms", 60)]
+
+
+def bwrap_floor(n):
+    """What the sandbox alone costs here, in the same run: bwrap with all namespaces around true, one after the other."""
+    begin = time.monotonic()
+    for _ in range(n):
+        subprocess.run(["bwrap", "--unshare-all", "--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev", "true"], check=True)
+    return (time.monotonic() - begin) / n * 1000
+
+
+def trivial(scale):
+    n = max(100, int(2000 * scale))
+    floor = bwrap_floor(50)
+    with server(agent=True) as s:
+        begin = time.monotonic()
+        ids = []
+        for i in range(0, n, 100):
+            ids += [x["id"] for x in s.call("POST", "/v1/tasks:batch", {"tasks": [TASK] * min(100, n - i)})["items"]]
+        conn = s.connect()
+        states = [s.call("GET", f"/v1/tasks/{t}?wait=120", conn=conn)["state"] for t in ids]
+        took = time.monotonic() - begin
+        agent_mb = s.rss_mb("agent")
+    bad = sum(x != "succeeded" for x in states)
+    return [at_least("trivial tasks end to end", n / took, "/s", 100, f"{n} tasks, {bad} not succeeded; bwrap alone {floor:.1f} ms each"),
+            plain("agent resident after them", agent_mb, "MB")]
+
+
+def queue(scale):
+    n = max(1000, int(100000 * scale))
+    with server() as s:
+        for i in range(0, n, 500):
+            s.call("POST", "/v1/tasks:batch", {"tasks": [TASK] * min(500, n - i)})
+        conn = s.connect()
+        page = []
+        for _ in range(200):
+            begin = time.monotonic()
+            s.call("GET", "/v1/tasks?limit=50", conn=conn)
+            page.append((time.monotonic() - begin) * 1000)
+        ps = []
+        for _ in range(50):
+            begin = time.monotonic()
+            subprocess.run([FGPU, "ps"], env=s.env, check=True, stdout=subprocess.DEVNULL)
+            ps.append((time.monotonic() - begin) * 1000)
+        rss = s.rss_mb()
+        s.stop("serve")
+        ready = s.start_serve()
+        again = s.rss_mb()
+    name = f"{n:,} queued tasks"
+    return [at_most(f"{name}: fgpu ps, p99", percentile(ps, 99), "ms", 100, f"list request alone p99 {percentile(page, 99):.1f} ms"),
+            at_most(f"{name}: resident", max(rss, again), "MB", 300, f"{rss:.0f} before, {again:.0f} after a restart"),
+            at_most(f"{name}: restart to ready", ready, "s", 2)]
+
+
+def idle(scale):
+    with server(agent=True) as s:
+        time.sleep(2)
+        return [at_most("idle server resident", s.rss_mb(), "MB", 50), plain("idle agent resident", s.rss_mb("agent"), "MB")]
+
+
+PARTS = {"submit": submit, "reads": reads, "latency": latency, "trivial": trivial, "queue": queue, "idle": idle}
