@@ -102,7 +102,8 @@
 
 #define FG_QUEUED_FIELDS(X) \
     X(REASON, "reason", reason, FG_REASON_NONE) \
-    X(BOOL, "uses_retry", uses_retry, false)
+    X(BOOL, "uses_retry", uses_retry, false) \
+    X(I64, "cost", cost_nanousd, 0)
 #define FG_CLASSIFIED_FIELDS(X) \
     X(CLASS, "class", class, FG_CLASS_BATCH) \
     X(U16, "rule", rule, 0)
