@@ -9,8 +9,8 @@
 #include "base/units.h"
 
 enum {
-    CHECKPOINT_PAGES = 4000,             /* 16 MB: a page rewritten often is copied to the database once */
-    WARN_PAGES = 100000,                 /* 400 MB: someone holds an old snapshot */
+    CHECKPOINT_PAGES = 2000,             /* 16 MB: a page rewritten often is copied to the database once */
+    WARN_PAGES = 50000,                  /* 400 MB: someone holds an old snapshot */
     EXPIRE_ROWS = 5000,                  /* per round, a few ms; more than a log's length of submits can add */
     PROBE_BYTES = 256 * 1024             /* what must fit before a full disk counts as usable; freed into the file, as a reserve */
 };
