@@ -15,49 +15,49 @@
 static void put_vgpus(struct fg_str *out, const struct fg_call *call, fg_device_id device) {
     static const struct fg_task *tasks[VIEWS_MAX];
     size_t n = fg_core_device_tasks(call->server->core, device, tasks, VIEWS_MAX);
-    fg_put_open(out, "vgpus", '[');
+    fg_out_open(out, "vgpus", '[');
     for (size_t i = 0; i < FG_MIN(n, (size_t)VIEWS_MAX); i++) {
         const struct fg_task *t = tasks[i];
         bool own = fg_id_eq(t->tenant, call->tenant);
-        fg_put_open(out, NULL, '{');
-        fg_put_id(out, "task", "tsk", own ? t->id : FG_ID_NONE);
-        fg_put_text(out, "name", own ? t->spec.name : NULL);
-        fg_put_text(out, "state", fg_state_name(t->state));
-        fg_put_int(out, "memory_bytes", (int64_t)t->lease.memory_bytes);
-        fg_put_percent(out, "share_percent", t->lease.share_permille);
-        fg_put_close(out, '}');
+        fg_out_open(out, NULL, '{');
+        fg_out_id(out, "task", "tsk", own ? t->id : FG_ID_NONE);
+        fg_out_text(out, "name", own ? t->spec.name : NULL);
+        fg_out_text(out, "state", fg_state_name(t->state));
+        fg_out_int(out, "memory_bytes", (int64_t)t->lease.memory_bytes);
+        fg_out_percent(out, "share_percent", t->lease.share_permille);
+        fg_out_close(out, '}');
     }
-    fg_put_close(out, ']');
+    fg_out_close(out, ']');
 }
 
 static void put_device(struct fg_str *out, const struct fg_call *call, const struct fg_device_view *view) {
     const struct fg_device *d = view->device;
-    fg_put_open(out, NULL, '{');
-    fg_put_int(out, "id", d->id);
-    fg_put_text(out, "name", d->name);
-    fg_put_text(out, "kind", d->kind);
-    fg_put_text(out, "backend", d->backend);
-    fg_put_id(out, "node", "nod", d->node);
-    fg_put_text(out, "node_name", view->node ? view->node->name : NULL);
-    fg_put_bool(out, "connected", view->node && view->node->connected);
-    fg_put_bool(out, "healthy", d->healthy);
-    fg_put_int(out, "units", d->units);
+    fg_out_open(out, NULL, '{');
+    fg_out_int(out, "id", d->id);
+    fg_out_text(out, "name", d->name);
+    fg_out_text(out, "kind", d->kind);
+    fg_out_text(out, "backend", d->backend);
+    fg_out_id(out, "node", "nod", d->node);
+    fg_out_text(out, "node_name", view->node ? view->node->name : NULL);
+    fg_out_bool(out, "connected", view->node && view->node->connected);
+    fg_out_bool(out, "healthy", d->healthy);
+    fg_out_int(out, "units", d->units);
     fg_str_addf(out, ",\"gflops\":%.3f", d->gflops);
-    fg_put_int(out, "memory_bytes", (int64_t)d->memory_bytes);
-    fg_put_int(out, "memory_free_bytes", (int64_t)view->memory_free_bytes);
+    fg_out_int(out, "memory_bytes", (int64_t)d->memory_bytes);
+    fg_out_int(out, "memory_free_bytes", (int64_t)view->memory_free_bytes);
     fg_str_addf(out, ",\"share_free_percent\":%u.%u", view->share_free_permille / 10, view->share_free_permille % 10);
-    fg_put_money(out, "price_per_s", view->price_nanousd_per_s);
+    fg_out_money(out, "price_per_s", view->price_nanousd_per_s);
     int64_t hour;
-    fg_put_money(out, "price_per_hour", fg_mul_div(view->price_nanousd_per_s, 3600, 1, &hour) ? hour : INT64_MAX);
-    fg_put_text(out, "currency", "USD");
-    fg_put_open(out, "enforcement", '{');
-    fg_put_text(out, "memory", fg_level_name(d->memory_level));
-    fg_put_text(out, "share", fg_level_name(d->share_level));
-    fg_put_text(out, "level", fg_level_name(FG_MIN(d->memory_level, d->share_level)));
-    fg_put_text(out, "why", *d->level_why ? d->level_why : NULL);
-    fg_put_close(out, '}');
+    fg_out_money(out, "price_per_hour", fg_mul_div(view->price_nanousd_per_s, 3600, 1, &hour) ? hour : INT64_MAX);
+    fg_out_text(out, "currency", "USD");
+    fg_out_open(out, "enforcement", '{');
+    fg_out_text(out, "memory", fg_level_name(d->memory_level));
+    fg_out_text(out, "share", fg_level_name(d->share_level));
+    fg_out_text(out, "level", fg_level_name(FG_MIN(d->memory_level, d->share_level)));
+    fg_out_text(out, "why", *d->level_why ? d->level_why : NULL);
+    fg_out_close(out, '}');
     put_vgpus(out, call, d->id);
-    fg_put_close(out, '}');
+    fg_out_close(out, '}');
 }
 
 /* While there is no core, who is here is not known: that is said, not guessed. */
@@ -77,12 +77,12 @@ void fg_route_devices(struct fg_http_request *req, void *arg) {
         return;
     size_t n = fg_core_devices(call->server->core, views, VIEWS_MAX);
     FG_AUTO_STR struct fg_str out = {0};
-    fg_put_open(&out, NULL, '{');
-    fg_put_open(&out, "devices", '[');
+    fg_out_open(&out, NULL, '{');
+    fg_out_open(&out, "devices", '[');
     for (size_t i = 0; i < FG_MIN(n, (size_t)VIEWS_MAX); i++)
         put_device(&out, call, &views[i]);
-    fg_put_close(&out, ']');
-    fg_put_close(&out, '}');
+    fg_out_close(&out, ']');
+    fg_out_close(&out, '}');
     fg_answer_json(call, 200, &out, NULL);
 }
 
@@ -93,19 +93,19 @@ void fg_route_nodes(struct fg_http_request *req, void *arg) {
         return;
     size_t n = fg_core_nodes(call->server->core, nodes, VIEWS_MAX);
     FG_AUTO_STR struct fg_str out = {0};
-    fg_put_open(&out, NULL, '{');
-    fg_put_open(&out, "nodes", '[');
+    fg_out_open(&out, NULL, '{');
+    fg_out_open(&out, "nodes", '[');
     for (size_t i = 0; i < FG_MIN(n, (size_t)VIEWS_MAX); i++) {
-        fg_put_open(&out, NULL, '{');
-        fg_put_id(&out, "id", "nod", nodes[i]->id);
-        fg_put_text(&out, "name", nodes[i]->name);
-        fg_put_bool(&out, "connected", nodes[i]->connected);
-        fg_put_bool(&out, "lost", nodes[i]->lost);
-        fg_put_time(&out, "seen", nodes[i]->seen_ns);
-        fg_put_close(&out, '}');
+        fg_out_open(&out, NULL, '{');
+        fg_out_id(&out, "id", "nod", nodes[i]->id);
+        fg_out_text(&out, "name", nodes[i]->name);
+        fg_out_bool(&out, "connected", nodes[i]->connected);
+        fg_out_bool(&out, "lost", nodes[i]->lost);
+        fg_out_time(&out, "seen", nodes[i]->seen_ns);
+        fg_out_close(&out, '}');
     }
-    fg_put_close(&out, ']');
-    fg_put_close(&out, '}');
+    fg_out_close(&out, ']');
+    fg_out_close(&out, '}');
     fg_answer_json(call, 200, &out, NULL);
 }
 
@@ -115,13 +115,13 @@ struct sums { struct fg_str out; int64_t tasks, cost_nanousd; };
 
 static void take_sum(void *arg, const struct fg_store_sum *sum) {
     struct sums *sums = arg;
-    fg_put_open(&sums->out, NULL, '{');
-    fg_put_text(&sums->out, "task_type", fg_task_type_name((enum fg_task_type)sum->type));
-    fg_put_text(&sums->out, "model_name", *sum->model ? sum->model : NULL);
-    fg_put_text(&sums->out, "state", fg_state_name((enum fg_state)sum->state));
-    fg_put_int(&sums->out, "tasks", sum->tasks);
-    fg_put_money(&sums->out, "cost", sum->cost_nanousd);
-    fg_put_close(&sums->out, '}');
+    fg_out_open(&sums->out, NULL, '{');
+    fg_out_text(&sums->out, "task_type", fg_task_type_name((enum fg_task_type)sum->type));
+    fg_out_text(&sums->out, "model_name", *sum->model ? sum->model : NULL);
+    fg_out_text(&sums->out, "state", fg_state_name((enum fg_state)sum->state));
+    fg_out_int(&sums->out, "tasks", sum->tasks);
+    fg_out_money(&sums->out, "cost", sum->cost_nanousd);
+    fg_out_close(&sums->out, '}');
     sums->tasks += sum->tasks;
     if (__builtin_add_overflow(sums->cost_nanousd, sum->cost_nanousd, &sums->cost_nanousd))
         sums->cost_nanousd = INT64_MAX;
@@ -155,19 +155,19 @@ void fg_route_usage(struct fg_http_request *req, void *arg) {
     struct fg_error err;
     struct sums sums = {0};
     int64_t from = 0, to = fg_server_now(call->server);
-    fg_put_open(&sums.out, NULL, '{');
-    fg_put_open(&sums.out, "items", '[');
+    fg_out_open(&sums.out, NULL, '{');
+    fg_out_open(&sums.out, "items", '[');
     if (read_time(req, "from", &from, &err) || read_time(req, "to", &to, &err) ||
         fg_store_usage(call->server->store, call->tenant, from, to, take_sum, &sums, &err)) {
         fg_answer_fail(call, &err);
     } else {
-        fg_put_close(&sums.out, ']');
-        fg_put_time(&sums.out, "from", from);
-        fg_put_time(&sums.out, "to", to);
-        fg_put_int(&sums.out, "tasks", sums.tasks);
-        fg_put_money(&sums.out, "cost", sums.cost_nanousd);
-        fg_put_text(&sums.out, "currency", "USD");
-        fg_put_close(&sums.out, '}');
+        fg_out_close(&sums.out, ']');
+        fg_out_time(&sums.out, "from", from);
+        fg_out_time(&sums.out, "to", to);
+        fg_out_int(&sums.out, "tasks", sums.tasks);
+        fg_out_money(&sums.out, "cost", sums.cost_nanousd);
+        fg_out_text(&sums.out, "currency", "USD");
+        fg_out_close(&sums.out, '}');
         fg_answer_json(call, 200, &sums.out, NULL);
     }
     fg_str_fini(&sums.out);
@@ -184,11 +184,11 @@ void fg_route_readyz(struct fg_http_request *req, void *arg) {
     struct fg_error err;
     FG_AUTO_STR struct fg_str out = {0};
     bool ready = fg_server_writable(call->server, &err) == 0;
-    fg_put_open(&out, NULL, '{');
-    fg_put_text(&out, "status", ready ? "ready" : "not ready");
-    fg_put_text(&out, "detail", ready ? NULL : err.text);
-    fg_put_text(&out, "hint", ready || !*err.hint ? NULL : err.hint);
-    fg_put_close(&out, '}');
+    fg_out_open(&out, NULL, '{');
+    fg_out_text(&out, "status", ready ? "ready" : "not ready");
+    fg_out_text(&out, "detail", ready ? NULL : err.text);
+    fg_out_text(&out, "hint", ready || !*err.hint ? NULL : err.hint);
+    fg_out_close(&out, '}');
     fg_answer_json(call, ready ? 200 : 503, &out, ready ? NULL : "Retry-After: 1\n");
 }
 

@@ -66,10 +66,10 @@ static void finish(uv_work_t *work) {
 
 static void answer_blob(struct fg_call *call, const struct upload *up, bool known) {
     FG_AUTO_STR struct fg_str out = {0};
-    fg_put_open(&out, NULL, '{');
-    fg_put_text(&out, "sha256", up->sha256);
-    fg_put_int(&out, "size", (int64_t)up->size);
-    fg_put_close(&out, '}');
+    fg_out_open(&out, NULL, '{');
+    fg_out_text(&out, "sha256", up->sha256);
+    fg_out_int(&out, "size", (int64_t)up->size);
+    fg_out_close(&out, '}');
     FG_AUTO_FREE char *location = fg_asprintf("Location: /v1/blobs/%s\n", up->sha256);
     bool put = !strcmp(fg_http_request_route(call->req)->name, "blob_put");
     fg_answer_json(call, put && known ? 200 : 201, &out, location);

@@ -140,7 +140,7 @@ void fg_catalogue_attach(struct fg_server *s, const char *name, json_t *spec) {
     if (!model)                          /* taken out of the catalogue since the submit: the agent says so */
         return;
     json_t *out = json_object();
-    static const char *const kept[] = {"name", "task_type", "architecture", "labels", "input"};
+    static const char *const kept[] = {"name", "task_type", "architecture", "input", "source"};
     for (size_t i = 0; i < FG_COUNT(kept); i++)
         copy(out, kept[i], model, kept[i]);
     if (import) {
@@ -149,6 +149,7 @@ void fg_catalogue_attach(struct fg_server *s, const char *name, json_t *spec) {
     } else {
         copy(out, "source_url", source, "url");
         copy(out, "sha256", source, "sha256");
+        copy(out, "sha256_prefix", source, "sha256_prefix");
         copy(out, "format", source, "format");
     }
     json_object_set_new(spec, "model", out);
@@ -162,16 +163,17 @@ static void put_model(struct fg_server *s, struct fg_str *out, const json_t *mod
     const json_t *import = json_object_get(s->catalogue->imports, name);
     const json_t *source = json_object_get(model, "source");
     bool offline = fg_config_int(s->config, "offline");
-    fg_put_open(out, NULL, '{');
-    fg_put_text(out, "name", name);
-    fg_put_text(out, "task_type", fg_json_str(model, "task_type", NULL));
-    fg_put_text(out, "architecture", fg_json_str(model, "architecture", NULL));
-    fg_put_text(out, "weights", import ? "imported" : source && !offline ? "source" : "missing");
-    fg_put_text(out, "blob", fg_json_str(import, "blob", NULL));
-    fg_put_text(out, "format", fg_json_str(import ? import : source, "format", NULL));
-    fg_put_json(out, "source", source);
-    fg_put_json(out, "license", json_object_get(model, "license"));
-    fg_put_close(out, '}');
+    fg_out_open(out, NULL, '{');
+    fg_out_text(out, "name", name);
+    fg_out_text(out, "task_type", fg_json_str(model, "task_type", NULL));
+    fg_out_text(out, "title", fg_json_str(model, "title", NULL));
+    fg_out_text(out, "architecture", fg_json_str(model, "architecture", NULL));
+    fg_out_text(out, "weights", import ? "imported" : *fg_json_str(source, "url", "") && !offline ? "source" : "missing");
+    fg_out_text(out, "blob", fg_json_str(import, "blob", NULL));
+    fg_out_text(out, "format", fg_json_str(import ? import : source, "format", NULL));
+    fg_out_json(out, "source", source);
+    fg_out_json(out, "license", json_object_get(model, "license"));
+    fg_out_close(out, '}');
 }
 
 void fg_route_models(struct fg_http_request *req, void *arg) {
@@ -180,14 +182,14 @@ void fg_route_models(struct fg_http_request *req, void *arg) {
     if (refresh(s->catalogue, &err))
         fg_log_warn("catalogue: %s", err.text);
     FG_AUTO_STR struct fg_str out = {0};
-    fg_put_open(&out, NULL, '{');
-    fg_put_open(&out, "models", '[');
+    fg_out_open(&out, NULL, '{');
+    fg_out_open(&out, "models", '[');
     size_t i;
     json_t *model;
     json_array_foreach(json_object_get(s->catalogue->root, "models"), i, model)
         put_model(s, &out, model);
-    fg_put_close(&out, ']');
-    fg_put_close(&out, '}');
+    fg_out_close(&out, ']');
+    fg_out_close(&out, '}');
     fg_answer_json(fg_call_of(req), 200, &out, NULL);
 }
 

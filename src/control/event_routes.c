@@ -21,14 +21,14 @@ struct event_stream {
 };
 
 static void put_event(struct fg_str *out, const struct fg_store_event *ev) {
-    fg_put_open(out, NULL, '{');
-    fg_put_int(out, "seq", (int64_t)ev->seq);
-    fg_put_time(out, "time", ev->time_ns);
-    fg_put_text(out, "event", fg_event_name((enum fg_event_kind)ev->kind));
-    fg_put_id(out, "task", "tsk", ev->task);
-    fg_put_int(out, "attempt", ev->attempt);
-    fg_put_raw(out, "data", ev->body);
-    fg_put_close(out, '}');
+    fg_out_open(out, NULL, '{');
+    fg_out_int(out, "seq", (int64_t)ev->seq);
+    fg_out_time(out, "time", ev->time_ns);
+    fg_out_text(out, "event", fg_event_name((enum fg_event_kind)ev->kind));
+    fg_out_id(out, "task", "tsk", ev->task);
+    fg_out_int(out, "attempt", ev->attempt);
+    fg_out_raw(out, "data", ev->body);
+    fg_out_close(out, '}');
 }
 
 /* --- streams --- */
@@ -141,15 +141,15 @@ static int take_json(void *arg, const struct fg_store_event *ev, struct fg_error
 static void answer_page(struct fg_call *call, fg_id task, uint64_t after) {
     struct page page = {.last = after};
     struct fg_error err;
-    fg_put_open(&page.out, NULL, '{');
-    fg_put_open(&page.out, "events", '[');
+    fg_out_open(&page.out, NULL, '{');
+    fg_out_open(&page.out, "events", '[');
     if (fg_store_events(call->server->store, call->tenant, task, after, JSON_PAGE, take_json, &page, &err)) {
         fg_answer_fail(call, &err);
     } else {
-        fg_put_close(&page.out, ']');
-        fg_put_int(&page.out, "next_after", (int64_t)page.last);
-        fg_put_bool(&page.out, "more", page.count == JSON_PAGE);
-        fg_put_close(&page.out, '}');
+        fg_out_close(&page.out, ']');
+        fg_out_int(&page.out, "next_after", (int64_t)page.last);
+        fg_out_bool(&page.out, "more", page.count == JSON_PAGE);
+        fg_out_close(&page.out, '}');
         fg_answer_json(call, 200, &page.out, NULL);
     }
     fg_str_fini(&page.out);
@@ -168,7 +168,7 @@ static int position(struct fg_http_request *req, uint64_t *ret, struct fg_error 
 
 static void answer_events(struct fg_call *call, fg_id task) {
     struct fg_error err;
-    uint64_t after;
+    uint64_t after = 0;
     const char *follow = fg_http_query(call->req, "follow");
     if (position(call->req, &after, &err))
         fg_answer_fail(call, &err);

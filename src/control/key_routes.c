@@ -101,15 +101,15 @@ static int create(struct fg_call *call, struct fg_str *out, struct fg_error *err
         return -1;
     if (fg_auth_mint(s, wish.name, tenant, wish.scopes, expires, key, &id, err))
         return -1;
-    fg_put_open(out, NULL, '{');
-    fg_put_id(out, "id", "key", id);
-    fg_put_text(out, "name", wish.name);
-    fg_put_id(out, "tenant", "ten", tenant);
-    fg_put_text(out, "scopes", wish.scopes);
-    fg_put_time(out, "created", now);
-    fg_put_time(out, "expires", expires);
-    fg_put_text(out, "key", key);
-    fg_put_close(out, '}');
+    fg_out_open(out, NULL, '{');
+    fg_out_id(out, "id", "key", id);
+    fg_out_text(out, "name", wish.name);
+    fg_out_id(out, "tenant", "ten", tenant);
+    fg_out_text(out, "scopes", wish.scopes);
+    fg_out_time(out, "created", now);
+    fg_out_time(out, "expires", expires);
+    fg_out_text(out, "key", key);
+    fg_out_close(out, '}');
     return 0;
 }
 
@@ -125,33 +125,33 @@ void fg_route_keys_create(struct fg_http_request *req, void *arg) {
 
 static void take_key(void *arg, const struct fg_store_key *key) {
     struct fg_str *out = arg;
-    fg_put_open(out, NULL, '{');
-    fg_put_id(out, "id", "key", key->id);
-    fg_put_text(out, "name", key->name);
-    fg_put_id(out, "tenant", "ten", key->tenant);
-    fg_put_text(out, "scopes", key->scopes);
-    fg_put_time(out, "created", key->created_ns);
-    fg_put_time(out, "expires", key->expires_ns);
-    fg_put_time(out, "revoked", key->revoked_ns);
-    fg_put_close(out, '}');
+    fg_out_open(out, NULL, '{');
+    fg_out_id(out, "id", "key", key->id);
+    fg_out_text(out, "name", key->name);
+    fg_out_id(out, "tenant", "ten", key->tenant);
+    fg_out_text(out, "scopes", key->scopes);
+    fg_out_time(out, "created", key->created_ns);
+    fg_out_time(out, "expires", key->expires_ns);
+    fg_out_time(out, "revoked", key->revoked_ns);
+    fg_out_close(out, '}');
 }
 
 void fg_route_keys_list(struct fg_http_request *req, void *arg) {
     struct fg_call *call = fg_call_of(req);
     struct fg_error err;
     FG_AUTO_STR struct fg_str out = {0};
-    fg_put_open(&out, NULL, '{');
-    fg_put_open(&out, "keys", '[');
+    fg_out_open(&out, NULL, '{');
+    fg_out_open(&out, "keys", '[');
     if (fg_store_key_list(call->server->store, fg_call_rules_all(call) ? FG_ID_NONE : call->tenant, take_key, &out, &err)) {
         fg_answer_fail(call, &err);
         return;
     }
-    fg_put_close(&out, ']');
-    fg_put_close(&out, '}');
+    fg_out_close(&out, ']');
+    fg_out_close(&out, '}');
     fg_answer_json(call, 200, &out, NULL);
 }
 
-static int revoke(struct fg_call *call, struct fg_error *err) {
+static int revoke_key(struct fg_call *call, struct fg_error *err) {
     struct fg_server *s = call->server;
     struct fg_store_key key;
     fg_id id;
@@ -169,7 +169,7 @@ static int revoke(struct fg_call *call, struct fg_error *err) {
 void fg_route_key_revoke(struct fg_http_request *req, void *arg) {
     struct fg_call *call = fg_call_of(req);
     struct fg_error err;
-    if (revoke(call, &err))
+    if (revoke_key(call, &err))
         fg_answer_fail(call, &err);
     else
         fg_http_answer(req, 204, "application/json", "", 0, NULL);

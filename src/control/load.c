@@ -14,8 +14,6 @@ static int load_task(void *arg, const struct fg_store_task *row, struct fg_error
         return fg_fail_prefix(err, "stored task %s", fg_id_format(id, "tsk", row->id));
     task.id = row->id;
     task.tenant = row->tenant;
-    if (row->idempotency_key && !task.idempotency)
-        task.idempotency = fg_asprintf("%s\n%s", row->idempotency_key, row->idempotency_body ? row->idempotency_body : "");
     int rc = fg_core_load_task(s->core, &task, err);     /* its spec's text stays in the store */
     fg_task_fini(&task);
     return rc;

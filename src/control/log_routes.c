@@ -51,15 +51,15 @@ static void put_record(struct fg_str *out, const struct log_stream *st, const st
         return;
     }
     FG_AUTO_STR struct fg_str data = {0};
-    fg_put_open(&data, NULL, '{');
+    fg_out_open(&data, NULL, '{');
     if (st->format == LINES)
-        fg_put_int(&data, "id", (int64_t)record_id(st, end));
-    fg_put_time(&data, "t", rec->time_ns);
-    fg_put_text(&data, "src", source_name(rec->source));
-    fg_put_int(&data, "attempt", st->attempt);
+        fg_out_int(&data, "id", (int64_t)record_id(st, end));
+    fg_out_time(&data, "t", rec->time_ns);
+    fg_out_text(&data, "src", source_name(rec->source));
+    fg_out_int(&data, "attempt", st->attempt);
     fg_str_adds(&data, ",\"line\":");
     fg_json_quote(&data, rec->data + st->skip, rec->len - st->skip);
-    fg_put_close(&data, '}');
+    fg_out_close(&data, '}');
     if (st->format == SSE)
         fg_str_addf(out, "id: %llu\nevent: log\ndata: ", (unsigned long long)record_id(st, end));
     fg_str_add(out, data.data, data.len);
@@ -109,11 +109,11 @@ static void stream_end(struct log_stream *st, const struct fg_task *task) {
         FG_AUTO_STR struct fg_str out = {0};
         fg_str_adds(&out, "event: done\ndata: ");
         FG_AUTO_STR struct fg_str data = {0};
-        fg_put_open(&data, NULL, '{');
-        fg_put_text(&data, "state", task ? fg_state_name(task->state) : NULL);
-        fg_put_text(&data, "reason", task && task->reason != FG_REASON_NONE ? fg_reason_name(task->reason) : NULL);
-        fg_put_int(&data, "attempt", st->attempt);
-        fg_put_close(&data, '}');
+        fg_out_open(&data, NULL, '{');
+        fg_out_text(&data, "state", task ? fg_state_name(task->state) : NULL);
+        fg_out_text(&data, "reason", task && task->reason != FG_REASON_NONE ? fg_reason_name(task->reason) : NULL);
+        fg_out_int(&data, "attempt", st->attempt);
+        fg_out_close(&data, '}');
         fg_str_add(&out, data.data, data.len);
         fg_str_adds(&out, "\n\n");
         fg_http_stream_write(st->base.call->req, out.data, out.len);

@@ -12,7 +12,7 @@
 static void answer(struct fg_agent *agent, enum fg_msg_kind kind, const char *sha256, const char *error) {
     struct fg_msg msg = {.kind = kind};
     snprintf(msg.blob.sha256, sizeof msg.blob.sha256, "%s", sha256);
-    snprintf(msg.blob.error, sizeof msg.blob.error, "%s", error ? error : "");
+    snprintf(msg.blob.error, sizeof msg.blob.error, "%.199s", error ? error : "");
     fg_agent_send(agent, &msg);
 }
 

@@ -196,9 +196,9 @@ static void send_forget(struct fg_server *s, struct fg_agent *agent, const struc
     uv_queue_work(&s->loop, &job->work, forget_sync, forget_send);
 }
 
-void fg_nodes_perform(struct fg_server *s, const struct fg_action *action) {
+void fg_nodes_perform(struct fg_server *s, const struct fg_action *action, uint64_t connection) {
     struct fg_agent *agent = s->core ? fg_agent_of(s, action->node) : NULL;
-    if (!agent)
+    if (!agent || agent->number != connection)
         return;
     struct fg_msg msg = {.ref = {.task = action->task, .attempt = action->attempt}};
     switch (action->kind) {

@@ -22,6 +22,11 @@ struct fg_agent *fg_agent_of(struct fg_server *s, fg_id node) {
     return NULL;
 }
 
+uint64_t fg_nodes_connection(struct fg_server *s, fg_id node) {
+    struct fg_agent *agent = s->nodes ? fg_agent_of(s, node) : NULL;
+    return agent ? agent->number : 0;
+}
+
 /* --- closing --- */
 
 static void agent_free(struct fg_agent *agent) {
@@ -172,6 +177,7 @@ static void on_connect(uv_stream_t *listener, int status) {
     }
     struct fg_agent *agent = fg_alloc(sizeof *agent);
     agent->server = s;
+    agent->number = ++s->nodes->connections;
     agent->seen_ns = fg_server_now(s);
     fg_list_init(&agent->uploads);
     uv_pipe_init(&s->loop, &agent->pipe, 0);

@@ -9,8 +9,10 @@ void fg_nodes_stop(struct fg_server *s);         /* closes all; NULL nodes is fi
 void fg_nodes_destroy(struct fg_server *s);      /* after the loop has closed the handles */
 /* Close every connection, so that the agents come back with a hello. */
 void fg_nodes_drop_all(struct fg_server *s);
-/* Do what the core decided, now that it is on disk. A node that is not connected is told at its next hello. */
-void fg_nodes_perform(struct fg_server *s, const struct fg_action *action);
+/* Number of the node's connection, never reused; 0: it has none. */
+uint64_t fg_nodes_connection(struct fg_server *s, fg_id node);
+/* Do what the core decided, now that it is on disk, through that connection. When it is gone the node's next hello decides. */
+void fg_nodes_perform(struct fg_server *s, const struct fg_action *action, uint64_t connection);
 /* Each second: close agents that went silent, ask again for log pieces that could not be written. */
 void fg_nodes_tick(struct fg_server *s, int64_t now_ns);
 
@@ -21,6 +23,7 @@ struct fg_agent {                        /* one agent's connection */
     uv_pipe_t pipe;
     struct fg_server *server;
     fg_id node;                          /* NONE before its hello */
+    uint64_t number;                     /* of the connection */
     int64_t seen_ns;
     struct fg_str in, out;
     size_t in_flight;                    /* bytes handed to the socket */
@@ -29,7 +32,7 @@ struct fg_agent {                        /* one agent's connection */
     int jobs;                            /* on the pool, with a pointer to this */
     bool closed;
 };
-struct fg_nodes { uv_pipe_t listener; struct fg_link agents; char *path; };
+struct fg_nodes { uint64_t connections; uv_pipe_t listener; struct fg_link agents; char *path; };
 void fg_agent_send(struct fg_agent *agent, const struct fg_msg *msg);
 void fg_agent_close(struct fg_agent *agent, const char *why);    /* why NULL: nothing to log */
 void fg_agent_job_done(struct fg_agent *agent);  /* a pool job that held it ended */

@@ -87,7 +87,7 @@ static int split_listen(const char *listen, char address[64], uint16_t *ret_port
 
 static int start_http(struct fg_server *s, struct fg_error *err) {
     char address[64];
-    uint16_t port;
+    uint16_t port = 0;
     if (split_listen(fg_config_str(s->config, "listen"), address, &port, err))
         return -1;
     size_t max_body = (size_t)fg_config_int(s->config, "max_body_bytes");

@@ -8,7 +8,6 @@
 #include "control/json_out.h"
 #include "control/task_view.h"
 #include "model/task_spec.h"
-#include "store/blob.h"
 
 #define MANIFEST_MAX (8u << 20)
 
@@ -32,22 +31,14 @@ static int blob_owned(struct fg_server *s, fg_id tenant, const char *sha256, str
     return fg_fail_hint(err, "upload it first: PUT /v1/blobs/SHA256; the SDK and `fgpu submit` do so for local paths");
 }
 
-static int each_blob(struct fg_server *s, fg_id tenant, const json_t *value, struct fg_error *err) {
-    const char *text = json_string_value(value);
-    if (text && fg_starts_with(text, "blob:"))
-        return blob_owned(s, tenant, text + 5, err);
-    const char *key;
-    size_t i;
-    json_t *item;
-    json_object_foreach((json_t *)value, key, item) {
-        text = json_string_value(item);
-        if (text && (!strcmp(key, "blob") || !strcmp(key, "sha256")) && fg_is_sha256(text) && blob_owned(s, tenant, text, err))
-            return -1;
-        if (each_blob(s, tenant, item, err))
-            return -1;
-    }
-    json_array_foreach(value, i, item)
-        if (each_blob(s, tenant, item, err))
+/* "blob:SHA256", or an object of such: {"image": "blob:SHA256"}. */
+static int input_owned(struct fg_server *s, fg_id tenant, const json_t *value, struct fg_error *err) {
+    const char *text = json_string_value(value), *key;
+    json_t *member;
+    if (text)
+        return fg_starts_with(text, "blob:") ? blob_owned(s, tenant, text + 5, err) : 0;
+    json_object_foreach((json_t *)value, key, member)
+        if (input_owned(s, tenant, member, err))
             return -1;
     return 0;
 }
@@ -61,20 +52,28 @@ static int manifest_owned(struct fg_server *s, fg_id tenant, const char *sha256,
     FG_AUTO_JSON json_t *manifest = fg_json_parse(fg_str_cstr(&text), text.len, err);
     if (!manifest) {
         err->code = FG_E_INVALID;
-        return fg_fail_prefix(err, "the manifest");
+        return fg_fail_prefix(err, "the manifest of the working directory");
     }
-    return each_blob(s, tenant, manifest, err);
+    size_t i;
+    json_t *file;
+    json_array_foreach(json_object_get(manifest, "files"), i, file) {
+        const char *blob = fg_json_str(file, "blob", "");
+        if (blob_owned(s, tenant, fg_starts_with(blob, "blob:") ? blob + 5 : blob, err))
+            return fg_fail_prefix(err, "file %zu of the working directory", i);
+    }
+    return 0;
 }
 
 static int check_blobs(struct fg_server *s, fg_id tenant, const json_t *object, struct fg_error *err) {
     for (size_t i = 0; i < fg_task_field_count; i++) {
         const struct fg_task_field *field = &fg_task_fields[i];
-        const char *text = field->type == FG_FIELD_INPUT ? json_string_value(at_path(object, field->path)) : NULL;
-        if (!text || !fg_starts_with(text, "blob:"))
-            continue;
-        if (!blob_owned(s, tenant, text + 5, err) && (strcmp(field->path, "workdir") || !manifest_owned(s, tenant, text + 5, err)))
-            continue;
-        return fg_fail_at(err, "/%s", field->path);      /* inputs are at the top level */
+        const json_t *value = field->type == FG_FIELD_INPUT ? at_path(object, field->path) : NULL;
+        const char *text = json_string_value(value);
+        int rc = value ? input_owned(s, tenant, value, err) : 0;
+        if (!rc && text && !strcmp(field->path, "workdir") && fg_starts_with(text, "blob:"))
+            rc = manifest_owned(s, tenant, text + 5, err);
+        if (rc)
+            return fg_fail_at(err, "/%s", field->path);  /* inputs are at the top level */
     }
     return 0;
 }
@@ -161,25 +160,25 @@ int fg_submit_quote(struct fg_server *s, const struct fg_spec *spec, struct fg_s
     if (fg_core_quote(s->core, spec, &q, err))
         return point_at_need(spec, err);
     const struct fg_device *device = q.device ? fg_core_device(s->core, q.device) : NULL;
-    fg_put_open(out, NULL, '{');
-    fg_put_bool(out, "dry_run", true);
-    fg_put_text(out, "class", fg_class_name(q.class));
-    fg_put_text(out, "class_rule", fg_class_rule_text(q.class_rule));
-    fg_put_need(out, "need", &q.need);
-    fg_put_text(out, "device_name", device ? device->name : NULL);
-    fg_put_text(out, "device_kind", device ? device->kind : NULL);
-    fg_put_open(out, "expected", '{');
-    fg_put_seconds(out, "mean_s", q.estimate.mean_ns);
-    fg_put_seconds(out, "p50_s", q.estimate.p50_ns);
-    fg_put_seconds(out, "p95_s", q.estimate.p95_ns);
-    fg_put_int(out, "samples", q.estimate.samples);
-    fg_put_percent(out, "confidence_percent", q.estimate.confidence_permille);
-    fg_put_close(out, '}');
-    fg_put_open(out, "cost", '{');
-    fg_put_money(out, "p50", q.cost_p50_nanousd);
-    fg_put_money(out, "p95", q.cost_p95_nanousd);
-    fg_put_text(out, "currency", "USD");
-    fg_put_close(out, '}');
-    fg_put_close(out, '}');
+    fg_out_open(out, NULL, '{');
+    fg_out_bool(out, "dry_run", true);
+    fg_out_text(out, "class", fg_class_name(q.class));
+    fg_out_text(out, "class_rule", fg_class_rule_text(q.class_rule));
+    fg_out_need(out, "need", &q.need);
+    fg_out_text(out, "device_name", device ? device->name : NULL);
+    fg_out_text(out, "device_kind", device ? device->kind : NULL);
+    fg_out_open(out, "expected", '{');
+    fg_out_seconds(out, "mean_s", q.estimate.mean_ns);
+    fg_out_seconds(out, "p50_s", q.estimate.p50_ns);
+    fg_out_seconds(out, "p95_s", q.estimate.p95_ns);
+    fg_out_int(out, "samples", q.estimate.samples);
+    fg_out_percent(out, "confidence_percent", q.estimate.confidence_permille);
+    fg_out_close(out, '}');
+    fg_out_open(out, "cost", '{');
+    fg_out_money(out, "p50", q.cost_p50_nanousd);
+    fg_out_money(out, "p95", q.cost_p95_nanousd);
+    fg_out_text(out, "currency", "USD");
+    fg_out_close(out, '}');
+    fg_out_close(out, '}');
     return 0;
 }

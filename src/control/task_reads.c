@@ -56,7 +56,7 @@ void fg_route_task_get(struct fg_http_request *req, void *arg) {
         snprintf(extra, sizeof extra, "ETag: %s\n", etag);
         bool same = etag_matches(req, etag);
         if (!same)
-            fg_put_task(&out, NULL, call->server, &found);
+            fg_out_task(&out, NULL, call->server, &found);
         fg_answer_json(call, same ? 304 : 200, &out, extra);
     }
     fg_found_fini(&found);
@@ -73,9 +73,9 @@ void fg_route_task_result(struct fg_http_request *req, void *arg) {
         FG_AUTO_STR struct fg_str out = {0};
         bool ended = fg_state_is_terminal(found.task->state);
         if (ended)
-            fg_put_result(&out, call->server, &found);
+            fg_out_result(&out, call->server, &found);
         else
-            fg_put_task(&out, NULL, call->server, &found);
+            fg_out_task(&out, NULL, call->server, &found);
         fg_answer_json(call, ended ? 200 : 202, &out, ended ? NULL : "Retry-After: 1\n");
     }
     fg_found_fini(&found);
@@ -134,7 +134,7 @@ static size_t put_page(struct fg_server *s, struct fg_str *out, struct fg_store_
         if (fg_find_stored(s, what->before, what->tenant, &found, NULL))
             continue;
         if (!label || has_label(fg_found_spec(s, &found), label)) {
-            fg_put_task(out, NULL, s, &found);
+            fg_out_task(out, NULL, s, &found);
             told++;
         }
         fg_found_fini(&found);
@@ -144,13 +144,13 @@ static size_t put_page(struct fg_server *s, struct fg_str *out, struct fg_store_
 
 static int list(struct fg_call *call, struct fg_error *err) {
     struct fg_store_list what;
-    size_t limit, told = 0, seen = 0;
+    size_t limit = 0, told = 0, seen = 0;
     const char *label = fg_http_query(call->req, "label");
     if (list_query(call, &what, &limit, err))
         return -1;
     FG_AUTO_STR struct fg_str out = {0};
-    fg_put_open(&out, NULL, '{');
-    fg_put_open(&out, "tasks", '[');
+    fg_out_open(&out, NULL, '{');
+    fg_out_open(&out, "tasks", '[');
     struct page page = {0};
     bool more = true;
     while (more && told < limit && seen < LABEL_SCAN_MAX) {
@@ -168,9 +168,9 @@ static int list(struct fg_call *call, struct fg_error *err) {
             more = more || page.ids.count == what.limit;
     }
     fg_vec_fini(&page.ids);
-    fg_put_close(&out, ']');
-    fg_put_id(&out, "next_cursor", "tsk", more ? what.before : FG_ID_NONE);
-    fg_put_close(&out, '}');
+    fg_out_close(&out, ']');
+    fg_out_id(&out, "next_cursor", "tsk", more ? what.before : FG_ID_NONE);
+    fg_out_close(&out, '}');
     fg_answer_json(call, 200, &out, NULL);
     return 0;
 }
@@ -185,18 +185,18 @@ void fg_route_task_list(struct fg_http_request *req, void *arg) {
 
 static void put_block(struct fg_str *out, struct fg_server *s, const struct fg_block *block) {
     const struct fg_device *device = block->device ? fg_core_device(s->core, block->device) : NULL;
-    fg_put_open(out, NULL, '{');
+    fg_out_open(out, NULL, '{');
     if (block->device)
-        fg_put_int(out, "device", block->device);
+        fg_out_int(out, "device", block->device);
     else
-        fg_put_null(out, "device");
-    fg_put_text(out, "device_name", device ? device->name : NULL);
-    fg_put_text(out, "device_kind", device ? device->kind : NULL);
-    fg_put_text(out, "reason", fg_reason_name(block->reason));
-    fg_put_int(out, "memory_missing_bytes", (int64_t)block->memory_missing_bytes);
-    fg_put_percent(out, "share_missing_percent", block->share_missing_permille);
-    fg_put_text(out, "text", block->text);
-    fg_put_close(out, '}');
+        fg_out_null(out, "device");
+    fg_out_text(out, "device_name", device ? device->name : NULL);
+    fg_out_text(out, "device_kind", device ? device->kind : NULL);
+    fg_out_text(out, "reason", fg_reason_name(block->reason));
+    fg_out_int(out, "memory_missing_bytes", (int64_t)block->memory_missing_bytes);
+    fg_out_percent(out, "share_missing_percent", block->share_missing_permille);
+    fg_out_text(out, "text", block->text);
+    fg_out_close(out, '}');
 }
 
 static void put_blocks(struct fg_str *out, struct fg_server *s, const struct fg_task *task) {
@@ -204,31 +204,31 @@ static void put_blocks(struct fg_str *out, struct fg_server *s, const struct fg_
     size_t n = fg_core_why(s->core, task->id, blocks, FG_COUNT(blocks));
     size_t position = fg_core_position(s->core, task->id);
     if (position)
-        fg_put_int(out, "position", (int64_t)position);
+        fg_out_int(out, "position", (int64_t)position);
     else
-        fg_put_null(out, "position");
-    fg_put_open(out, "blocks", '[');
+        fg_out_null(out, "position");
+    fg_out_open(out, "blocks", '[');
     for (size_t i = 0; i < n; i++)
         put_block(out, s, &blocks[i]);
-    fg_put_close(out, ']');
+    fg_out_close(out, ']');
 }
 
 static void put_decision(struct fg_str *out, const struct fg_task *task) {
     const struct fg_placed *placed = &task->placed;
     if (!placed->rule) {
-        fg_put_null(out, "decision");
+        fg_out_null(out, "decision");
         return;
     }
-    fg_put_open(out, "decision", '{');
-    fg_put_int(out, "rule", placed->rule);
-    fg_put_text(out, "rule_text", fg_rule_text((enum fg_rule)placed->rule));
-    fg_put_seconds(out, "expected_s", placed->expected_ns);
-    fg_put_money(out, "expected_cost", placed->expected_cost_nanousd);
+    fg_out_open(out, "decision", '{');
+    fg_out_int(out, "rule", placed->rule);
+    fg_out_text(out, "rule_text", fg_rule_text((enum fg_rule)placed->rule));
+    fg_out_seconds(out, "expected_s", placed->expected_ns);
+    fg_out_money(out, "expected_cost", placed->expected_cost_nanousd);
     if (placed->runner_up_cost_nanousd)
-        fg_put_money(out, "runner_up_cost", placed->runner_up_cost_nanousd);
+        fg_out_money(out, "runner_up_cost", placed->runner_up_cost_nanousd);
     else
-        fg_put_null(out, "runner_up_cost");
-    fg_put_close(out, '}');
+        fg_out_null(out, "runner_up_cost");
+    fg_out_close(out, '}');
 }
 
 void fg_route_task_why(struct fg_http_request *req, void *arg) {
@@ -240,20 +240,20 @@ void fg_route_task_why(struct fg_http_request *req, void *arg) {
     const struct fg_task *task = found.task;
     const char *hint = fg_reason_hint(task->reason);
     FG_AUTO_STR struct fg_str out = {0};
-    fg_put_open(&out, NULL, '{');
-    fg_put_id(&out, "id", "tsk", task->id);
-    fg_put_text(&out, "state", fg_state_name(task->state));
-    fg_put_text(&out, "reason", task->reason == FG_REASON_NONE ? NULL : fg_reason_name(task->reason));
-    fg_put_text(&out, "reason_text", task->reason == FG_REASON_NONE ? NULL : fg_reason_doc(task->reason));
-    fg_put_text(&out, "hint", *hint ? hint : NULL);
-    fg_put_text(&out, "detail", fg_state_is_terminal(task->state) ? task->outcome.detail : NULL);
-    fg_put_text(&out, "class", task->class == FG_CLASS_AUTO ? NULL : fg_class_name(task->class));
-    fg_put_text(&out, "class_rule", task->class_rule ? fg_class_rule_text((enum fg_class_rule)task->class_rule) : NULL);
-    fg_put_need(&out, "need", &task->spec.need);
+    fg_out_open(&out, NULL, '{');
+    fg_out_id(&out, "id", "tsk", task->id);
+    fg_out_text(&out, "state", fg_state_name(task->state));
+    fg_out_text(&out, "reason", task->reason == FG_REASON_NONE ? NULL : fg_reason_name(task->reason));
+    fg_out_text(&out, "reason_text", task->reason == FG_REASON_NONE ? NULL : fg_reason_doc(task->reason));
+    fg_out_text(&out, "hint", *hint ? hint : NULL);
+    fg_out_text(&out, "detail", fg_state_is_terminal(task->state) ? task->outcome.detail : NULL);
+    fg_out_text(&out, "class", task->class == FG_CLASS_AUTO ? NULL : fg_class_name(task->class));
+    fg_out_text(&out, "class_rule", task->class_rule ? fg_class_rule_text((enum fg_class_rule)task->class_rule) : NULL);
+    fg_out_need(&out, "need", &task->spec.need);
     if (task->state == FG_STATE_QUEUED && s->core)
         put_blocks(&out, s, task);
     put_decision(&out, task);
-    fg_put_close(&out, '}');
+    fg_out_close(&out, '}');
     fg_answer_json(call, 200, &out, NULL);
     fg_found_fini(&found);
 }

@@ -52,7 +52,7 @@ static void answer_task(struct fg_call *call, int ended_status) {
     }
     FG_AUTO_STR struct fg_str out = {0};
     FG_AUTO_FREE char *extra = location(call->task);
-    fg_put_task(&out, NULL, call->server, &found);
+    fg_out_task(&out, NULL, call->server, &found);
     fg_answer_json(call, fg_state_is_terminal(found.task->state) ? ended_status : 202, &out, extra);
     fg_found_fini(&found);
 }
@@ -98,7 +98,7 @@ static int enter(struct fg_call *call, struct fg_spec *spec, const char *key, co
     p->extra = location(call->task);
     if (!found.task->spec.json)
         found.spec = fg_strdup(spec->json);
-    fg_put_task(&p->body, NULL, s, &found);
+    fg_out_task(&p->body, NULL, s, &found);
     free(found.spec);
     fg_turn_wait(call, submitted);
     return 0;
@@ -183,21 +183,21 @@ static int batch(struct fg_call *call, struct fg_error *err) {
         return fg_fail_at(err, "/tasks");
     }
     struct prepared *p = prepare(call, 200);
-    fg_put_open(&p->body, NULL, '{');
-    fg_put_open(&p->body, "tasks", '[');
+    fg_out_open(&p->body, NULL, '{');
+    fg_out_open(&p->body, "tasks", '[');
     json_t *item;
     json_array_foreach(items, i, item) {
         fg_id task;
         struct fg_error why = {0};
-        fg_put_open(&p->body, NULL, '{');
+        fg_out_open(&p->body, NULL, '{');
         if (batch_item(call, item, key, i, &task, &why))
-            fg_put_error(&p->body, "error", &why);
+            fg_out_error(&p->body, "error", &why);
         else
-            fg_put_id(&p->body, "id", "tsk", task);
-        fg_put_close(&p->body, '}');
+            fg_out_id(&p->body, "id", "tsk", task);
+        fg_out_close(&p->body, '}');
     }
-    fg_put_close(&p->body, ']');
-    fg_put_close(&p->body, '}');
+    fg_out_close(&p->body, ']');
+    fg_out_close(&p->body, '}');
     fg_turn_wait(call, send_prepared);
     return 0;
 }
@@ -219,7 +219,7 @@ static void changed(struct fg_call *call, const struct fg_error *err) {
         return;
     }
     FG_AUTO_STR struct fg_str out = {0};
-    fg_put_task(&out, NULL, call->server, &found);
+    fg_out_task(&out, NULL, call->server, &found);
     fg_answer_json(call, cancel && !fg_state_is_terminal(found.task->state) ? 202 : 200, &out, NULL);
     fg_found_fini(&found);
 }

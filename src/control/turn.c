@@ -18,7 +18,9 @@ struct fg_turn {
     struct fg_link link;                 /* in server->committing */
     struct fg_server *server;
     struct fg_link calls;
-    FG_VEC(struct fg_action) actions;
+    /* With the connection the node had when it was decided: through another one it would contradict what that one's
+     * hello decided. */
+    FG_VEC(struct decided { struct fg_action action; uint64_t connection; }) actions;
     FG_VEC(struct fg_store_aux) aux;     /* while open: rows of the shell's own */
     FG_VEC(fg_id) changed;               /* tasks whose rows are in the batch, in id order */
     FG_VEC(fg_id) settled;
@@ -46,6 +48,14 @@ static void turn_free(struct fg_turn *t) {
     free(t);
 }
 
+static void take_actions(struct fg_server *s) {
+    for (size_t i = 0; i < s->fx.actions.count; i++) {
+        const struct fg_action *action = &s->fx.actions.items[i];
+        fg_vec_push(&s->turn->actions, (struct decided){*action, fg_nodes_connection(s, action->node)});
+    }
+    s->fx.actions.count = 0;
+}
+
 int fg_turn_input(struct fg_server *s, const struct fg_input *in, struct fg_error *err) {
     if (!s->core) {
         if (err)
@@ -53,7 +63,10 @@ int fg_turn_input(struct fg_server *s, const struct fg_input *in, struct fg_erro
         return -1;
     }
     turn_open(s);
-    return fg_core_handle(s->core, in, fg_server_now(s), &s->fx, err);
+    if (fg_core_handle(s->core, in, fg_server_now(s), &s->fx, err))
+        return -1;
+    take_actions(s);
+    return 0;
 }
 
 void fg_turn_aux(struct fg_server *s, const char *key, const char *doc) {
@@ -167,7 +180,7 @@ static void turn_perform(struct fg_turn *t) {
         call->resume(call, NULL);
     }
     for (size_t i = 0; i < t->actions.count; i++)
-        fg_nodes_perform(s, &t->actions.items[i]);
+        fg_nodes_perform(s, &t->actions.items[i].action, t->actions.items[i].connection);
     if (s->core && t->settled.count)
         fg_core_evict(s->core, t->settled.items, t->settled.count);
 }
@@ -227,6 +240,7 @@ void fg_turn_end(struct fg_server *s) {
     int64_t now = fg_server_now(s);
     if (fg_core_dispatch(s->core, now, &s->fx, &err))
         fg_log_error("planning: %s", err.text);
+    take_actions(s);
     struct fg_turn *t = fg_take_ptr(s->turn);
     struct fg_store_batch *batch = fg_store_batch_create();
     struct batch_maker maker = {.turn = t, .batch = batch};
@@ -235,8 +249,6 @@ void fg_turn_end(struct fg_server *s) {
     for (size_t i = 0; i < t->aux.count; i++)
         fg_vec_push(&batch->aux, t->aux.items[i]);
     t->aux.count = 0;
-    for (size_t i = 0; i < s->fx.actions.count; i++)
-        fg_vec_push(&t->actions, s->fx.actions.items[i]);
     fg_effects_clear(&s->fx);
     arm_tick(s, now);
     if (!batch->events.count && !batch->tasks.count && !batch->aux.count) {
