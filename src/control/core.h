@@ -67,7 +67,10 @@ struct fg_action {
 };
 struct fg_effects {
     FG_VEC(struct fg_event) events;      /* owned; in log order */
-    FG_VEC(struct fg_action) actions;    /* perform after all events of the same effects are on disk */
+    /* Perform after all events of these and of all earlier effects are on disk (an ack of a repeated report must not
+     * overtake the event of the first), and only through the connection the node had when they were decided: when it has
+     * connected anew, drop them, its hello decided again. */
+    FG_VEC(struct fg_action) actions;
 };
 void fg_effects_clear(struct fg_effects *fx);  /* frees the events, keeps the arrays */
 void fg_effects_fini(struct fg_effects *fx);
@@ -104,7 +107,7 @@ void fg_core_loaded(struct fg_core *core, uint64_t last_seq);
 /* Reading. Pointers are good until the next call that changes the core. */
 const struct fg_task *fg_core_task(const struct fg_core *core, fg_id task);   /* NULL: unknown or evicted */
 bool fg_core_idempotent(const struct fg_core *core, fg_id tenant, const char *key, fg_id *ret_task);
-struct fg_core_counts { size_t queued, starting, running, held; size_t tasks; uint64_t events; };
+struct fg_core_counts { size_t queued, starting, running, held; size_t tasks; uint64_t events; };   /* held ones are counted in queued too */
 void fg_core_counts(const struct fg_core *core, struct fg_core_counts *ret);
 /* 1-based place in the queue, 0: not queued. O(queue) at worst. */
 size_t fg_core_position(const struct fg_core *core, fg_id task);

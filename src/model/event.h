@@ -11,7 +11,7 @@ struct fg_event {
     uint32_t attempt;
     union {
         struct { struct fg_spec spec; char *idempotency; } submitted;
-        struct { enum fg_reason reason; bool uses_retry; } queued;
+        struct { enum fg_reason reason; bool uses_retry; int64_t cost_nanousd; } queued; /* cost: of the attempt that ended */
         struct { enum fg_class class; uint16_t rule; } classified;
         struct { struct fg_placed placed; fg_device_id device; } placed;
         struct fg_lease lease;           /* lease.granted */

@@ -13,6 +13,9 @@ typedef uint32_t fg_device_id;           /* assigned by the core in node.joined,
 
 enum fg_task_type { FG_TASK_COMMAND, FG_TASK_IMAGE_CLASSIFICATION, FG_TASK_TYPE_COUNT };
 enum { FG_RETRY_INFRA = 1, FG_RETRY_OOM = 2, FG_RETRY_ERROR = 4 };
+/* What api/task.toml gives limits that were not asked for; a test holds the two together. */
+#define FG_DEFAULT_STARTUP_NS (INT64_C(600) * 1000000000)
+#define FG_DEFAULT_RUN_NS (INT64_C(86400) * 1000000000)
 
 /* What the planner and the core read of a spec. memory or share 0: not asked, the estimate proposes. */
 struct fg_need {
@@ -38,11 +41,15 @@ struct fg_spec {
     bool hold;
     char *name;                          /* NULL when not given; these four are owned by the spec */
     char *model;
+    char *program;                       /* what estimates of a command go by: base name of argv[0], of its script too; or NULL */
     char *json;
 };
+/* What a spec is when nothing was asked: class auto, priority normal, the table's limits, retry_on infra. */
+void fg_spec_defaults(struct fg_spec *ret_spec);
 void fg_spec_fini(struct fg_spec *spec);
 void fg_spec_copy(struct fg_spec *dst, const struct fg_spec *src);
 const char *fg_task_type_name(enum fg_task_type type);
+int fg_task_type_by_name(const char *name);                /* -1 when unknown */
 
 /* Counters of one attempt's vGPU, cumulative. Times in ns of the device or of CLOCK_BOOTTIME. */
 struct fg_usage {
@@ -84,7 +91,7 @@ struct fg_lease {
 
 /* Why the planner chose what it chose; kept for `fgpu why`. */
 struct fg_placed {
-    uint16_t rule;                       /* enum fg_rule of plan/explain.h */
+    uint16_t rule;                       /* enum fg_rule of plan/place.h */
     int64_t expected_ns;                 /* run time */
     int64_t expected_cost_nanousd;
     int64_t runner_up_cost_nanousd;      /* of the next best device, 0 when there was none */
@@ -111,7 +118,8 @@ struct fg_task {
 };
 void fg_task_fini(struct fg_task *task);
 
-/* The changing part of a task as compact JSON (all but spec.json and id), and back. Exact: decode(encode(t)) == t.
- * Decode does not touch id, tenant and spec.json. Trusted input: -1 with *err only when the store is corrupt. */
+/* The changing part of a task as compact JSON (all but id, tenant and spec.json), and back. Exact: decode(encode(t)) == t.
+ * Decode wants *ret_task zeroed or valid, replaces all of it but id, tenant and spec.json, and leaves it alone on -1.
+ * Trusted input: -1 with *err only when the store is corrupt. Members it does not know are ignored. */
 void fg_task_encode(const struct fg_task *task, struct fg_str *out);
 int fg_task_decode(const char *json, size_t len, struct fg_task *ret_task, struct fg_error *err);

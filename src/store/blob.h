@@ -13,3 +13,6 @@ int fg_blob_finish(struct fg_blob_writer *w, char ret_sha256[65], uint64_t *ret_
 void fg_blob_abort(struct fg_blob_writer *w);    /* NULL is fine */
 /* A readable descriptor, the caller's to close; FG_E_NOT_FOUND. */
 int fg_blob_open(const char *root, const char *sha256, int *ret_fd, uint64_t *ret_size, struct fg_error *err);
+/* Remove what uploads cut short by a crash left under ROOT/tmp; running uploads, of any process, are spared. For the
+ * start of a program. ret_removed may be NULL. */
+int fg_blob_clean(const char *root, size_t *ret_removed, struct fg_error *err);

@@ -7,7 +7,9 @@
  *
  * A batch is all or nothing and batches commit in order. When one fails, it and all that are queued behind it fail
  * with the same error (FG_E_STORAGE_FULL, FG_E_IO), and the store takes no batch until fg_store_resume: the caller's
- * memory is then ahead of the disk and must be loaded anew. An fsync error ends the process (never retried). */
+ * memory is then ahead of the disk and must be loaded anew. An fsync error ends the process (never retried), and so does
+ * a batch that contradicts the disk (an event's seq or an idempotency key twice): that is a bug of the caller.
+ * Functions given to a read must not call the same read again. Idempotency keys are forgotten 24 h (of the log's time) later. */
 #pragma once
 #include "base/id.h"
 #include "base/vec.h"
@@ -37,9 +39,13 @@ struct fg_store_batch {
 struct fg_store_batch *fg_store_batch_create(void);
 void fg_store_batch_destroy(struct fg_store_batch *batch);
 
-/* Open or create path, migrate forward (each migration one transaction; a newer schema is refused by name). */
+/* Open or create path, migrate forward (each migration one transaction; a newer schema is refused by name).
+ * FG_E_CONFLICT: another process has it open. */
 int fg_store_open(const char *path, struct fg_store **ret, struct fg_error *err);
-void fg_store_close(struct fg_store *store);     /* commits what is queued, stops the thread */
+void fg_store_close(struct fg_store *store);     /* commits what is queued, stops the thread, polls a last time; NULL is fine */
+/* Whether the file at path is a store we can read and whole (PRAGMA integrity_check); also while a server has it open.
+ * ret_version may be NULL. FG_E_NOT_FOUND, FG_E_INVALID (another program's), FG_E_UNSUPPORTED (newer), FG_E_IO (damaged). */
+int fg_store_check(const char *path, int *ret_version, struct fg_error *err);
 void fg_store_write(struct fg_store *store, struct fg_store_batch *batch); /* takes the batch; never blocks */
 int fg_store_fd(const struct fg_store *store);   /* readable when fg_store_poll has something */
 void fg_store_poll(struct fg_store *store);

@@ -37,7 +37,7 @@ struct fg_http_config {
     /* Before the body is read: may refuse (401, 403, 507 ...). Sets what fg_http_request_user returns. NULL: all pass. */
     int (*authorize)(struct fg_http_request *req, const struct fg_http_route *route, void *arg, struct fg_error *err);
     struct fg_http_sink sink;             /* for FG_BODY_STREAM routes */
-    void (*on_close)(struct fg_http_request *req, void *arg);   /* always called once, last; frees the user pointer's target */
+    void (*on_close)(struct fg_http_request *req, void *arg);   /* called once, last, for each request that had a route; frees the user pointer's target */
     void (*on_answer)(struct fg_http_request *req, int status, int64_t took_ns, void *arg); /* for metrics and the access log; may be NULL */
     void *arg;
 };

@@ -1,0 +1,128 @@
+/* why.c - what a task would be given, and why it is not given it now. Reads only. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/units.h"
+#include "control/core_private.h"
+
+static const struct device *largest_device(const struct fg_core *core, const char *kind)
+{
+    const struct device *largest = NULL;
+    for (size_t i = 0; i < core->devices.count; i++) {
+        const struct device *d = &core->devices.items[i];
+        if (d->d.id && (!kind[0] || strcmp(kind, d->d.kind) == 0) && (!largest || d->d.memory_bytes > largest->d.memory_bytes))
+            largest = d;
+    }
+    return largest;
+}
+
+enum fg_class core_classify(const struct fg_core *core, const struct fg_spec *spec, enum fg_class_rule *ret_rule)
+{
+    struct fg_estimate estimate;
+    const struct device *d = largest_device(core, spec->need.device_kind);
+    fg_estimate(core->history, spec, d ? d->d.kind : spec->need.device_kind,
+                spec->need.share_permille ? spec->need.share_permille : 1000, &estimate);
+    return fg_classify(spec, estimate.samples ? estimate.p50_ns : 0, core_largest_memory(core), ret_rule);
+}
+
+/* The planner's scratch and the cached need are no part of the state that a reader could see change. */
+static struct fg_core *scratch(const struct fg_core *core) { return (struct fg_core *)core; }
+
+static struct fg_snapshot snapshot(const struct fg_core *core, const struct fg_plan_task *task, bool empty)
+{
+    core_plan_devices(scratch(core), empty);
+    return (struct fg_snapshot){.tasks = task, .task_count = 1, .devices = core->plan_devices.items,
+                                .device_count = core->plan_devices.count, .history = core->history};
+}
+
+size_t fg_core_why(const struct fg_core *core, fg_id task, struct fg_block *blocks, size_t max)
+{
+    struct entry *e = table_find(core, task);
+    size_t n = 0;
+    if (!e || e->t.state != FG_STATE_QUEUED || max == 0)
+        return 0;
+    if (e->t.held) {
+        blocks[n] = (struct fg_block){.task = task, .reason = FG_REASON_HELD};
+        snprintf(blocks[n++].text, sizeof blocks->text, "its owner holds it");
+    }
+    struct fg_plan_task asked = {.id = task, .spec = &e->t.spec};
+    core_need(scratch(core), e, &asked.need);
+    struct fg_snapshot snap = snapshot(core, &asked, false);
+    size_t per_device = fg_explain(&snap, &asked, blocks + n, max - n);
+    n += per_device;
+    size_t place = queue_place(core, e);
+    if (per_device < snap.device_count && place > 1 && n < max) {
+        blocks[n] = (struct fg_block){.task = task, .reason = FG_REASON_WAITING_PRIORITY};
+        snprintf(blocks[n++].text, sizeof blocks->text, "%zu tasks before it in the queue are served first", place - 1);
+    }
+    return n;
+}
+
+static int never_fits(const struct fg_core *core, const struct fg_need *need, struct fg_error *err)
+{
+    char asked[32], there[32];
+    const struct device *d = largest_device(core, need->device_kind);
+    if (!d) {
+        fg_fail(err, FG_E_INVALID, "there is no device of kind '%s'", need->device_kind);
+        fg_fail_at(err, "/resources/device_kind");
+        return fg_fail_hint(err, "fgpu devices lists the kinds there are.");
+    }
+    uint64_t memory = core_memory_for_tasks(core, d);
+    fg_fail(err, FG_E_INVALID, "it needs %s of memory; the largest device%s%s has %s",
+            fg_format_bytes(asked, sizeof asked, need->memory_bytes), need->device_kind[0] ? " of kind " : "",
+            need->device_kind, fg_format_bytes(there, sizeof there, memory));
+    fg_fail_at(err, "/resources/memory");
+    return fg_fail_hint(err, "Ask for at most %llu bytes.", (unsigned long long)memory);
+}
+
+static bool could_fit(const struct fg_core *core, const struct fg_need *need)
+{
+    for (size_t i = 0; i < core->devices.count; i++) {
+        const struct device *d = &core->devices.items[i];
+        if (d->d.id && core_memory_for_tasks(core, d) >= need->memory_bytes &&
+            (!need->device_kind[0] || strcmp(need->device_kind, d->d.kind) == 0))
+            return true;
+    }
+    return false;
+}
+
+/* Where it would go: as things are now, or, when nothing is free, on empty devices. */
+static fg_device_id best_device(const struct fg_core *core, const struct fg_plan_task *task, struct fg_error *err)
+{
+    fg_device_id best = 0;
+    for (int empty = 0; empty <= 1 && !best; empty++) {
+        struct fg_snapshot snap = snapshot(core, task, empty);
+        struct fg_plan plan = {0};
+        if (fg_place(&snap, &plan, err) < 0)
+            return 0;
+        if (plan.placements.count)
+            best = plan.placements.items[0].device;
+        fg_plan_fini(&plan);
+    }
+    return best;
+}
+
+int fg_core_quote(const struct fg_core *core, const struct fg_spec *spec, struct fg_quote *ret, struct fg_error *err)
+{
+    struct fg_quote q = {0};
+    uint64_t largest = core_largest_memory(core);
+    q.class = core_classify(core, spec, &q.class_rule);
+    fg_propose_need(core->history, spec, q.class, &q.need);
+    if (!spec->need.memory_bytes && largest)
+        q.need.memory_bytes = FG_MIN(q.need.memory_bytes, largest);
+    bool any = core->devices.count > 0;
+    if (any && !could_fit(core, &q.need))
+        return never_fits(core, &q.need, err);
+    struct fg_plan_task task = {.id = {0, 1}, .spec = spec, .need = q.need};
+    if (any && !(q.device = best_device(core, &task, err)))
+        return fg_fail(err, FG_E_INTERNAL, "no plan for a task that fits");
+    const struct device *d = core_device(core, q.device);
+    fg_estimate(core->history, spec, d ? d->d.kind : spec->need.device_kind, q.need.share_permille, &q.estimate);
+    for (size_t i = 0; d && i < core->plan_devices.count; i++)
+        if (core->plan_devices.items[i].id == q.device) {
+            q.cost_p50_nanousd = fg_expected_cost(&core->plan_devices.items[i], &q.need, q.estimate.p50_ns);
+            q.cost_p95_nanousd = fg_expected_cost(&core->plan_devices.items[i], &q.need, q.estimate.p95_ns);
+        }
+    *ret = q;
+    return 0;
+}

@@ -1,0 +1,115 @@
+/* fields.h - the members of the stored structs: X(KIND, key, member, default). Private to model; expanded by codec.h.
+ * A key is forever: documents on disk have it. A new member needs a default that is true of old documents. */
+#pragma once
+
+#define FG_SPEC_FIELDS(X) \
+    X(TYPE, "type", type, FG_TASK_COMMAND) \
+    X(CLASS, "class", class, FG_CLASS_AUTO) \
+    X(PRIORITY, "priority", priority, FG_PRIORITY_NORMAL) \
+    X(U64, "memory", need.memory_bytes, 0) \
+    X(U32, "share", need.share_permille, 0) \
+    X(CHARS, "device_kind", need.device_kind, ) \
+    X(I64, "queue_limit", limits.queue_ns, 0) \
+    X(I64, "startup_limit", limits.startup_ns, FG_DEFAULT_STARTUP_NS) \
+    X(I64, "run_limit", limits.run_ns, FG_DEFAULT_RUN_NS) \
+    X(I64, "max_cost", limits.max_cost_nanousd, 0) \
+    X(U16, "retries", retries, 0) \
+    X(U8, "retry_on", retry_on, FG_RETRY_INFRA) \
+    X(BOOL, "hold", hold, false) \
+    X(TEXT, "name", name, ) \
+    X(TEXT, "model", model, ) \
+    X(TEXT, "program", program, )
+
+#define FG_USAGE_FIELDS(X) \
+    X(U32, "seq", seq, 0) \
+    X(I64, "device_ns", device_ns, 0) \
+    X(I64, "wall_ns", wall_ns, 0) \
+    X(U64, "memory_peak", memory_peak_bytes, 0) \
+    X(I64, "throttled_ns", throttled_ns, 0) \
+    X(U64, "denied", denied, 0)
+
+#define FG_OUTCOME_FIELDS(X) \
+    X(STATE, "state", state, FG_STATE_QUEUED) \
+    X(REASON, "reason", reason, FG_REASON_NONE) \
+    X(INT, "exit_code", exit_code, 0) \
+    X(INT, "signal", signal, 0) \
+    X(I64, "pull_ns", pull_ns, 0) \
+    X(I64, "load_ns", load_ns, 0) \
+    X(I64, "run_ns", run_ns, 0) \
+    X(TEXT, "detail", detail, ) \
+    X(TEXT, "result", result, ) \
+    X(TEXT, "outputs", outputs, ) \
+    X(TEXT, "log_tail", log_tail, )
+
+#define FG_LEASE_FIELDS(X) \
+    X(U32, "device", device, 0) \
+    X(NODE, "node", node, ) \
+    X(U64, "epoch", epoch, 0) \
+    X(U64, "memory", memory_bytes, 0) \
+    X(U32, "share", share_permille, 0) \
+    X(I64, "granted", granted_ns, 0) \
+    X(I64, "deadline", deadline_ns, 0) \
+    X(I64, "price_per_s", price_nanousd_per_s, 0) \
+    X(LEVEL, "memory_level", memory_level, FG_LEVEL_NONE) \
+    X(LEVEL, "share_level", share_level, FG_LEVEL_NONE)
+
+#define FG_PLACED_FIELDS(X) \
+    X(U16, "rule", rule, 0) \
+    X(I64, "expected_ns", expected_ns, 0) \
+    X(I64, "expected_cost", expected_cost_nanousd, 0) \
+    X(I64, "runner_up_cost", runner_up_cost_nanousd, 0)
+
+#define FG_TASK_FIELDS(X) \
+    X(STATE, "state", state, FG_STATE_QUEUED) \
+    X(REASON, "reason", reason, FG_REASON_NONE) \
+    X(CLASS, "class", class, FG_CLASS_BATCH) \
+    X(U16, "class_rule", class_rule, 0) \
+    X(U32, "attempt", attempt, 0) \
+    X(U16, "retries_left", retries_left, 0) \
+    X(BOOL, "held", held, false) \
+    X(BOOL, "cancel_requested", cancel_requested, false) \
+    X(BOOL, "settled", settled, false) \
+    X(BOOL, "lease_live", lease_live, false) \
+    X(I64, "submitted", submitted_ns, 0) \
+    X(I64, "queued", queued_ns, 0) \
+    X(I64, "placed_at", placed_ns, 0) \
+    X(I64, "started", started_ns, 0) \
+    X(I64, "finished", finished_ns, 0) \
+    X(I64, "cost", cost_nanousd, 0) \
+    X(TEXT, "idempotency", idempotency, )
+
+#define FG_NODE_FIELDS(X) \
+    X(NODE, "id", id, ) \
+    X(CHARS, "name", name, ) \
+    X(CHARS, "boot_id", boot_id, ) \
+    X(BOOL, "connected", connected, false) \
+    X(BOOL, "lost", lost, false) \
+    X(I64, "seen", seen_ns, 0)
+
+#define FG_DEVICE_FIELDS(X) \
+    X(U32, "id", id, 0) \
+    X(NODE, "node", node, ) \
+    X(CHARS, "name", name, ) \
+    X(CHARS, "kind", kind, ) \
+    X(CHARS, "backend", backend, ) \
+    X(U64, "memory", memory_bytes, 0) \
+    X(U32, "units", units, 0) \
+    X(DOUBLE, "gflops", gflops, 0) \
+    X(LEVEL, "memory_level", memory_level, FG_LEVEL_NONE) \
+    X(LEVEL, "share_level", share_level, FG_LEVEL_NONE) \
+    X(CHARS, "level_why", level_why, ) \
+    X(BOOL, "healthy", healthy, true)
+
+#define FG_QUEUED_FIELDS(X) \
+    X(REASON, "reason", reason, FG_REASON_NONE) \
+    X(BOOL, "uses_retry", uses_retry, false) \
+    X(I64, "cost", cost_nanousd, 0)
+#define FG_CLASSIFIED_FIELDS(X) \
+    X(CLASS, "class", class, FG_CLASS_BATCH) \
+    X(U16, "rule", rule, 0)
+#define FG_STARTED_FIELDS(X) X(I64, "pull_ns", pull_ns, 0)
+#define FG_RELEASED_FIELDS(X) X(U64, "epoch", epoch, 0)
+#define FG_SETTLED_FIELDS(X) \
+    X(I64, "cost", cost_nanousd, 0) \
+    X(TEXT, "lines", lines, )
+#define FG_LOST_FIELDS(X) X(NODE, "node", node, )
