@@ -321,10 +321,12 @@ static void refuse_open_requests(struct fg_http *http)
     for (struct fg_http_conn *c = http->conns; c != NULL; c = c->next) {
         if (c->req == NULL)
             continue;
-        if (c->req->streaming)
-            fg_http_stream_end(c->req);
-        else if (c->req->phase == FG_REQ_HANDLED && !c->req->answered)
+        if (c->req->streaming && !c->req->ended) {
+            c->req->gone = true;                 /* cut, not ended: the client knows that there is more and comes again */
+            fg_request_resume(c->req);
+        } else if (c->req->phase == FG_REQ_HANDLED && !c->req->answered) {
             fg_http_fail(c->req, &err);
+        }
     }
 }
 

@@ -42,7 +42,7 @@ struct fg_http_config {
     void *arg;
 };
 int fg_http_start(uv_loop_t *loop, const struct fg_http_config *config, struct fg_http **ret, struct fg_error *err);
-void fg_http_stop(struct fg_http *http);  /* answers what is open with 503, closes; then the loop can be closed */
+void fg_http_stop(struct fg_http *http);  /* answers what waits with 503, cuts streams, closes; then the loop can be run out and closed. Not from a handler. */
 uint16_t fg_http_port(const struct fg_http *http);
 
 const struct fg_http_route *fg_http_request_route(const struct fg_http_request *req);
