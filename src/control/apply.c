@@ -47,12 +47,14 @@ struct device *core_device_slot(struct fg_core *core, fg_device_id id)
     return &core->devices.items[id - 1];
 }
 
-uint64_t core_largest_memory(const struct fg_core *core)
+uint64_t core_largest_memory(const struct fg_core *core, const char *kind)
 {
     uint64_t largest = 0;
-    for (size_t i = 0; i < core->devices.count; i++)
-        if (core->devices.items[i].d.id)
-            largest = FG_MAX(largest, core_memory_for_tasks(core, &core->devices.items[i]));
+    for (size_t i = 0; i < core->devices.count; i++) {
+        const struct device *d = &core->devices.items[i];
+        if (d->d.id && (!kind[0] || strcmp(kind, d->d.kind) == 0))
+            largest = FG_MAX(largest, core_memory_for_tasks(core, d));
+    }
     return largest;
 }
 
@@ -152,7 +154,7 @@ static void submitted(struct fg_core *core, const struct fg_event *ev)
 /* The memory that killed it is doubled, as far as there is a device that large. */
 static void grow_need(struct fg_core *core, struct fg_task *t)
 {
-    uint64_t doubled = t->lease.memory_bytes * 2, largest = core_largest_memory(core);
+    uint64_t doubled = t->lease.memory_bytes * 2, largest = core_largest_memory(core, t->spec.need.device_kind);
     t->spec.need.memory_bytes = FG_MAX(t->spec.need.memory_bytes, FG_MIN(doubled, largest));
 }
 

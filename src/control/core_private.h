@@ -115,7 +115,7 @@ void core_lease_link(struct fg_core *core, struct entry *e);                /* t
 void core_lease_unlink(struct fg_core *core, struct entry *e);
 struct entry *core_entry_create(struct fg_task *task);                      /* moves task in */
 void core_entry_destroy(struct entry *e);
-uint64_t core_largest_memory(const struct fg_core *core);
+uint64_t core_largest_memory(const struct fg_core *core, const char *kind); /* of a device of that kind, "" any; 0: none */
 
 /* core.c: record an event (ev->kind and its body set; body moved), apply it, append it to fx */
 void core_emit(struct fg_core *core, struct fg_effects *fx, int64_t now_ns, struct fg_event *ev);

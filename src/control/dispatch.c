@@ -43,13 +43,14 @@ void core_plan_devices(struct fg_core *core, bool empty)
     }
 }
 
-/* What the estimate proposes is never more than the largest device: a guess must not keep a task waiting for ever. */
+/* What the estimate proposes is never more than the largest device: a guess must not keep a task waiting for ever.
+ * Memory that was asked for does not change with what history learns. */
 void core_need(struct fg_core *core, struct entry *e, struct fg_need *ret)
 {
-    if (e->need_version != core->history_version) {
-        const struct fg_need *asked = &e->t.spec.need;
+    const struct fg_need *asked = &e->t.spec.need;
+    if (e->need_version == 0 || (!asked->memory_bytes && e->need_version != core->history_version)) {
         fg_propose_need(core->history, &e->t.spec, e->t.class, ret);
-        uint64_t largest = core_largest_memory(core);
+        uint64_t largest = core_largest_memory(core, asked->device_kind);
         e->need_memory_bytes = asked->memory_bytes || !largest ? ret->memory_bytes : FG_MIN(ret->memory_bytes, largest);
         e->need_share_permille = ret->share_permille;
         e->need_version = core->history_version;

@@ -31,7 +31,7 @@ static bool retries(const struct fg_core *core, const struct fg_task *t, const s
     uint8_t cause = retry_cause(outcome->reason);
     if (outcome->state != FG_STATE_FAILED || t->retries_left == 0 || !(t->spec.retry_on & cause))
         return false;
-    return cause != FG_RETRY_OOM || t->lease.memory_bytes < core_largest_memory(core);
+    return cause != FG_RETRY_OOM || t->lease.memory_bytes < core_largest_memory(core, t->spec.need.device_kind);
 }
 
 static uint64_t device_memory(const struct fg_core *core, const struct fg_task *t)

@@ -22,7 +22,7 @@ enum fg_class core_classify(const struct fg_core *core, const struct fg_spec *sp
     const struct device *d = largest_device(core, spec->need.device_kind);
     fg_estimate(core->history, spec, d ? d->d.kind : spec->need.device_kind,
                 spec->need.share_permille ? spec->need.share_permille : 1000, &estimate);
-    return fg_classify(spec, estimate.samples ? estimate.p50_ns : 0, core_largest_memory(core), ret_rule);
+    return fg_classify(spec, estimate.samples ? estimate.p50_ns : 0, core_largest_memory(core, ""), ret_rule);
 }
 
 /* The planner's scratch and the cached need are no part of the state that a reader could see change. */
@@ -105,7 +105,7 @@ static fg_device_id best_device(const struct fg_core *core, const struct fg_plan
 int fg_core_quote(const struct fg_core *core, const struct fg_spec *spec, struct fg_quote *ret, struct fg_error *err)
 {
     struct fg_quote q = {0};
-    uint64_t largest = core_largest_memory(core);
+    uint64_t largest = core_largest_memory(core, spec->need.device_kind);
     q.class = core_classify(core, spec, &q.class_rule);
     fg_propose_need(core->history, spec, q.class, &q.need);
     if (!spec->need.memory_bytes && largest)

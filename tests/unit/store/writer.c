@@ -231,6 +231,30 @@ static void another_programs_snapshot_delays_nobody(void **state)
     unit_end(&u);
 }
 
+static void another_programs_transaction_is_waited_for(void **state)
+{
+    struct unit_store u;
+    struct outcome outcome = {0};
+    sqlite3 *other;
+    unit_begin(&u);
+    assert_int_equal(sqlite3_open(u.path, &other), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(other, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
+    struct fg_store_batch *batch = fg_store_batch_create();
+    put_event(batch, 1, FG_ID_NONE, FG_ID_NONE, "x");
+    batch->done = note_outcome;
+    batch->arg = &outcome;
+    fg_store_write(u.store, batch);
+    usleep(300000);
+    fg_store_poll(u.store);
+    assert_int_equal(outcome.calls, 0);
+    assert_int_equal(sqlite3_exec(other, "COMMIT", NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(other);
+    fg_store_flush(u.store);
+    assert_int_equal(outcome.calls, 1);
+    assert_int_equal(outcome.err.code, FG_E_NONE);
+    unit_end(&u);
+}
+
 /* Runs body in a child; the signal that ended it, or minus its exit status. */
 static int ending_of(void (*body)(struct unit_store *u), struct unit_store *u)
 {
@@ -288,6 +312,7 @@ int main(void)
         cmocka_unit_test(writes_calls_and_reads_mix),
         cmocka_unit_test(the_log_stays_short_under_load_and_is_gone_when_idle),
         cmocka_unit_test(another_programs_snapshot_delays_nobody),
+        cmocka_unit_test(another_programs_transaction_is_waited_for),
         cmocka_unit_test(a_batch_that_contradicts_the_disk_ends_the_process_and_leaves_no_trace),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

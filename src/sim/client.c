@@ -1,0 +1,163 @@
+/* client.c - users: they submit, repeat what was not answered, cancel, hold, release, and ask for the impossible. */
+#include <stdio.h>
+#include <string.h>
+
+#include "sim/sim_private.h"
+
+static const fg_id tenant = {0x0200, 1};
+
+static fg_id new_id(struct world *w)
+{
+    return (fg_id){(uint64_t)(w->now / MS) << 16, ++w->client.made};
+}
+
+static void make_spec(struct world *w, struct fg_spec *spec)
+{
+    static const char *const programs[] = {"python3 train.py", "true", "bash -c", "python3 eval.py", "make"};
+    static const char *const kinds[] = {"cpu", "card-a", "card-b", "card-z"};
+    fg_spec_defaults(spec);
+    spec->json = fg_strdup("{\"command\":[\"true\"],\"task_type\":\"command\"}");
+    spec->program = fg_strdup(programs[rnd(w, FG_COUNT(programs))]);
+    spec->priority = chance(w, 800) ? FG_PRIORITY_NORMAL : (enum fg_priority)rnd(w, FG_PRIORITY_COUNT);
+    if (!chance(w, 200))
+        spec->need.memory_bytes = (uint64_t)between(w, 1, chance(w, 20) ? 80 : 12) << 30;
+    if (!chance(w, 300))
+        spec->need.share_permille = (uint32_t)between(w, 1, 20) * 50;
+    if (chance(w, 100))
+        snprintf(spec->need.device_kind, sizeof spec->need.device_kind, "%s", kinds[rnd(w, chance(w, 100) ? 4 : 3)]);
+    spec->limits.startup_ns = between(w, 20, 120) * SEC;
+    spec->limits.run_ns = between(w, 5, 150) * SEC;
+    if (chance(w, 100))
+        spec->limits.queue_ns = between(w, 2, 600) * SEC;
+    if (chance(w, 80))
+        spec->limits.max_cost_nanousd = between(w, 1000, 20000000);
+    spec->retries = (uint16_t)(chance(w, 500) ? rnd(w, 4) : 0);
+    spec->retry_on = (uint8_t)rnd(w, 8);
+    spec->hold = chance(w, 30);
+}
+
+/* A key that was used before gives the first task back, or is refused with another body. Never a second task. */
+static void repeat(struct world *w)
+{
+    struct client *c = &w->client;
+    struct fg_error err = {0};
+    struct fg_spec spec;
+    if (c->repeats.count == 0)
+        return;
+    struct repeat *r = &c->repeats.items[rnd(w, c->repeats.count)];
+    bool other = chance(w, 300);
+    char key[64], was[64];
+    snprintf(was, sizeof was, "%s", r->idempotency);
+    snprintf(key, sizeof key, "%.*s\n%s", (int)strcspn(was, "\n"), was, other ? "otherbody" : "body");
+    const struct row *row = disk_row(&w->disk, r->task);
+    if (row && row->settled)             /* the route asks the store first */
+        return;
+    fg_id found = FG_ID_NONE;
+    bool there = w->server.core && fg_core_idempotent(w->server.core, tenant, was, &found);
+    make_spec(w, &spec);
+    struct fg_input in = {.kind = FG_IN_SUBMIT, .task = new_id(w), .submit = {tenant, &spec, key}};
+    int rc = server_ask(w, &in, &err);
+    if (rc == 0) {
+        if (there || row)
+            broken(w, "idempotency key of %s made a second task", short_id(r->task));
+        r->task = in.task;               /* the first was lost unacknowledged */
+        free(r->idempotency);
+        r->idempotency = fg_strdup(key);
+    } else if (there && err.code != (fg_streq(key, r->idempotency) ? FG_E_CONFLICT : FG_E_IDEMPOTENCY_MISMATCH) &&
+               err.code != FG_E_STORAGE_FULL && err.code != FG_E_UNREACHABLE) {
+        broken(w, "repeated key: %s", err.text);
+    } else if (there && !fg_id_eq(found, r->task)) {
+        broken(w, "idempotency key of %s names %s", short_id(r->task), short_id(found));
+    }
+    fg_spec_fini(&spec);
+}
+
+static void submit(struct world *w)
+{
+    struct client *c = &w->client;
+    struct fg_error err = {0};
+    struct fg_spec spec;
+    char key[64];
+    bool keyed = chance(w, 300);
+    make_spec(w, &spec);
+    struct fg_input in = {.kind = FG_IN_SUBMIT, .task = new_id(w), .submit = {.tenant = tenant, .spec = &spec}};
+    snprintf(key, sizeof key, "k%llu\nbody", (unsigned long long)c->made);
+    if (keyed)
+        in.submit.idempotency = key;
+    if (server_ask(w, &in, &err) == 0 && keyed)
+        fg_vec_push(&c->repeats, (struct repeat){fg_strdup(key), in.task, false});
+    else if (err.code && err.code != FG_E_STORAGE_FULL && err.code != FG_E_UNREACHABLE)
+        broken(w, "submit refused: %s", err.text);
+    oracle_task(&w->oracle, in.task)->attempts_allowed = 1u + spec.retries;
+    fg_spec_fini(&spec);
+}
+
+/* Mostly a recent task: older ones have ended. */
+static fg_id some_task(struct world *w)
+{
+    size_t n = w->oracle.tasks.count, recent = chance(w, 800) ? 200 : 100000;
+    return n ? w->oracle.tasks.items[n - 1 - rnd(w, FG_MIN(n, recent))].id : FG_ID_NONE;
+}
+
+static void ask(struct world *w, enum fg_input_kind kind)
+{
+    struct fg_error err = {0};
+    struct fg_input in = {.kind = kind, .task = some_task(w)};
+    if (fg_id_is_none(in.task))
+        return;
+    if (server_ask(w, &in, &err) < 0 && err.code != FG_E_NOT_FOUND && err.code != FG_E_CONFLICT &&
+        err.code != FG_E_STORAGE_FULL && err.code != FG_E_UNREACHABLE)
+        broken(w, "refused: %s", err.text);
+}
+
+static void act(struct world *w, int who, uint64_t what, void *data)
+{
+    struct fg_core_counts counts = {0};
+    if (w->client.stopped)
+        return;
+    if (w->server.core)
+        fg_core_counts(w->server.core, &counts);
+    size_t many = counts.queued > 400 ? 0 : chance(w, 30) ? 60 : 1 + rnd(w, 3);
+    for (size_t i = 0; i < many; i++)
+        submit(w);
+    if (chance(w, 150))
+        ask(w, FG_IN_CANCEL);
+    if (chance(w, 60))
+        ask(w, FG_IN_HOLD);
+    if (chance(w, 100))
+        ask(w, FG_IN_RELEASE);
+    if (chance(w, 80))
+        repeat(w);
+    at(w, w->now + between(w, 10 * MS, 2 * SEC), act, 0, 0, NULL);
+}
+
+void client_start(struct world *w) { at(w, w->now + SEC, act, 0, 0, NULL); }
+
+/* Half of the held ones are let go, so that both are seen to come to rest. */
+static void release_some(struct world *w, int who, uint64_t what, void *data)
+{
+    struct fg_error err;
+    if (!w->server.up || w->server.degraded) {
+        at(w, w->now + SEC, release_some, 0, 0, NULL);
+        return;
+    }
+    for (size_t i = 0; i < w->oracle.tasks.count; i++)
+        if (i % 2) {
+            const struct fg_task *t = fg_core_task(w->server.core, w->oracle.tasks.items[i].id);
+            if (t && t->state == FG_STATE_QUEUED && t->held)
+                server_ask(w, &(struct fg_input){.kind = FG_IN_RELEASE, .task = t->id}, &err);
+        }
+}
+
+void client_wind_down(struct world *w)
+{
+    w->client.stopped = true;
+    at(w, w->now + SEC, release_some, 0, 0, NULL);
+}
+
+void client_fini(struct client *c)
+{
+    for (size_t i = 0; i < c->repeats.count; i++)
+        free(c->repeats.items[i].idempotency);
+    fg_vec_fini(&c->repeats);
+}
