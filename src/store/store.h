@@ -29,10 +29,12 @@ struct fg_store_task {                   /* one materialised task */
     char *idempotency_key, *idempotency_body; /* only the first time, or NULL */
 };
 struct fg_store_aux { char *key; char *doc; };  /* doc NULL: delete */
+struct fg_store_own { char sha256[65]; fg_id tenant; uint64_t size; int64_t time_ns; };  /* the blob is the tenant's too; again is fine */
 struct fg_store_batch {
     FG_VEC(struct fg_store_event) events;
     FG_VEC(struct fg_store_task) tasks;
     FG_VEC(struct fg_store_aux) aux;
+    FG_VEC(struct fg_store_own) owns;
     void (*done)(void *arg, struct fg_store_batch *batch, const struct fg_error *err); /* on the loop thread, from fg_store_poll; err NULL: on disk. Frees the batch itself with fg_store_batch_destroy */
     void *arg;
 };
