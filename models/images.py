@@ -6,7 +6,7 @@ and the size is judged from the header before a pixel is decoded.
 import os
 from typing import Any, Dict
 
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from errors import WorkerError
 
@@ -32,7 +32,7 @@ def open_image(path: str, crop: int) -> Image.Image:
 
 
 def _sentence(error: Exception) -> str:
-    if isinstance(error, Image.UnidentifiedImageError):
+    if isinstance(error, UnidentifiedImageError):
         return "its format is unknown"
     return str(error) or type(error).__name__
 
@@ -42,7 +42,7 @@ def _decode(image: Image.Image, enough: int) -> Image.Image:
     if width * height > MAX_PIXELS:
         raise WorkerError("user_error", f"the picture has {width} x {height} pixels, more than {MAX_PIXELS // 10**6} million",
                           "scale it down; classifiers look at 224 x 224")
-    image.draft(None, (enough, enough))    # JPEG: decode at 1/2, 1/4 or 1/8 where that is enough
+    image.draft("", (enough, enough))    # JPEG: decode at 1/2, 1/4 or 1/8 where that is enough
     image.load()
     orientation = image.getexif().get(0x0112, 1)
     picture = _to_rgb(_shrink(image, enough))

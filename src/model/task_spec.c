@@ -34,7 +34,7 @@ static const struct fg_task_field *find_field(const char *group, const char *key
     size_t n = group ? strlen(group) : 0;
     for (size_t i = 0; i < FG_COUNT(fg_task_fields); i++) {
         const char *path = fg_task_fields[i].path;
-        if (group && (strncmp(path, group, n) != 0 || path[n] != '.'))
+        if (group ? strncmp(path, group, n) != 0 || path[n] != '.' : strchr(path, '.') != NULL)
             continue;
         if (strcmp(group ? path + n + 1 : path, key) == 0)
             return &fg_task_fields[i];

@@ -24,6 +24,8 @@ struct room { uint64_t memory_bytes; uint32_t share_permille, used_permille; };
 struct round {
     const struct fg_snapshot *snap;
     struct room *rooms;                  /* what is left, by device index */
+    size_t *kinds;                       /* the first device of the same kind, by device index */
+    int64_t *times;                      /* of the group being priced, by first device of a kind; 0: not asked yet */
     FG_VEC(struct group) groups;
     FG_VEC(struct offer) offers;
     uint32_t *slots;                     /* group index + 1, 0 empty; a power of two, more than twice the tasks */
@@ -101,25 +103,32 @@ static struct group *find_group(struct round *r, const struct fg_plan_task *t)
     return g;
 }
 
-/* Estimates are by kind: devices of one kind usually stand together, so the last answer is mostly the next one. */
+static int64_t time_on(struct round *r, const struct group *g, size_t device)
+{
+    int64_t *time_ns = &r->times[r->kinds[device]];
+    struct fg_estimate estimate;
+    if (*time_ns == 0) {
+        fg_estimate(r->snap->history, g->task->spec, r->snap->devices[device].kind, g->task->need.share_permille, &estimate);
+        *time_ns = estimate.mean_ns;
+    }
+    return *time_ns;
+}
+
 static void price_group(struct round *r, struct group *g)
 {
-    const char *kind = NULL;
-    struct fg_estimate estimate = {0};
     g->priced = true;
     g->offers = r->offers.count;
     g->least_cost = INT64_MAX;
+    memset(r->times, 0, r->snap->device_count * sizeof *r->times);
     for (size_t i = 0; i < r->snap->device_count; i++) {
         const struct fg_plan_device *d = &r->snap->devices[i];
-        if (!d->usable || !could_hold(d, &g->task->need)) {
-            fg_vec_push(&r->offers, (struct offer){-1, 0});
-            continue;
+        struct offer offer = {-1, 0};
+        if (d->usable && could_hold(d, &g->task->need)) {
+            offer.time_ns = time_on(r, g, i);
+            offer.cost = fg_expected_cost(d, &g->task->need, offer.time_ns);
+            g->least_cost = FG_MIN(g->least_cost, offer.cost);
         }
-        if (!kind || strcmp(kind, d->kind) != 0)
-            fg_estimate(r->snap->history, g->task->spec, kind = d->kind, g->task->need.share_permille, &estimate);
-        int64_t cost = fg_expected_cost(d, &g->task->need, estimate.mean_ns);
-        fg_vec_push(&r->offers, (struct offer){cost, estimate.mean_ns});
-        g->least_cost = FG_MIN(g->least_cost, cost);
+        fg_vec_push(&r->offers, offer);
     }
 }
 
@@ -220,26 +229,43 @@ static void serve(struct round *r, const struct fg_plan_task *t)
     fg_vec_push(&r->plan.waiting, (struct fg_id_reason){t->id, g->reason});
 }
 
-int fg_place(const struct fg_snapshot *snap, struct fg_plan *ret_plan, struct fg_error *err)
+static void begin(struct round *r, const struct fg_snapshot *snap)
 {
-    struct round r = {.snap = snap, .slot_count = 16};
-    while (r.slot_count <= snap->task_count * 2)
-        r.slot_count *= 2;
-    if (snap->task_count >= UINT32_MAX / 2)
-        return fg_fail(err, FG_E_INVALID, "a plan for %zu tasks at once is more than it can count", snap->task_count);
-    r.slots = fg_alloc(r.slot_count * sizeof *r.slots);
-    r.rooms = fg_alloc((snap->device_count + 1) * sizeof *r.rooms);
+    *r = (struct round){.snap = snap, .slot_count = 16};
+    while (r->slot_count <= snap->task_count * 2)
+        r->slot_count *= 2;
+    r->slots = fg_alloc(r->slot_count * sizeof *r->slots);
+    r->rooms = fg_alloc((snap->device_count + 1) * sizeof *r->rooms);
+    r->kinds = fg_alloc((snap->device_count + 1) * sizeof *r->kinds);
+    r->times = fg_alloc((snap->device_count + 1) * sizeof *r->times);
     for (size_t i = 0; i < snap->device_count; i++) {
         const struct fg_plan_device *d = &snap->devices[i];
-        r.rooms[i] = (struct room){d->memory_free_bytes, d->share_free_permille, 0};
-        r.rooms[i].used_permille = used_permille(d, &r.rooms[i]);
+        r->rooms[i] = (struct room){d->memory_free_bytes, d->share_free_permille, 0};
+        r->rooms[i].used_permille = used_permille(d, &r->rooms[i]);
+        while (strcmp(snap->devices[r->kinds[i]].kind, d->kind) != 0)
+            r->kinds[i]++;
     }
+}
+
+static void end(struct round *r)
+{
+    fg_vec_fini(&r->groups);
+    fg_vec_fini(&r->offers);
+    free(r->slots);
+    free(r->rooms);
+    free(r->kinds);
+    free(r->times);
+}
+
+int fg_place(const struct fg_snapshot *snap, struct fg_plan *ret_plan, struct fg_error *err)
+{
+    struct round r;
+    if (snap->task_count >= UINT32_MAX / 2)
+        return fg_fail(err, FG_E_INVALID, "a plan for %zu tasks at once is more than it can count", snap->task_count);
+    begin(&r, snap);
     for (size_t i = 0; i < snap->task_count; i++)
         serve(&r, &snap->tasks[i]);
-    fg_vec_fini(&r.groups);
-    fg_vec_fini(&r.offers);
-    free(r.slots);
-    free(r.rooms);
+    end(&r);
     *ret_plan = r.plan;
     return 0;
 }

@@ -57,7 +57,7 @@ static int open_connections(struct fg_store *store, const char *path, struct fg_
         fg_store_migrate(&store->writer, path, err) < 0)
         return -1;
     if (fg_db_open(&store->reader, path, SQLITE_OPEN_READWRITE, err) < 0 ||
-        fg_db_exec(&store->reader, "PRAGMA query_only = ON", err) < 0)
+        fg_db_exec(&store->reader, "PRAGMA query_only = ON; PRAGMA cache_size = -2048", err) < 0)
         return -1;
     sqlite3_wal_hook(store->writer.handle, fg_store_wal_seen, store);
     store->wal_dirty = true;             /* what an earlier process left */

@@ -13,10 +13,11 @@ const char *const fg_sql_text[FG_SQL_COUNT] = {
 #undef X
 };
 
-/* The page cache is small: the idle server must stay small, and what is hot (right edges of the trees) fits. No mmap:
- * its pages count as resident, and a read error would arrive as SIGBUS. secure_delete is on in Debian and doubles writes. */
+/* Pages of 8 KiB: a tenth more submits per second than 4 KiB in batches (task documents fit), none fewer one by one. The
+ * caches are small, since the idle server must be: what is hot (the right edges of the trees) fits. No mmap: its pages
+ * count as resident, and a read error would arrive as SIGBUS. secure_delete is on in Debian and doubles writes. */
 static const char settings[] =
-    "PRAGMA page_size = 4096; PRAGMA cache_size = -4096; PRAGMA mmap_size = 0; PRAGMA temp_store = MEMORY;"
+    "PRAGMA page_size = 8192; PRAGMA cache_size = -8192; PRAGMA mmap_size = 0; PRAGMA temp_store = MEMORY;"
     "PRAGMA secure_delete = OFF; PRAGMA trusted_schema = OFF; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0;";
 
 int fg_db_open(struct fg_db *db, const char *path, int flags, struct fg_error *err)

@@ -36,7 +36,7 @@ struct fg_store_batch {
     void (*done)(void *arg, struct fg_store_batch *batch, const struct fg_error *err); /* on the loop thread, from fg_store_poll; err NULL: on disk. Frees the batch itself with fg_store_batch_destroy */
     void *arg;
 };
-struct fg_store_batch *fg_store_batch_create(void);
+struct fg_store_batch *fg_store_batch_create(void);  /* the only way to make one */
 void fg_store_batch_destroy(struct fg_store_batch *batch);
 
 /* Open or create path, migrate forward (each migration one transaction; a newer schema is refused by name).

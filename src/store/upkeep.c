@@ -9,8 +9,8 @@
 #include "base/units.h"
 
 enum {
-    CHECKPOINT_PAGES = 4000,             /* 16 MB: a page rewritten often is copied to the database once */
-    WARN_PAGES = 100000,                 /* 400 MB: someone holds an old snapshot */
+    CHECKPOINT_PAGES = 2000,             /* 16 MB: a page rewritten often is copied to the database once */
+    WARN_PAGES = 50000,                  /* 400 MB: someone holds an old snapshot */
     EXPIRE_ROWS = 5000,                  /* per round, a few ms; more than a log's length of submits can add */
     PROBE_BYTES = 256 * 1024             /* what must fit before a full disk counts as usable; freed into the file, as a reserve */
 };
@@ -57,18 +57,20 @@ static bool oldest_expired(struct fg_store *store, struct fg_error *err)
     return expired;
 }
 
-/* Best effort: what is not deleted now is deleted later. */
-static void expire(struct fg_store *store)
+/* Best effort: what is not deleted now is deleted later. Whether there may be more. */
+static bool expire(struct fg_store *store)
 {
     struct fg_db *db = &store->writer;
     struct fg_error err = {0};
     sqlite3_stmt *stmt = fg_db_stmt(db, FG_SQL_IDEMPOTENCY_EXPIRE, &err);
     if (!stmt || !oldest_expired(store, &err))
-        return;
+        return false;
     sqlite3_bind_int64(stmt, 1, store->newest_ns - IDEMPOTENCY_NS);
     sqlite3_bind_int(stmt, 2, EXPIRE_ROWS);
-    if (fg_db_step(db, FG_SQL_IDEMPOTENCY_EXPIRE, &err) < 0)
-        fg_log_warn("expire idempotency keys: %s", err.text);
+    if (fg_db_step(db, FG_SQL_IDEMPOTENCY_EXPIRE, &err) == 0)
+        return sqlite3_changes(db->handle) == EXPIRE_ROWS;
+    fg_log_warn("expire idempotency keys: %s", err.text);
+    return false;
 }
 
 void fg_store_upkeep_busy(struct fg_store *store)
@@ -86,8 +88,9 @@ bool fg_store_upkeep_due(const struct fg_store *store)
 
 void fg_store_upkeep_idle(struct fg_store *store)
 {
-    expire(store);
+    bool more = expire(store);
     checkpoint(store, SQLITE_CHECKPOINT_TRUNCATE);
+    store->wal_dirty |= more;            /* due again in a second */
 }
 
 static int write_probe(struct fg_db *db, struct fg_error *err)

@@ -37,12 +37,12 @@ struct fg_http_config {
     /* Before the body is read: may refuse (401, 403, 507 ...). Sets what fg_http_request_user returns. NULL: all pass. */
     int (*authorize)(struct fg_http_request *req, const struct fg_http_route *route, void *arg, struct fg_error *err);
     struct fg_http_sink sink;             /* for FG_BODY_STREAM routes */
-    void (*on_close)(struct fg_http_request *req, void *arg);   /* always called once, last; frees the user pointer's target */
-    void (*on_answer)(struct fg_http_request *req, int status, int64_t took_ns, void *arg); /* for metrics and the access log; may be NULL */
+    void (*on_close)(struct fg_http_request *req, void *arg);   /* called once, last, for each request that had a route; frees the user pointer's target */
+    void (*on_answer)(struct fg_http_request *req, int status, int64_t took_ns, void *arg); /* for metrics and the access log; may be NULL. The route is NULL for 404 and 405 */
     void *arg;
 };
 int fg_http_start(uv_loop_t *loop, const struct fg_http_config *config, struct fg_http **ret, struct fg_error *err);
-void fg_http_stop(struct fg_http *http);  /* answers what is open with 503, closes; then the loop can be closed */
+void fg_http_stop(struct fg_http *http);  /* answers what waits with 503, cuts streams, closes; then the loop can be run out and closed. Not from a handler. */
 uint16_t fg_http_port(const struct fg_http *http);
 
 const struct fg_http_route *fg_http_request_route(const struct fg_http_request *req);

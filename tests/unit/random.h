@@ -1,0 +1,32 @@
+/* random.h - numbers for property tests: from one seed, printed, so that a failure can be run again with FGPU_SEED=N. */
+#pragma once
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+struct rng { uint64_t state; };
+
+/* splitmix64 (Steele, Lea, Flood 2014) */
+static inline uint64_t rng_next(struct rng *r)
+{
+    uint64_t z = (r->state += 0x9e3779b97f4a7c15u);
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+    return z ^ z >> 31;
+}
+/* 0..n-1 */
+static inline uint64_t rng_below(struct rng *r, uint64_t n) { return rng_next(r) % n; }
+/* Often small, sometimes any 63 bits: where codecs and sums go wrong. */
+static inline int64_t rng_size(struct rng *r) { return (int64_t)(rng_next(r) >> (1 + rng_below(r, 63))); }
+
+static inline struct rng rng_start(const char *test)
+{
+    const char *given = getenv("FGPU_SEED");
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    uint64_t seed = given ? strtoull(given, NULL, 0) : (uint64_t)now.tv_sec * 1000000007u ^ (uint64_t)now.tv_nsec;
+    printf("%s: FGPU_SEED=%llu\n", test, (unsigned long long)seed);
+    fflush(stdout);
+    return (struct rng){seed};
+}
