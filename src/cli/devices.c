@@ -1,8 +1,6 @@
 /* devices.c - fgpu devices and nodes. */
 #include <string.h>
 
-#include "cli/cli.h"
-
 #include "base/units.h"
 #include "cli/api.h"
 
