@@ -58,9 +58,11 @@ static int finish(struct cli *cli, const struct cli_args *args, const char *id, 
     const json_t *result = json_object_get(body, "result");
     /* What a command printed was its result. */
     int rc = cli->json ? cli_put_json(body, err) : command ? 0 : cli_put_result(cli, result, err);
-    if (rc < 0 || cli_save_outputs(cli, body, cli_text(args, "output-dir"), err) < 0)
+    if (rc < 0)
         return -1;
     print_summary(cli, id, body);
+    if (cli_save_outputs(cli, body, cli_text(args, "output-dir"), err) < 0)
+        return -1;
     return well ? 0 : fg_error_info(FG_E_TASK_FAILED)->exit_code;
 }
 

@@ -9,7 +9,7 @@ static const struct cli_option no_options[] = {{NULL}};
 
 static void add_member(struct fg_str *out, const json_t *obj, const char *key, const char *head)
 {
-    const char *text = fg_json_str(obj, key, "");
+    FG_AUTO_FREE char *text = cli_hint(fg_json_str(obj, key, ""), fg_json_str(obj, "id", "ID"));
     if (!*text)
         return;
     fg_str_addf(out, "%-8s", head);
