@@ -9,7 +9,8 @@ from .aio import AsyncClient, AsyncTask
 from .client import Client
 from .errors import (AuthError, BudgetExceeded, Conflict, FgpuError, Forbidden, InputMissing, InvalidInput, NotFound,
                      QuotaExceeded, ServerUnavailable, StorageFull, TaskCanceled, TaskEnded, TaskExpired, TaskFailed, TaskTimeout)
-from .task import Cost, LogLine, Task
+from .logs import LogLine
+from .task import Cost, Task
 
 __version__ = "0.1.0"
 __all__ = ["AsyncClient", "AsyncTask", "AuthError", "BudgetExceeded", "Client", "Conflict", "Cost", "FgpuError", "Forbidden",

@@ -9,8 +9,9 @@ from typing import Any, AsyncIterator, Callable, Dict, Iterable, Iterator, List,
 
 from .client import Client, Spec
 from .files import PathLike
+from .logs import LogLine
 from .spec import Input
-from .task import Cost, LogLine, Task
+from .task import Cost, Task
 
 T = TypeVar("T")
 END = object()

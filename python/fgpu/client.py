@@ -10,7 +10,8 @@ from . import spec as specs
 from .config import resolve
 from .errors import FgpuError, InvalidInput
 from .files import Files, prepare_spec
-from .task import LogLine, Task, event_rows, first, log_lines, result_of, rows, wait_for_result
+from .logs import LogLine, event_rows, log_lines
+from .task import Task, first, result_of, rows, wait_for_result
 from .transport import Answer, Transport, raise_for
 
 Spec = Mapping[str, Any]

@@ -1,36 +1,19 @@
 """A task as the server last told it, and what can be asked of it."""
 from __future__ import annotations
 
-import json
 import os
 import time
 from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, NamedTuple, Optional
 
 from .errors import FgpuError, InvalidInput, TaskTimeout, from_end
 from .files import PathLike
-from .sse import Event, follow
+from .logs import LogLine
 
 if TYPE_CHECKING:
     from .client import Client
 
 ENDED = ("succeeded", "failed", "canceled", "expired")
 POLL_S = 60    # one long poll; the server takes up to 300
-
-
-class LogLine(str):
-    """A piece of output, as printed (without its line end), with where and when it came from."""
-
-    source: str
-    time: Optional[str]
-    attempt: Optional[int]
-
-    @classmethod
-    def of(cls, data: Any) -> "LogLine":
-        row: Mapping[str, Any] = data if isinstance(data, dict) else {"text": str(data)}
-        line = cls(first(row, "line", "text", "data", default=""))
-        line.source = str(first(row, "source", "src", default="stdout"))
-        line.time, line.attempt = first(row, "time", "t"), row.get("attempt")
-        return line
 
 
 class Cost(NamedTuple):
@@ -154,34 +137,6 @@ class Task:
     def events(self, follow: bool = False) -> Iterator[Dict[str, Any]]:
         """What happened to it, oldest first. follow=True goes on until it ends."""
         return self._client.stream_events(self.id, follow)
-
-
-def log_lines(client: "Client", task_id: str, query: Mapping[str, Any], following: bool) -> Iterator[LogLine]:
-    path = f"/v1/tasks/{task_id}/logs"
-    if not following:
-        answer = client.call("GET", path, query=query, headers={"Accept": "application/x-ndjson"})
-        for line in answer.body.splitlines():
-            yield LogLine.of(json.loads(line))
-        return
-    for event in follow(client.transport, path, dict(query, follow="true")):
-        if event.name in ("log", "message"):
-            yield LogLine.of(event.data)
-
-
-def event_rows(client: "Client", task_id: str, following: bool) -> Iterator[Dict[str, Any]]:
-    path = f"/v1/tasks/{task_id}/events"
-    if not following:
-        yield from rows(client.call_json("GET", path), "events")
-        return
-    for event in follow(client.transport, path, {"follow": "true"}):
-        if event.name != "done":
-            yield event_row(event)
-
-
-def event_row(event: Event) -> Dict[str, Any]:
-    row = dict(event.data) if isinstance(event.data, dict) else {"data": event.data}
-    row.setdefault("kind", event.name)
-    return row
 
 
 def below(folder: str, path: str) -> str:

@@ -39,8 +39,10 @@ int fg_client_follow(struct fg_client *client, const char *path, const char *las
     fg_clock_init_real(&clock);
     struct fg_sse sse;
     fg_sse_init(&sse, fn, arg);
-    if (last_id != NULL)
+    if (last_id != NULL) {
         fg_str_adds(&sse.id, last_id);
+        fg_str_adds(&sse.next_id, last_id);
+    }
     bool was_there = false;
     int64_t give_up_ms = 0;
     int ret;

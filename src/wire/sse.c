@@ -53,9 +53,16 @@ void fg_lines_fini(struct fg_lines *l)
 
 /* ---- events ---- */
 
+static void set_text(struct fg_str *s, const char *text, size_t n)
+{
+    fg_str_clear(s);
+    fg_str_add(s, text, n);
+}
+
 static int give_event(struct fg_sse *s, struct fg_error *err)
 {
     int ret = 0;
+    set_text(&s->id, fg_str_cstr(&s->next_id), s->next_id.len);
     if (s->has_data) {
         size_t n = s->data.len > 0 ? s->data.len - 1 : 0;  /* without the \n that each data line added */
         if (s->data.len > 0)
@@ -67,12 +74,6 @@ static int give_event(struct fg_sse *s, struct fg_error *err)
     fg_str_clear(&s->data);
     s->has_data = false;
     return ret;
-}
-
-static void set_text(struct fg_str *s, const char *text, size_t n)
-{
-    fg_str_clear(s);
-    fg_str_add(s, text, n);
 }
 
 static int take_line(void *arg, const char *line, size_t n, struct fg_error *err)
@@ -98,7 +99,7 @@ static int take_line(void *arg, const char *line, size_t n, struct fg_error *err
     } else if (name == 5 && memcmp(line, "event", 5) == 0) {
         set_text(&s->event, value, len);
     } else if (name == 2 && memcmp(line, "id", 2) == 0 && memchr(value, '\0', len) == NULL) {
-        set_text(&s->id, value, len);
+        set_text(&s->next_id, value, len);
     } else if (name == 5 && memcmp(line, "retry", 5) == 0) {
         int64_t ms = 0;
         if (fg_parse_int(value, 0, 60000, &ms, NULL) == 0)
@@ -124,6 +125,7 @@ void fg_sse_cut(struct fg_sse *sse)
     fg_str_clear(&sse->lines.part);
     fg_str_clear(&sse->event);
     fg_str_clear(&sse->data);
+    set_text(&sse->next_id, fg_str_cstr(&sse->id), sse->id.len);
     sse->lines.after_cr = sse->has_data = sse->started = false;
 }
 
@@ -131,6 +133,7 @@ void fg_sse_fini(struct fg_sse *sse)
 {
     fg_lines_fini(&sse->lines);
     fg_str_fini(&sse->id);
+    fg_str_fini(&sse->next_id);
     fg_str_fini(&sse->event);
     fg_str_fini(&sse->data);
 }

@@ -25,7 +25,8 @@ struct fg_sse {
     int (*fn)(void *arg, const struct fg_sse_event *event, struct fg_error *err);
     void *arg;
     struct fg_lines lines;                       /* the rest zero at first */
-    struct fg_str id, event, data;
+    struct fg_str id;                            /* of the last whole event: where to go on after a cut */
+    struct fg_str next_id, event, data;          /* of the event that is coming */
     bool started, has_data;
     int64_t retry_ms;                            /* 0: the server did not say */
 };

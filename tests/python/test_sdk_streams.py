@@ -1,5 +1,6 @@
 """Logs, events, map and the asyncio twin: things that go on while a task does."""
 import asyncio
+import base64
 import threading
 import time
 
@@ -13,7 +14,7 @@ def log_stream(total, per_connection, cut_tail=b""):
         start = int(last or 0)
         out = b": hello\n\n"
         for i in range(start + 1, min(start + per_connection, total) + 1):
-            out += f'id: {i}\nevent: log\ndata: {{"source":"stdout","attempt":1,"line":"line {i}"}}\n\n'.encode()
+            out += f'id: {i}\nevent: log\ndata: {{"src":"stdout","attempt":1,"t":"2026-11-22T10:00:00Z","line":"line {i}\\n"}}\n\n'.encode()
         if start + per_connection >= total:
             return out + b'event: done\ndata: {"state":"succeeded"}\n\n'
         return out + cut_tail
@@ -32,7 +33,7 @@ def test_followed_logs_have_no_hole_and_no_double_over_cut_connections(client, s
 
 def test_logs_of_the_past_come_without_following(client, server):
     task = client.submit(command=["true"])
-    server.answers["GET", f"/v1/tasks/{task.id}/logs"] = 200, b'{"source":"stderr","line":"a"}\n{"source":"stdout","line":"b"}\n'
+    server.answers["GET", f"/v1/tasks/{task.id}/logs"] = 200, b'{"src":"stderr","line":"a"}\n{"src":"stdout","line":"b"}\n'
     assert list(task.logs(tail=2)) == ["a", "b"]
     assert server.requests[-1]["query"] == {"tail": "2"} and server.requests[-1]["headers"]["accept"] == "application/x-ndjson"
 
@@ -54,8 +55,31 @@ def test_a_stream_that_never_comes_back_ends_in_an_error(server):
 def test_events_are_followed_to_the_end(client, server):
     task = client.submit(command=["true"])
     server.streams["GET", f"/v1/tasks/{task.id}/events"] = lambda last: (
-        b'id: 1\nevent: task.submitted\ndata: {"seq":1}\n\nid: 2\nevent: task.finished\ndata: {"seq":2}\n\nevent: done\ndata: {}\n\n')
-    assert list(task.events(follow=True)) == [{"seq": 1, "kind": "task.submitted"}, {"seq": 2, "kind": "task.finished"}]
+        b'id: 1\nevent: task.submitted\ndata: {"seq":1}\n\nid: 2\nevent: task.settled\ndata: {"seq":2}\n\nevent: done\ndata: {}\n\n')
+    assert list(task.events(follow=True)) == [{"seq": 1}, {"seq": 2}]
+
+
+def test_events_of_the_past_come_page_by_page(client, server):
+    task = client.submit(command=["true"])
+    pages = {None: ([1, 2], True), "2": ([3], False)}
+
+    def page(request):
+        seqs, more = pages[request["query"].get("after")]
+        return 200, {"events": [{"seq": n} for n in seqs], "next_after": seqs[-1], "more": more}
+    server.answers["GET", f"/v1/tasks/{task.id}/events"] = page
+    assert [e["seq"] for e in task.events()] == [1, 2, 3]
+
+
+def test_pieces_of_output_become_lines():
+    from fgpu.logs import assemble
+    snowman = "\u2603".encode()
+    pieces = [{"src": "stdout", "attempt": 1, "line": "a\nb"}, {"src": "stderr", "attempt": 1, "line": "warn\n"},
+              {"src": "stdout", "attempt": 1, "line": "c\r\n"}, {"src": "stdout", "attempt": 1, "base64": base64.b64encode(snowman[:1]).decode()},
+              {"src": "stdout", "attempt": 1, "base64": base64.b64encode(snowman[1:] + b"\n\xff\n").decode()},
+              {"src": "stdout", "attempt": 1, "line": "no end"}, {"src": "stdout", "attempt": 2, "line": "again\nlast"}]
+    assert [(x, x.source, x.attempt) for x in assemble(pieces)] == [
+        ("a", "stdout", 1), ("warn", "stderr", 1), ("bc", "stdout", 1), ("\u2603", "stdout", 1), ("\ufffd", "stdout", 1),
+        ("no end", "stdout", 1), ("again", "stdout", 2), ("last", "stdout", 2)]
 
 
 class Slow:

@@ -275,7 +275,10 @@ static void keys_are_added_found_revoked_once_and_listed_by_tenant(void **state)
     fg_str_clear(&out);
     assert_ok(fg_store_key_list(u.store, bob, print_key, &out, &err), err);
     assert_string_equal(fg_str_cstr(&out), "[bob's h2 * bob 0]");
-    assert_fails(fg_store_key_add(u.store, &a, &err), err, FG_E_INTERNAL);
+    assert_fails(fg_store_key_add(u.store, &a, &err), err, FG_E_INTERNAL);   /* twice: refused, and its transaction is gone */
+    commit_ok(&u, fg_store_batch_create());
+    a.id.lo = 9;
+    assert_ok(fg_store_key_add(u.store, &a, &err), err);
     unit_end(&u);
 }
 

@@ -1,10 +1,11 @@
-/* http_echo.c - a small server over wire/http.h, for test_http.py: one route per behaviour. usage: http_echo [ADDRESS]
+/* http_echo.c - a small server over wire/http.h, for test_http.py: one route per behaviour. usage: http_echo [ADDRESS [PORT]]
  * Prints "port N", serves until its standard input ends, stops, prints "closed N of N" and leaves 0 when nothing leaked. */
 #include <stdio.h>
 #include <string.h>
 
 #include "base/io.h"
 #include "base/json.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/units.h"
 #include "wire/http.h"
@@ -14,7 +15,7 @@ static uv_loop_t loop;
 static struct fg_http *http;
 
 /* What a request carries: its timer, and whether it is still there. */
-struct carried { struct fg_http_request *req; uv_timer_t timer; int64_t left; uint64_t bytes; bool waits; };
+struct carried { struct fg_http_request *req; uv_timer_t timer; int64_t left, at; uint64_t bytes; bool waits; };
 
 static struct carried *carried(struct fg_http_request *req) { return *fg_http_request_user(req); }
 
@@ -134,25 +135,29 @@ static void get_file(struct fg_http_request *req, void *arg)
     fg_http_answer_file(req, fd, (uint64_t)size, "application/octet-stream", NULL);
 }
 
+/* Ticks 1..n, going on behind Last-Event-ID. */
 static void on_tick(uv_timer_t *timer)
 {
     struct carried *c = timer->data;
     char text[64];
-    if (c->left-- <= 0) {
+    if (c->at++ >= c->left) {
         fg_http_stream_end(c->req);
         c->waits = false;
         uv_timer_stop(timer);
         return;
     }
-    int n = snprintf(text, sizeof text, "id: %lld\ndata: tick %lld\n\n", (long long)c->left, (long long)c->left);
+    int n = snprintf(text, sizeof text, "id: %lld\ndata: tick %lld\n\n", (long long)c->at, (long long)c->at);
     fg_http_stream_write(c->req, text, (size_t)n);
 }
 
 static void get_ticks(struct fg_http_request *req, void *arg)
 {
     struct carried *c = carried(req);
+    const char *last = fg_http_header(req, "Last-Event-ID");
     c->waits = true;
     c->left = number(req, "n", 3);
+    if (last != NULL)
+        fg_parse_int(last, 0, INT32_MAX, &c->at, NULL);
     fg_http_stream_begin(req, 200, "text/event-stream", NULL, NULL, NULL);
     uint64_t ms = (uint64_t)number(req, "ms", 10);
     uv_timer_start(&c->timer, on_tick, ms, ms);
@@ -231,11 +236,12 @@ static void on_input(uv_poll_t *poll, int status, int events)
 int main(int argc, char **argv)
 {
     struct fg_http_config config = {
-        .address = argc > 1 ? argv[1] : "127.0.0.1", .max_body_bytes = 1 << 20, .max_batch_bytes = 4 << 20,
+        .address = argc > 1 ? argv[1] : "127.0.0.1", .port = argc > 2 ? (uint16_t)atoi(argv[2]) : 0, .max_body_bytes = 1 << 20, .max_batch_bytes = 4 << 20,
         .routes = routes, .route_count = FG_COUNT(routes), .authorize = authorize,
         .sink = {upload_begin, upload_data}, .on_close = on_close, .on_answer = on_answer};
     struct fg_error err;
     uv_loop_init(&loop);
+    fg_log_setup("http_echo", FG_LOG_DEBUG);
     if (fg_http_start(&loop, &config, &http, &err) < 0) {
         fprintf(stderr, "%s: %s\n", fg_error_info(err.code)->name, err.text);
         return 1;
