@@ -27,7 +27,7 @@ static int detach(struct cli *cli, const char *id, struct fg_error *err)
 {
     struct timespec left = {2, 0};
     fprintf(stderr, "\n%s goes on without us.\n", id);
-    fprintf(stderr, "  fgpu logs -f %s    follows it\n  fgpu cancel %s    ends it; so does Ctrl-C again, now\n", id, id);
+    fprintf(stderr, "  fgpu logs -f %s    follows it\n  fgpu cancel %s     ends it; so does Ctrl-C again, now\n", id, id);
     while (interrupts < 2 && nanosleep(&left, &left) < 0 && errno == EINTR)
         ;
     if (interrupts < 2)
