@@ -238,7 +238,11 @@ class Agent:
         out = {}
         for run in (self.data / "agent" / "attempts").glob("tsk_*/run.json"):
             pid = json.loads(run.read_text())["pid"]
-            if os.path.exists(f"/proc/{pid}"):
+            try:
+                state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+            except OSError:
+                continue
+            if state != "Z":             # a zombie has ended; who adopted it may take its time
                 out[run.parent.name] = pid
         return out
 
