@@ -162,7 +162,7 @@ static void row_add(void *arg, const struct fg_task *task, const char *aux_key, 
     *row = (struct fg_store_task){
         .id = task->id, .tenant = task->tenant, .state = (int)task->state, .settled = task->settled,
         .submitted_ns = task->submitted_ns, .finished_ns = task->finished_ns, .type = (int)task->spec.type,
-        .cost_nanousd = task->cost_nanousd, .name = fg_strdup(task->spec.name), .model = fg_strdup(task->spec.model),
+        .cost_nanousd = task->cost_nanousd, .run_ns = task->outcome.run_ns, .device_ns = task->usage.device_ns, .name = fg_strdup(task->spec.name), .model = fg_strdup(task->spec.model),
         .doc = text_of(m)};
     const struct fg_event *ev = next_submitted(s, m, task->id);
     if (ev)

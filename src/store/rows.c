@@ -53,6 +53,8 @@ static int put_task_row(struct fg_store *store, enum fg_sql sql, const struct fg
     else
         sqlite3_bind_null(stmt, 6);
     sqlite3_bind_int64(stmt, 8, task->cost_nanousd);
+    sqlite3_bind_int64(stmt, 12, task->run_ns);
+    sqlite3_bind_int64(stmt, 13, task->device_ns);
     fg_db_bind_text(stmt, 11, task->doc ? task->doc : "");
     if (sql == FG_SQL_TASK_ADD) {
         fg_db_bind_id(db, stmt, 2, task->tenant);

@@ -23,6 +23,7 @@ struct fg_store_task {                   /* one materialised task */
     int state; bool settled;
     int64_t submitted_ns, finished_ns;
     int type; int64_t cost_nanousd;
+    int64_t run_ns, device_ns;           /* for sums; written, not read back: they stand in doc too */
     char *name, *model;                  /* may be NULL */
     char *doc;                           /* fg_task_encode; owned by the batch */
     char *spec;                          /* canonical spec JSON, only the first time; NULL keeps what is stored */
@@ -70,7 +71,7 @@ int fg_store_task_get(struct fg_store *store, fg_id id, fg_store_task_fn *fn, vo
 struct fg_store_list { fg_id tenant; int state; /* -1 any */ fg_id before; /* NONE: newest */ size_t limit; const char *name; };
 int fg_store_task_list(struct fg_store *store, const struct fg_store_list *what, fg_store_task_fn *fn, void *arg, struct fg_error *err); /* newest first; without spec */
 bool fg_store_idempotent(struct fg_store *store, fg_id tenant, const char *key, fg_id *ret_task, char ret_body[65]);
-struct fg_store_sum { int type; int state; char model[104]; int64_t tasks; int64_t cost_nanousd; };
+struct fg_store_sum { int type; int state; char model[104]; int64_t tasks, cost_nanousd, run_ns, device_ns; };
 int fg_store_usage(struct fg_store *store, fg_id tenant, int64_t from_ns, int64_t to_ns, void (*fn)(void *arg, const struct fg_store_sum *sum), void *arg, struct fg_error *err);
 
 /* --- keys and tenants: written at once (own transaction), rare --- */
