@@ -166,7 +166,7 @@ def schemas(api):
     s["UsageReport"] = obj(items=array(obj(task_type=STRING, model_name=null(STRING), state=ref("State"), tasks=INTEGER, cost=MONEY)),
                            **{"from": TIME}, to=TIME, tasks=INTEGER, cost=MONEY, currency=STRING)
     s["Health"] = obj(status=STRING)
-    s["Ready"] = obj(status=STRING, detail=null(STRING), hint=null(STRING))
+    s["Ready"] = obj(status=STRING, code=null(STRING), detail=null(STRING), hint=null(STRING))
     return s
 
 
