@@ -18,19 +18,25 @@
 #include "base/json.h"
 #include "base/log.h"
 
+#ifndef MFD_EXEC
+#define MFD_EXEC 0x0010U
+#endif
 extern const unsigned char fg_supervisor_image[], fg_supervisor_image_end[];
 
 int launch_supervisor(struct fg_error *err)
 {
     size_t n = (size_t)(fg_supervisor_image_end - fg_supervisor_image);
-    int fd = memfd_create("fgpu-supervisor", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    char link[40];
+    FG_AUTO_FD int fd = memfd_create("fgpu-supervisor", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC);
+    if (fd < 0 && errno == EINVAL)       /* before Linux 6.3 all of them are executable */
+        fd = memfd_create("fgpu-supervisor", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (fd < 0 || fg_write_all(fd, fg_supervisor_image, n) != 0 || fchmod(fd, 0500) != 0 ||
-        fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) != 0) {
-        if (fd >= 0)
-            close(fd);
+        fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) != 0)
         return fg_fail(err, FG_E_INTERNAL, "load the supervisor: %m");
-    }
-    return fd;
+    /* What is open for writing is not executed: keep only a descriptor that reads. */
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    int image = open(link, O_RDONLY | O_CLOEXEC);
+    return image >= 0 ? image : fg_fail(err, FG_E_INTERNAL, "open the supervisor: %m");
 }
 
 /* --- starting --- */

@@ -174,9 +174,14 @@ static void put_folders(struct orders *o, const struct attempt *t)
     FG_AUTO_FREE char *work = attempt_path(t, "work"), *out = attempt_path(t, "out");
     show_at(o, true, work, "/work");
     show_at(o, true, out, "/out");
-    const char *const chdir[] = {"--chdir", "/work"};
-    for (size_t i = 0; i < FG_COUNT(chdir); i++)
-        fg_str_add(&o->args, chdir[i], strlen(chdir[i]) + 1);
+}
+
+/* When all is bound: the root itself, a file system of the sandbox's own, takes no files either. */
+static void put_last(struct orders *o)
+{
+    const char *const args[] = {"--chdir", "/work", "--remount-ro", "/"};
+    for (size_t i = 0; i < FG_COUNT(args); i++)
+        fg_str_add(&o->args, args[i], strlen(args[i]) + 1);
 }
 
 int launch_write_files(struct attempt *t, const struct fg_vgpu_entry *entry, struct fg_error *err)
@@ -201,6 +206,7 @@ int launch_write_files(struct attempt *t, const struct fg_vgpu_entry *entry, str
         put_number(&o.launch, "uid", attempt_user(t, set));
         put_number(&o.launch, "gid", attempt_user(t, set));
     }
+    put_last(&o);
     put_words(&o, t, &command);
     if (rc == 0)
         rc = attempt_write(t, "args", o.args.data, o.args.len, err);

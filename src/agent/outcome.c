@@ -128,8 +128,7 @@ static void by_sandbox(const struct ending *e, struct fg_outcome *o)
 
 static void by_exit(const struct ending *e, struct fg_outcome *o)
 {
-    int sig = e->exit_code > 128 && e->exit_code <= 128 + 64 ? e->exit_code - 128 : 0;
-    o->signal = sig;
+    int sig = o->signal;
     const char *name = sig ? sigabbrev_np(sig) : NULL;
     if (sig)
         fail(o, FG_REASON_USER_ERROR, fg_asprintf("killed by signal %d%s%s", sig, name ? ", SIG" : "", name ? name : ""));
@@ -182,6 +181,7 @@ void outcome_of(const struct ending *e, struct fg_outcome *o)
 {
     *o = (struct fg_outcome){.exit_code = e->status && e->exec ? e->exit_code : -1};
     o->run_ns = e->status && e->started_ns && e->ended_ns > e->started_ns ? e->ended_ns - e->started_ns : 0;
+    o->signal = o->exit_code > 128 && o->exit_code <= 128 + 64 ? o->exit_code - 128 : 0;
     FG_AUTO_JSON json_t *answer = e->model ? answer_of(e, o) : NULL;
 
     if (e->failed != FG_REASON_NONE)                                            /* 1 */

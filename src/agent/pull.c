@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <sodium.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "agent/internal.h"
 #include "agent/job.h"
@@ -81,7 +82,7 @@ static int begin_fetch(struct agent *a, const char *sha256, struct fg_error *err
         return 0;
     FG_AUTO_FREE char *part = fg_asprintf("%s/.%s.part", a->set.cache, sha256);
     int fd = open(part, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    if (fd < 0)
+    if (fd < 0 || fchmod(fd, 0644) != 0) /* tasks read weights as users of their own; the folder around it is closed */
         return fg_fail(err, FG_E_IO, "write '%s': %m", part);
     struct fetch *f = fg_alloc(sizeof *f);
     *f = (struct fetch){.part = fg_take_ptr(part), .fd = fd, .agent = a};

@@ -20,5 +20,5 @@ int read_launch(void);
 /* At most n - 1 bytes of a file, NUL terminated; -1 when it cannot be read. */
 ssize_t slurp(const char *path, char *buf, size_t n);
 /* In the forked child: join the vGPU, lose all rights, exec. pipes: stdout, stderr, the sandbox's status. Does not
- * return; what went wrong is written to fail_fd. */
-void run_sandbox(const int pipes[3], int fail_fd, pid_t parent);
+ * return; what went wrong is written to fail_pipe. */
+void run_sandbox(const int pipes[3], int fail_pipe, pid_t parent);

@@ -93,12 +93,14 @@ static void stage(int fail_fd)
 {
     int fds[MAX_LIST];
     char name[32], link[40];
+    if (unshare(CLONE_NEWNS) != 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0)
+        give_up(fail_fd, "private mounts", "");
+    /* Opened in the new mounts, since only those can be bound, and before /tmp hides what may lie below it. */
     for (int i = 0; i < launch.stages; i++)
         if ((fds[i] = open(launch.stage[i], O_PATH | O_CLOEXEC)) < 0)
             give_up(fail_fd, "open", launch.stage[i]);
-    if (unshare(CLONE_NEWNS) != 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
-        mount("fgpu", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, "mode=755,size=64k") != 0)
-        give_up(fail_fd, "private mounts", "");
+    if (mount("fgpu", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, "mode=755,size=64k") != 0)
+        give_up(fail_fd, "private /tmp", "");
     for (int i = 0; i < launch.stages; i++) {
         struct stat st;
         snprintf(name, sizeof name, FG_SUP_STAGE "%d", i);
@@ -110,9 +112,12 @@ static void stage(int fail_fd)
     }
 }
 
+/* Up and out of the way of the numbers that the sandbox's arguments name. */
+static int high(int fd) { return fcntl(fd, F_DUPFD_CLOEXEC, 16); }
+
 static void put_fd(int fd, int at, int fail_fd)
 {
-    if (fd >= 0 && dup2(fd, at) < 0)     /* dup2 clears close-on-exec */
+    if (dup2(fd, at) < 0)                /* dup2 clears close-on-exec */
         give_up(fail_fd, "descriptor", "");
 }
 
@@ -126,8 +131,10 @@ static void become_user(int fail_fd)
         give_up(fail_fd, "become the task's own user", "");
 }
 
-void run_sandbox(const int pipes[3], int fail_fd, pid_t parent)
+void run_sandbox(const int pipes[3], int fail_pipe, pid_t parent)
 {
+    int fail_fd = high(fail_pipe), out = high(pipes[0]), err = high(pipes[1]), status = high(pipes[2]);
+    int args = high(open("args", O_RDONLY | O_CLOEXEC)), null = high(open("/dev/null", O_RDONLY | O_CLOEXEC));
     for (int i = 0; i < launch.joins; i++) {
         int fd = open(launch.join[i], O_WRONLY | O_CLOEXEC);
         if (fd < 0 || write(fd, "0", 1) != 1)
@@ -137,7 +144,6 @@ void run_sandbox(const int pipes[3], int fail_fd, pid_t parent)
     int adj = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
     if (adj >= 0 && write(adj, "300", 3) == 3)
         close(adj);
-    int args = open("args", O_RDONLY | O_CLOEXEC), null = open("/dev/null", O_RDONLY | O_CLOEXEC);
     if (args < 0 || null < 0)
         give_up(fail_fd, "open args", "");
     if (launch.stages)
@@ -156,11 +162,11 @@ void run_sandbox(const int pipes[3], int fail_fd, pid_t parent)
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     put_fd(args, FG_SUP_FD_ARGS, fail_fd);
-    put_fd(pipes[2], FG_SUP_FD_STATUS, fail_fd);
+    put_fd(status, FG_SUP_FD_STATUS, fail_fd);
     put_fd(FG_SUP_FD_SECCOMP, FG_SUP_FD_FILTER, fail_fd);
     put_fd(null, 0, fail_fd);
-    put_fd(pipes[0], 1, fail_fd);
-    put_fd(pipes[1], 2, fail_fd);
+    put_fd(out, 1, fail_fd);
+    put_fd(err, 2, fail_fd);
     char *env[] = {"PATH=/usr/bin:/bin", NULL};
     umask(022);
     if (chdir("/") != 0)

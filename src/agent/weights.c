@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "agent/internal.h"
 #include "agent/job.h"
@@ -48,7 +49,7 @@ static void check_run(void *arg)
         d->reason = fg_asprintf("read the download: %s", strerror(errno));
     else if (!fg_starts_with(hex, d->digest))
         d->reason = fg_asprintf("the download has digest %.12s, not %.12s", hex, d->digest);
-    else if (fdatasync(fd) != 0 || rename(d->part, d->path) != 0)
+    else if (fchmod(fd, 0644) != 0 || fdatasync(fd) != 0 || rename(d->part, d->path) != 0)
         d->reason = fg_asprintf("keep the download: %s", strerror(errno));
 }
 

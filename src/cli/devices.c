@@ -1,5 +1,5 @@
 /* devices.c - fgpu devices and nodes. */
-#include "cli/cli.h"
+#include <string.h>
 
 #include "base/units.h"
 #include "cli/api.h"
@@ -40,10 +40,10 @@ static int run_devices(struct cli *cli, const struct cli_args *args, struct fg_e
         cell_member(&t, d, "node_name");
         cell_bytes(&t, d, "memory_bytes");
         cell_bytes(&t, d, "memory_free_bytes");
-        cli_table_cell(&t, CLI_NO_TINT, "%s %%", share);
+        cli_table_cell(&t, CLI_NO_TINT, "%.*s %%", (int)strcspn(share, ".") + (strstr(share, ".0") ? 0 : 2), share);
         cli_table_cell(&t, CLI_NO_TINT, "%zu", json_array_size(json_object_get(d, "vgpus")));
         cli_table_cell(&t, CLI_NO_TINT, "memory %s, share %s", memory_level, share_level);
-        cell_member(&t, d, "price_usd_per_hour");
+        cell_member(&t, d, "price_per_hour");
     }
     return cli_put_table(cli, &t, err);
 }

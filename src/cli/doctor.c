@@ -16,6 +16,7 @@ struct report {
     struct cli *cli;
     struct fg_str text;
     json_t *findings;                    /* [{check, ok, text, fix}] */
+    json_t *machine;                     /* {"machine": what the agent said} */
     bool fit;
 };
 
@@ -43,26 +44,62 @@ static void find(struct report *r, const char *check, int ok, const char *fix, c
 
 /* --- the machine: what the agent finds --- */
 
+static void check_device(struct report *r, const json_t *d, bool root)
+{
+    char memory[32];
+    const char *by_memory = fg_json_str(d, "memory_level", "none"), *by_share = fg_json_str(d, "share_level", "none");
+    const char *why = fg_json_str(d, "why", "");
+    bool weak = fg_streq(by_memory, "none") || fg_streq(by_share, "none");
+    fg_format_bytes(memory, sizeof memory, (uint64_t)fg_json_int(d, "memory_bytes", 0));
+    find(r, "device", weak ? -1 : 1, root ? "" : "Run 'fgpu up' as root, or delegate a cgroup to this user.",
+         "%s (%s), %lld units, %s; memory limited by: %s, share by: %s%s%s", fg_json_str(d, "name", "?"), fg_json_str(d, "kind", "?"),
+         (long long)fg_json_int(d, "units", 0), memory, by_memory, by_share, *why ? "; " : "", why);
+}
+
+static void check_sandbox(struct report *r, const json_t *box)
+{
+    bool works = fg_json_bool(box, "works", false);
+    const char *why = fg_json_str(box, "why", ""), *program = fg_json_str(box, "program", "");
+    find(r, "sandbox", works, fg_json_str(box, "hint", ""), "%s%s%s", *program ? program : "bubblewrap", works ? " works" : ": ", works ? "" : why);
+    find(r, "seccomp", fg_json_bool(box, "seccomp", false) ? 1 : -1, "", "system calls are %sfiltered",
+         fg_json_bool(box, "seccomp", false) ? "" : "not ");
+    bool own = fg_json_bool(box, "own_users", false);
+    find(r, "users", own ? 1 : -1, "Run 'fgpu up' as root.", own ? "each task has a user of its own" : "tasks run as the agent's user");
+}
+
+static void check_workers(struct report *r, const json_t *workers)
+{
+    const char *python = fg_json_str(workers, "python", "?"), *models = fg_json_str(workers, "models_dir", "");
+    if (fg_json_bool(workers, "ready", false))
+        find(r, "models", 1, NULL, "workers of %s run in %s", models, python);
+    else if (!*models)
+        find(r, "models", -1, "Set models_dir.", "no catalogue of models was found; commands run without it");
+    else
+        find(r, "models", -1, "models/setup makes it; or set worker_python.", "no Python for model workers at %s; commands run without it", python);
+}
+
 static void check_machine(struct report *r, const struct fg_config *config)
 {
     FG_AUTO_STR struct fg_str json = {0};
     struct fg_error err = {0};
     bool able = false;
     size_t i;
-    json_t *f;
+    json_t *d;
     if (fg_agent_doctor(config, &json, &able, &err) < 0) {
         find(r, "machine", 0, err.hint, "%s", err.text);
         return;
     }
     FG_AUTO_JSON json_t *doc = fg_json_parse(fg_str_cstr(&json), json.len, NULL);
-    json_array_foreach(json_object_get(doc, "findings"), i, f)
-    {
-        FG_AUTO_FREE char *check = cli_member(f, "check", "machine"), *text = cli_member(f, "text", "");
-        int ok = fg_json_bool(f, "ok", true) ? 1 : able ? -1 : 0;
-        find(r, check, ok, fg_json_str(f, "fix", ""), "%s", text);
-    }
+    const json_t *devices = json_object_get(doc, "devices");
+    if (json_array_size(devices) == 0)
+        find(r, "device", 0, NULL, "no device was found");
+    json_array_foreach(devices, i, d)
+        check_device(r, d, fg_json_bool(doc, "root", false));
+    check_sandbox(r, json_object_get(doc, "sandbox"));
+    check_workers(r, json_object_get(doc, "workers"));
     if (!able && r->fit)
         find(r, "machine", 0, NULL, "no task could run here");
+    json_object_set(r->machine, "machine", doc);
 }
 
 /* --- the data folder and the store --- */
@@ -120,18 +157,6 @@ static void check_server(struct report *r, const char *dir)
         find(r, "server", 0, *err.hint ? err.hint : "fgpu down; fgpu up --detach", "%s: %s", url, err.text);
 }
 
-static void check_programs(struct report *r, const struct fg_config *config, const char *dir)
-{
-    const char *set = fg_config_str(config, "worker_python");
-    FG_AUTO_FREE char *usual = fg_path_join(dir, "venv/bin/python3");
-    const char *python = *set ? set : usual;
-    find(r, "version", 1, NULL, "fgpu %s", FGPU_VERSION);
-    if (access(python, X_OK) == 0)
-        find(r, "models", 1, NULL, "model workers run in %s", python);
-    else
-        find(r, "models", -1, "models/setup makes it; or set worker_python.", "no Python for model workers at %s; commands run without it", python);
-}
-
 static void add_settings(struct report *r, const struct fg_config *config, json_t *rows)
 {
     static const char *const keys[] = {
@@ -156,14 +181,15 @@ static void add_settings(struct report *r, const struct fg_config *config, json_
 static int run_doctor(struct cli *cli, const struct cli_args *args, struct fg_error *err)
 {
     struct fg_config *config;
-    struct report r = {.cli = cli, .findings = json_array(), .fit = true};
+    struct report r = {.cli = cli, .findings = json_array(), .machine = json_object(), .fit = true};
     FG_AUTO_JSON json_t *settings = json_array();
     if (cli_settings(cli, args, &config, err) < 0) {
         json_decref(r.findings);
+        json_decref(r.machine);
         return -1;
     }
     FG_AUTO_FREE char *dir = cli_data_dir(config);
-    check_programs(&r, config, dir);
+    find(&r, "version", 1, NULL, "fgpu %s", FGPU_VERSION);
     check_folder(&r, config, dir);
     check_store(&r, dir);
     check_server(&r, dir);
@@ -172,6 +198,8 @@ static int run_doctor(struct cli *cli, const struct cli_args *args, struct fg_er
         add_settings(&r, config, settings);
     fg_config_destroy(config);
     FG_AUTO_JSON json_t *doc = json_pack("{s:b, s:o, s:O}", "fit", r.fit, "findings", r.findings, "settings", settings);
+    json_object_update(doc, r.machine);
+    json_decref(r.machine);
     int rc = cli->json ? cli_put_json(doc, err) : cli_put(&r.text, err);
     fg_str_fini(&r.text);
     if (rc < 0)

@@ -106,7 +106,8 @@ static int fail_task(const json_t *body, struct fg_error *err)
     struct cli_task t;
     cli_task_read(body, &t);
     fg_fail(err, FG_E_TASK_FAILED, "%s %s%s%s%s%s", t.id, t.state, *t.reason ? ": " : "", t.reason, *t.detail ? ": " : "", t.detail);
-    return fg_fail_hint(err, "%s", t.hint);
+    FG_AUTO_FREE char *hint = cli_hint(t.hint, t.id);
+    return fg_fail_hint(err, "%s", hint);
 }
 
 static int run_result(struct cli *cli, const struct cli_args *args, struct fg_error *err)

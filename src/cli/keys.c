@@ -8,7 +8,7 @@ static const struct cli_option no_options[] = {{NULL}};
 
 static int run_list(struct cli *cli, const struct cli_args *args, struct fg_error *err)
 {
-    static const char *const keys[] = {"id", "name", "tenant", "scopes", "expires"};
+    static const char *const keys[] = {"id", "name", "tenant", "scopes", "created", "expires", "revoked"};
     FG_AUTO_JSON json_t *body = NULL;
     struct cli_table t;
     size_t i;
@@ -17,7 +17,7 @@ static int run_list(struct cli *cli, const struct cli_args *args, struct fg_erro
         return -1;
     if (cli->json)
         return cli_put_json_list(body, "keys", err);
-    cli_table_init(&t, "ID|NAME|TENANT|SCOPES|EXPIRES");
+    cli_table_init(&t, "ID|NAME|TENANT|SCOPES|CREATED|EXPIRES|REVOKED");
     json_array_foreach(json_object_get(body, "keys"), i, k)
     {
         for (size_t m = 0; m < FG_COUNT(keys); m++) {

@@ -2,12 +2,12 @@
 #include "cli/logs.h"
 
 #include <errno.h>
+#include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "cli/api.h"
-#include "cli/base64.h"
 #include "cli/task.h"
 
 static int put_bytes(struct cli_logs *l, int fd, const char *data, size_t n, struct fg_error *err)
@@ -25,7 +25,25 @@ static int put_bytes(struct cli_logs *l, int fd, const char *data, size_t n, str
     return fg_fail(err, FG_E_IO, "write output: %m");
 }
 
-/* One record: {"src": "stdout", "t": TIME, "attempt": 1, "line": "..."}, or "base64" where the bytes are no UTF-8. */
+static int put_base64(struct cli_logs *l, int fd, const json_t *coded, struct fg_error *err)
+{
+    FG_AUTO_STR struct fg_str bytes = {0};
+    size_t n = json_string_length(coded), got = 0;
+    if (sodium_base642bin((unsigned char *)fg_str_reserve(&bytes, n), n, json_string_value(coded), n, NULL, &got, NULL,
+                          sodium_base64_VARIANT_ORIGINAL) != 0)
+        return fg_fail(err, FG_E_MALFORMED, "the server sent a log record whose base64 is damaged");
+    return put_bytes(l, fd, bytes.data, got, err);
+}
+
+/* What FastGPU has to say comes between the task's own lines: marked, and on a line of its own. */
+static int put_system(struct cli_logs *l, const char *text, struct fg_error *err)
+{
+    FG_AUTO_STR struct fg_str line = {0};
+    fg_str_addf(&line, "fgpu: %s%s", text, *text && text[strlen(text) - 1] == '\n' ? "" : "\n");
+    return put_bytes(l, STDERR_FILENO, line.data, line.len, err);
+}
+
+/* One record: {"src": "stdout", "t": TIME, "attempt": 1, "line": "..."}; "base64" instead where the bytes are no text. */
 static int put_record(struct cli_logs *l, const json_t *record, struct fg_error *err)
 {
     const char *source = fg_json_str(record, "src", "stdout");
@@ -33,12 +51,13 @@ static int put_record(struct cli_logs *l, const json_t *record, struct fg_error 
     const json_t *text = json_object_get(record, "line"), *coded = json_object_get(record, "base64");
     if (l->cli->json)
         return cli_put_json(record, err);
-    if (json_is_string(text))
-        return put_bytes(l, fd, json_string_value(text), json_string_length(text), err);
-    FG_AUTO_STR struct fg_str bytes = {0};
-    if (!json_is_string(coded) || !cli_base64_decode(json_string_value(coded), &bytes))
+    if (json_is_string(coded))
+        return put_base64(l, fd, coded, err);
+    if (!json_is_string(text))
         return fg_fail(err, FG_E_MALFORMED, "the server sent a log record without text");
-    return put_bytes(l, fd, fg_str_cstr(&bytes), bytes.len, err);
+    if (fg_streq(source, "system"))
+        return put_system(l, json_string_value(text), err);
+    return put_bytes(l, fd, json_string_value(text), json_string_length(text), err);
 }
 
 static int on_event(void *arg, const struct fg_sse_event *ev, struct fg_error *err)

@@ -25,16 +25,18 @@ static int run_usage(struct cli *cli, const struct cli_args *args, struct fg_err
         return -1;
     if (cli->json)
         return cli_put_json(usage, err);
-    cli_table_init(&t, "MODEL|STATE|>TASKS|>DEVICE SECONDS|>COST USD");
-    json_array_foreach(json_object_get(usage, "usage"), i, row)
+    cli_table_init(&t, "TYPE|MODEL|STATE|>TASKS|>COST USD");
+    json_array_foreach(json_object_get(usage, "items"), i, row)
     {
-        static const char *const keys[] = {"model", "state", "tasks", "device_s", "cost"};
+        static const char *const keys[] = {"task_type", "model_name", "state", "tasks", "cost"};
         for (size_t k = 0; k < FG_COUNT(keys); k++) {
             FG_AUTO_FREE char *text = cli_member(row, keys[k], "-");
             cli_table_cell(&t, CLI_NO_TINT, "%s", text);
         }
     }
-    return cli_put_table(cli, &t, err);
+    if (cli_put_table(cli, &t, err) < 0)
+        return -1;
+    return cli_put_line(err, "%lld tasks, %s USD", (long long)fg_json_int(usage, "tasks", 0), fg_json_str(usage, "cost", "?"));
 }
 
 const struct cli_verb cli_verb_usage = {"usage", "[options]", "show charged time and cost by model and state", NULL, usage_options, 0, 0, false, run_usage};

@@ -61,7 +61,7 @@ static const char *guess_format(const char *path)
     return head[0] == 0x08 && head[1] < 32 ? "onnx" : NULL;
 }
 
-/* 1 when the model is there with weights, 0 without them. */
+/* 1 when weights were imported for the model, 0 when not. */
 static int has_weights(struct cli *cli, const char *name, struct fg_error *err)
 {
     FG_AUTO_JSON json_t *body = NULL;
@@ -71,7 +71,7 @@ static int has_weights(struct cli *cli, const char *name, struct fg_error *err)
         return -1;
     json_array_foreach(json_object_get(body, "models"), i, m)
         if (fg_streq(fg_json_str(m, "name", NULL), name))
-            return fg_json_bool(m, "weights_here", false);
+            return fg_streq(fg_json_str(m, "weights", ""), "imported");
     return 0; /* the server names the nearest model when it is unknown */
 }
 

@@ -27,7 +27,7 @@ static int detach(struct cli *cli, const char *id, struct fg_error *err)
 {
     struct timespec left = {2, 0};
     fprintf(stderr, "\n%s goes on without us.\n", id);
-    fprintf(stderr, "  fgpu logs -f %s    follows it\n  fgpu cancel %s    ends it; so does Ctrl-C again, now\n", id, id);
+    fprintf(stderr, "  fgpu logs -f %s    follows it\n  fgpu cancel %s     ends it; so does Ctrl-C again, now\n", id, id);
     while (interrupts < 2 && nanosleep(&left, &left) < 0 && errno == EINTR)
         ;
     if (interrupts < 2)
@@ -58,9 +58,11 @@ static int finish(struct cli *cli, const struct cli_args *args, const char *id, 
     const json_t *result = json_object_get(body, "result");
     /* What a command printed was its result. */
     int rc = cli->json ? cli_put_json(body, err) : command ? 0 : cli_put_result(cli, result, err);
-    if (rc < 0 || cli_save_outputs(cli, body, cli_text(args, "output-dir"), err) < 0)
+    if (rc < 0)
         return -1;
     print_summary(cli, id, body);
+    if (cli_save_outputs(cli, body, cli_text(args, "output-dir"), err) < 0)
+        return -1;
     return well ? 0 : fg_error_info(FG_E_TASK_FAILED)->exit_code;
 }
 

@@ -87,14 +87,30 @@ static void add_memory(struct fg_str *line, const struct cli_task *t)
         fg_str_addf(line, ", peak %s", fg_format_bytes(peak, sizeof peak, (uint64_t)t->peak_bytes));
 }
 
+/* Hints say ID where they mean the task at hand. */
+char *cli_hint(const char *hint, const char *id)
+{
+    struct fg_str out = {0};
+    for (const char *p = hint; *p;) {
+        bool word = fg_starts_with(p, "ID") && (p == hint || p[-1] == ' ') && !(p[2] >= 'A' && p[2] <= 'Z');
+        if (word)
+            fg_str_adds(&out, id);
+        else
+            fg_str_add(&out, p, 1);
+        p += word ? 2 : 1;
+    }
+    return fg_str_take(&out);
+}
+
 void cli_add_summary(struct fg_str *out, const struct cli_task *t)
 {
     FG_AUTO_STR struct fg_str slice = {0}, level = {0};
     add_state(out, t);
     if (*t->detail)
         add_line(out, "why", t->detail);
-    if (*t->hint && !fg_streq(t->state, "succeeded"))
-        add_line(out, "hint", t->hint);
+    FG_AUTO_FREE char *hint = cli_hint(t->hint, t->id);
+    if (*hint && !fg_streq(t->state, "succeeded"))
+        add_line(out, "hint", hint);
     add_times(out, t);
     if (*t->device || t->memory_bytes > 0) {
         cli_add_slice(&slice, t);

@@ -42,6 +42,8 @@ void cli_task_read(const json_t *task, struct cli_task *ret)
     t->model = fg_json_str(task, "model_name", "");
     t->state = fg_json_str(task, "state", "");
     t->reason = fg_json_str(task, "reason", fg_json_str(error, "reason", ""));
+    if (fg_streq(t->reason, "none"))
+        t->reason = "";
     t->reason_text = fg_json_str(task, "reason_text", "");
     t->detail = fg_json_str(task, "detail", fg_json_str(error, "message", ""));
     t->hint = fg_json_str(task, "hint", fg_json_str(error, "hint", ""));

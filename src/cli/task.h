@@ -28,6 +28,7 @@ int cli_task_wait(struct cli *cli, const char *id, int64_t timeout_ns, const vol
 enum cli_tint cli_state_tint(const char *state);
 void cli_add_slice(struct fg_str *out, const struct cli_task *t);          /* "cpu0 1.0 GiB 50 %" or "-" */
 char *cli_duration(char *buf, size_t n, int64_t ns);                       /* "-" when unknown */
+char *cli_hint(const char *hint, const char *id);                          /* with the task's id where it says ID; the caller's to free */
 /* What `run` and `get` say about an ended task on one screen: state, why, times, slice, enforcement, cost. */
 void cli_add_summary(struct fg_str *out, const struct cli_task *t);
 /* The result on stdout: labels with probabilities, or JSON of what else it is; nothing when there is none. */

@@ -40,6 +40,7 @@ struct watcher {
     struct child serve, agent;
     sigset_t signals, before;
     bool was_ready;
+    char *listen;                        /* "listen=127.0.0.1:4711" of the first server: those after it are found at the same place */
 };
 
 static int64_t now_ms(void)
@@ -93,6 +94,10 @@ static void exec_child(const struct watcher *w, const char *name)
     for (size_t i = 0; i < w->watch->flags->items.count; i++) {
         fg_vec_push(&argv, (char *)"--set");
         fg_vec_push(&argv, w->watch->flags->items.items[i]);
+    }
+    if (w->listen) {
+        fg_vec_push(&argv, (char *)"--set");
+        fg_vec_push(&argv, w->listen);
     }
     fg_vec_push(&argv, NULL);
     execv("/proc/self/exe", argv.items);
@@ -169,6 +174,7 @@ static void start_due(struct watcher *w)
     int64_t now = now_ms();
     if (url) {
         w->was_ready = true;
+        w->listen = fg_asprintf("listen=%s", strstr(url, "://") ? strstr(url, "://") + 3 : url);
         fg_log_info("serve is ready at %s after %lld ms", url, (long long)(now - w->serve.started_ms));
         w->agent.again_ms = now;
     }
@@ -218,6 +224,7 @@ static int watcher_main(const struct cli_watch *watch)
     int status = run(&w);
     stop_child(&w, &w.agent);
     stop_child(&w, &w.serve);
+    free(w.listen);
     return status;
 }
 

@@ -82,9 +82,25 @@ static void own_outputs(struct fg_server *s, const struct fg_task *task, const s
     }
 }
 
+/* What a program wrote stands in our answers as it is: so it must be JSON. What is none becomes a string, or nothing. */
+static void clean_outcome(struct fg_outcome *outcome) {
+    FG_AUTO_JSON json_t *result = outcome->result ? fg_json_parse(outcome->result, strlen(outcome->result), NULL) : NULL;
+    FG_AUTO_JSON json_t *outputs = outcome->outputs ? fg_json_parse(outcome->outputs, strlen(outcome->outputs), NULL) : NULL;
+    if (outcome->result && !result) {
+        struct fg_str quoted = {0};
+        fg_json_quote(&quoted, outcome->result, strlen(outcome->result));
+        free(outcome->result);
+        outcome->result = fg_str_take(&quoted);
+    }
+    if (outcome->outputs && !json_is_array(outputs))
+        free(fg_take_ptr(outcome->outputs));
+}
+
 static int on_report(struct fg_agent *agent, struct fg_msg_report *report, struct fg_error *err) {
     struct fg_server *s = agent->server;
     const struct fg_task *task = fg_core_task(s->core, report->task);
+    if (report->kind == FG_REPORT_FINISHED)
+        clean_outcome(&report->outcome);
     if (report->kind == FG_REPORT_FINISHED && task && task->lease.epoch == report->epoch)
         own_outputs(s, task, &report->outcome);
     struct fg_input in = {.kind = FG_IN_REPORT, .task = report->task,

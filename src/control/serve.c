@@ -16,6 +16,7 @@
 #include "control/nodes.h"
 #include "control/routes.h"
 #include "control/stream.h"
+#include "control/task_view.h"
 
 int64_t fg_server_now(struct fg_server *s) { return fg_now(&s->clock); }
 
@@ -244,6 +245,7 @@ static void stop(struct fg_server *s) {
     fg_catalogue_close(s);
     fg_auth_destroy(s->auth);
     fg_metrics_destroy(s->metrics);
+    fg_labels_destroy(s->labels);
     uv_loop_close(&s->loop);
     if (s->lock_fd >= 0)
         close(s->lock_fd);

@@ -7,7 +7,7 @@
 
 #define LIST_DEFAULT 50
 #define LIST_MAX 1000
-#define LABEL_SCAN_MAX 20000             /* rows a list by label looks at before it hands back a cursor */
+#define LABEL_SCAN_MAX 1000              /* rows a list by label looks at before it hands back a cursor: 25 ms of the loop */
 
 static void run_again(struct fg_call *call, const struct fg_error *err) {
     fg_http_request_route(call->req)->handler(call->req, call->server);
