@@ -26,7 +26,7 @@ static int run_usage(struct cli *cli, const struct cli_args *args, struct fg_err
     if (cli->json)
         return cli_put_json(usage, err);
     cli_table_init(&t, "TYPE|MODEL|STATE|>TASKS|>COST USD");
-    json_array_foreach(json_object_get(usage, "items"), i, row)
+    json_array_foreach(json_object_get(usage, "usage"), i, row)
     {
         static const char *const keys[] = {"task_type", "model_name", "state", "tasks", "cost"};
         for (size_t k = 0; k < FG_COUNT(keys); k++) {
