@@ -46,6 +46,7 @@ struct link {
     int fd;
     bool open, polling, welcomed;
     uv_poll_t poll;
+    int events;                          /* what the poll waits for */
     uv_timer_t retry;
     struct fg_str in, out;
     size_t out_at;

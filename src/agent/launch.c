@@ -187,7 +187,7 @@ static void read_run(struct attempt *t)
 {
     FG_AUTO_FREE char *path = attempt_path(t, "run.json");
     FG_AUTO_STR struct fg_str text = {0};
-    if (fg_read_file(path, 4096, &text, NULL) != 0)
+    if ((t->started_ns && t->pidfd >= 0) || fg_read_file(path, 4096, &text, NULL) != 0)
         return;
     FG_AUTO_JSON json_t *doc = fg_json_parse(fg_str_cstr(&text), text.len, NULL);
     pid_t pid = (pid_t)fg_json_int(doc, "pid", 0);

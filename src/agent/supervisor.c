@@ -120,18 +120,22 @@ static void copy_output(struct pollfd *p, enum fg_log_source source)
 
 /* --- files for the agent --- */
 
-static int write_atomic(const char *path, const char *text, size_t n, bool sync)
+static int write_file(const char *path, const char *text, size_t n, bool sync)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    bool ok = fd >= 0 && write(fd, text, n) == (ssize_t)n && (!sync || (fsync(fd) == 0 && fsync(FG_SUP_FD_DIR) == 0));
+    if (fd >= 0)
+        close(fd);
+    return ok ? 0 : -1;
+}
+
+/* Whole or not at all, for who looks while we live. */
+static void write_atomic(const char *path, const char *text, size_t n)
 {
     char tmp[40];
     snprintf(tmp, sizeof tmp, ".%s.tmp", path);
-    int fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return -1;
-    bool ok = write(fd, text, n) == (ssize_t)n && (!sync || fsync(fd) == 0);
-    close(fd);
-    if (!ok || rename(tmp, path) != 0)
-        return -1;
-    return sync ? fsync(FG_SUP_FD_DIR) : 0;
+    if (write_file(tmp, text, n, false) == 0)
+        rename(tmp, path);
 }
 
 static long long own_start_time(void)
@@ -151,7 +155,7 @@ static void write_run(void)
     if (bwrap_pid)
         n += snprintf(text + n, sizeof text - (size_t)n, ",\"child\":%d,\"started_ns\":%lld", bwrap_pid, started_ns);
     n += snprintf(text + n, sizeof text - (size_t)n, "}\n");
-    write_atomic("run.json", text, (size_t)n, false);
+    write_atomic("run.json", text, (size_t)n);
 }
 
 /* A counter file: one integer, or the line that begins with key. */
@@ -346,7 +350,8 @@ static void finish(struct pollfd pipes[3], const struct fail *f)
         read_words(&pipes[2]);
     if (out_log.dropped)
         say("%lld bytes of output were dropped: only the first %lld are kept", out_log.dropped, launch.log_limit);
-    write_atomic("tail", tail.data, tail.n, false);
+    if (tail.n)
+        write_file("tail", tail.data, tail.n, false);
 
     const char *code = strstr(words, "\"exit-code\": ");
     struct rusage ru;
@@ -364,8 +369,9 @@ static void finish(struct pollfd pipes[3], const struct fail *f)
                      "\"step\":\"%s\"}\n",
                      code ? "true" : "false", code ? atol(code + 13) : -1L, st, stopped, oom > 0 ? oom : 0, started_ns, ended, cpu,
                      peak > 0 ? peak : ru.ru_maxrss * 1024LL, out_log.dropped, gone ? "false" : "true", f->error, f->step);
-    /* A full disk must not lose how it ended: wait for room. */
-    while (write_atomic("status.json", text, (size_t)n, true) != 0)
+    /* Read only when we are gone, and half of it is no JSON: no rename is needed, so one journal commit carries it. A full
+     * disk must not lose how it ended: wait for room. */
+    while (write_file("status.json", text, (size_t)n, true) != 0)
         nanosleep(&(struct timespec){.tv_sec = 1}, NULL);
 }
 
