@@ -36,7 +36,7 @@ struct attempt *attempt_create(struct agent *a, fg_id task, uint32_t number)
     char id[FG_ID_TEXT];
     struct attempt *t = fg_alloc(sizeof *t);
     *t = (struct attempt){.agent = a, .task = task, .number = number, .slot = free_slot(a), .phase = PHASE_MAKE, .pidfd = -1,
-                          .watch = -1, .seq_fd = -1, .log_fd = -1, .upload_fd = -1};
+                          .watch = -1, .lease_fd = -1, .log_fd = -1, .upload_fd = -1};
     snprintf(t->name, sizeof t->name, "%s.%u", fg_id_format(id, "tsk", task), number);
     t->dir = fg_path_join(a->set.attempts, t->name);
     fg_vec_push(&a->attempts, t);
@@ -59,8 +59,8 @@ void attempt_destroy(struct attempt *t)
     fg_vec_fini(&t->wants);
     if (t->log_fd >= 0)
         close(t->log_fd);
-    if (t->seq_fd >= 0)
-        close(t->seq_fd);
+    if (t->lease_fd >= 0)
+        close(t->lease_fd);
     ending_fini(&t->ending);
     fg_outcome_fini(&t->outcome);
     json_decref(t->manifest);
@@ -71,6 +71,14 @@ void attempt_destroy(struct attempt *t)
 }
 
 char *attempt_path(const struct attempt *t, const char *file) { return fg_path_join(t->dir, file); }
+
+int attempt_lease_fd(struct attempt *t)
+{
+    FG_AUTO_FREE char *path = attempt_path(t, "lease");
+    if (t->lease_fd < 0)
+        t->lease_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    return t->lease_fd;
+}
 
 int attempt_write(const struct attempt *t, const char *file, const void *data, size_t n, struct fg_error *err)
 {

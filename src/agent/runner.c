@@ -111,11 +111,14 @@ void runner_uploaded(struct attempt *t) { finish(t); }
 
 void runner_ended(struct attempt *t)
 {
-    struct agent *a = t->agent;
-    if (!t->ending.status)               /* nobody waited for what is left of it */
-        a->backend->kill(a->devices, t->device, t->name, NULL);
     report_last_usage(t);
     release_vgpu(t);
+    /* Without its supervisor nobody has waited for what was left of it: it is not over before its cgroup is empty. Rare,
+     * and a matter of a few ms, so the loop may wait. */
+    for (int i = 0; i < 100 && t->vgpu && !t->ending.status; i++) {
+        usleep(2000);
+        release_vgpu(t);
+    }
     outputs_collect(t);
 }
 
@@ -291,7 +294,7 @@ void runner_adopt(struct attempt *t)
         return;
     }
     /* It was taken but its program never began: from the start, with nothing left of the first try. */
-    static const char *const made[] = {"work", "out", "launch", "args", "kill"};
+    static const char *const made[] = {"work", "out", "launch", "kill"};
     a->backend->kill(a->devices, t->device, t->name, NULL);
     for (size_t i = 0; i < FG_COUNT(made); i++) {
         FG_AUTO_FREE char *path = attempt_path(t, made[i]);

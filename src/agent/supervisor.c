@@ -1,11 +1,10 @@
 /* supervisor.c - owns one attempt from fork to exit status. A static program that knows only libc, started by the agent
  * from a sealed memory file; it outlives the agent and needs nothing from it but files in the attempt's folder:
  *
- *   launch  (read)    NUL separated: "key=value"..., "argv", then the sandbox's arguments
- *   args    (read)    the sandbox's options, handed to it as a descriptor so that no secret shows in a process list
+ *   launch  (read)    NUL separated: "key=value"..., "args", the sandbox's options, "argv", the sandbox and the command
  *   lease   (read)    boot-time ns until which the attempt may live; the agent moves it on
  *   kill    (read)    the reason, written before the agent sends SIGTERM
- *   log     (written) output as records of wire/logfile.h; tail: its last bytes
+ *   log     (written) output as records of wire/logfile.h; tail: its last bytes; both only when there is output
  *   run.json, status.json (written) who runs; how it ended, fsynced
  *
  * What ends a task: itself, the run limit, the lease, the agent. The last three: SIGTERM to the task's session, five
@@ -77,6 +76,8 @@ static void log_put(enum fg_log_source source, const char *data, size_t n, bool 
 {
     unsigned char head[FG_LOG_HEAD];
     struct timespec t;
+    if (out_log.fd < 0)
+        out_log.fd = open("log", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     clock_gettime(CLOCK_REALTIME, &t);
     if (!always && (out_log.full || (long long)(n + FG_LOG_HEAD) > out_log.left)) {
         out_log.full = true;
@@ -129,14 +130,6 @@ static int write_file(const char *path, const char *text, size_t n, bool sync)
     return ok ? 0 : -1;
 }
 
-/* Whole or not at all, for who looks while we live. */
-static void write_atomic(const char *path, const char *text, size_t n)
-{
-    char tmp[40];
-    snprintf(tmp, sizeof tmp, ".%s.tmp", path);
-    if (write_file(tmp, text, n, false) == 0)
-        rename(tmp, path);
-}
 
 static long long own_start_time(void)
 {
@@ -148,14 +141,13 @@ static long long own_start_time(void)
     return p ? atoll(p + 1) : 0;
 }
 
+/* The agent reads it when it is closed, and half of it is no JSON. */
 static void write_run(void)
 {
     char text[300];
-    int n = snprintf(text, sizeof text, "{\"pid\":%d,\"start\":%lld,\"boot_id\":\"%s\"", getpid(), own_start_time(), boot_id);
-    if (bwrap_pid)
-        n += snprintf(text + n, sizeof text - (size_t)n, ",\"child\":%d,\"started_ns\":%lld", bwrap_pid, started_ns);
-    n += snprintf(text + n, sizeof text - (size_t)n, "}\n");
-    write_atomic("run.json", text, (size_t)n);
+    int n = snprintf(text, sizeof text, "{\"pid\":%d,\"start\":%lld,\"boot_id\":\"%s\",\"child\":%d,\"started_ns\":%lld}\n", getpid(),
+                     own_start_time(), boot_id, bwrap_pid, started_ns);
+    write_file("run.json", text, (size_t)n, false);
 }
 
 /* A counter file: one integer, or the line that begins with key. */
@@ -392,16 +384,13 @@ int main(void)
     prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
     slurp("/proc/sys/kernel/random/boot_id", boot_id, sizeof boot_id);
     boot_id[strcspn(boot_id, "\n")] = '\0';
-    out_log.fd = open("log", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    unlink("log");                       /* of a start that did not come to anything */
     out_log.left = launch.log_limit;
     read_lease();
-    write_run();
 
     struct pollfd pipes[3] = {{.fd = -1}, {.fd = -1}, {.fd = -1}};
     struct fail f = {0};
-    if (out_log.fd < 0)
-        f = (struct fail){errno, "open log"};
-    else if (start(pipes, &f) == 0) {
+    if (start(pipes, &f) == 0) {
         run_deadline = launch.run_ns ? started_ns + launch.run_ns : 0;
         write_run();
         watch(pipes, signals);
