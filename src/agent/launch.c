@@ -114,7 +114,7 @@ static void read_status(struct attempt *t)
     FG_AUTO_STR struct fg_str text = {0};
     struct fg_error err;
     struct fg_str last = {0};
-    if (fg_read_file(path, 65536, &text, &err) == 0 && ending_parse(&t->ending, text.data, text.len, &err) != 0)
+    if (fg_read_file(path, 65536, &text, &err) == 0 && text.len && ending_parse(&t->ending, text.data, text.len, &err) != 0)
         fg_log_error("%s: %s", t->name, err.text);
     if (fg_read_file(tail, 65536, &last, NULL) == 0) {
         free(t->ending.tail);

@@ -43,7 +43,7 @@ static char chunk[CHUNK], words[4096];
 static size_t words_len;
 static char boot_id[40], stopped[40];
 static pid_t bwrap_pid, init_pid;
-static int bwrap_fd = -1;
+static int bwrap_fd = -1, status_fd = -1;
 static long long started_ns, run_deadline, lease_deadline, grace_deadline;
 
 static long long boot_now(void)
@@ -121,13 +121,30 @@ static void copy_output(struct pollfd *p, enum fg_log_source source)
 
 /* --- files for the agent --- */
 
-static int write_file(const char *path, const char *text, size_t n, bool sync)
+static void write_file(const char *path, const char *text, size_t n)
 {
     int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    bool ok = fd >= 0 && write(fd, text, n) == (ssize_t)n && (!sync || (fsync(fd) == 0 && fsync(FG_SUP_FD_DIR) == 0));
-    if (fd >= 0)
-        close(fd);
-    return ok ? 0 : -1;
+    if (fd < 0)
+        return;
+    if (write(fd, text, n) != (ssize_t)n)
+        unlink(path);
+    close(fd);
+}
+
+/* Its room is taken before the task can fill the disk. */
+static void reserve_status(void)
+{
+    status_fd = open("status.json", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (status_fd >= 0)
+        fallocate(status_fd, FALLOC_FL_KEEP_SIZE, 0, 4096);
+}
+
+/* Read only when we are gone, and half of it is no JSON: no rename is needed, so one journal commit carries it. */
+static bool write_status(const char *text, size_t n)
+{
+    if (status_fd < 0)
+        reserve_status();
+    return pwrite(status_fd, text, n, 0) == (ssize_t)n && fsync(status_fd) == 0 && fsync(FG_SUP_FD_DIR) == 0;
 }
 
 
@@ -147,7 +164,7 @@ static void write_run(void)
     char text[300];
     int n = snprintf(text, sizeof text, "{\"pid\":%d,\"start\":%lld,\"boot_id\":\"%s\",\"child\":%d,\"started_ns\":%lld}\n", getpid(),
                      own_start_time(), boot_id, bwrap_pid, started_ns);
-    write_file("run.json", text, (size_t)n, false);
+    write_file("run.json", text, (size_t)n);
 }
 
 /* A counter file: one integer, or the line that begins with key. */
@@ -343,7 +360,7 @@ static void finish(struct pollfd pipes[3], const struct fail *f)
     if (out_log.dropped)
         say("%lld bytes of output were dropped: only the first %lld are kept", out_log.dropped, launch.log_limit);
     if (tail.n)
-        write_file("tail", tail.data, tail.n, false);
+        write_file("tail", tail.data, tail.n);
 
     const char *code = strstr(words, "\"exit-code\": ");
     struct rusage ru;
@@ -361,9 +378,7 @@ static void finish(struct pollfd pipes[3], const struct fail *f)
                      "\"step\":\"%s\"}\n",
                      code ? "true" : "false", code ? atol(code + 13) : -1L, st, stopped, oom > 0 ? oom : 0, started_ns, ended, cpu,
                      peak > 0 ? peak : ru.ru_maxrss * 1024LL, out_log.dropped, gone ? "false" : "true", f->error, f->step);
-    /* Read only when we are gone, and half of it is no JSON: no rename is needed, so one journal commit carries it. A full
-     * disk must not lose how it ended: wait for room. */
-    while (write_file("status.json", text, (size_t)n, true) != 0)
+    while (!write_status(text, (size_t)n))
         nanosleep(&(struct timespec){.tv_sec = 1}, NULL);
 }
 
@@ -386,6 +401,7 @@ int main(void)
     boot_id[strcspn(boot_id, "\n")] = '\0';
     unlink("log");                       /* of a start that did not come to anything */
     out_log.left = launch.log_limit;
+    reserve_status();
     read_lease();
 
     struct pollfd pipes[3] = {{.fd = -1}, {.fd = -1}, {.fd = -1}};
