@@ -59,23 +59,29 @@ static int fail_start(const char *data_dir, enum fg_error_code code, const char 
 
 /* --- readiness --- */
 
-/* Server ready and its agent connected: 1 with the devices. 0: not yet. */
+static bool any_connected(const json_t *devices)
+{
+    size_t i;
+    const json_t *d;
+    json_array_foreach(devices, i, d)
+        if (fg_json_bool(d, "connected", false))
+            return true;
+    return false;
+}
+
+/* Server up and this machine's agent connected: 1 with the devices. 0: not yet. A disk that is too full for submits is no
+ * reason to stop: reads go on, and tasks that run must be found again. */
 static int ask_ready(struct cli *cli, const char *data_dir, json_t **ret_devices)
 {
     FG_AUTO_FREE char *url = cli_watch_url(data_dir);
-    FG_AUTO_JSON json_t *ready = NULL;
+    FG_AUTO_JSON json_t *devices = NULL;
     struct fg_error err;
-    if (!url || cli_api_use(cli, url, &err) < 0 || cli_get(cli, "/readyz", &ready, &err) < 0)
+    if (!url || cli_api_use(cli, url, &err) < 0 || cli_get(cli, "/v1/devices", &devices, &err) < 0)
         return 0;
-    json_t *devices = NULL;
-    if (cli_get(cli, "/v1/devices", &devices, &err) < 0)
+    if (!any_connected(json_object_get(devices, "devices")))
         return 0;
-    if (json_array_size(json_object_get(devices, "devices")) > 0) {
-        *ret_devices = devices;
-        return 1;
-    }
-    json_decref(devices);
-    return 0;
+    *ret_devices = fg_take_ptr(devices);
+    return 1;
 }
 
 /* watcher 0: it runs already, not as our child. */
@@ -121,6 +127,7 @@ static void add_device(struct fg_str *out, const json_t *d)
 static int print_banner(struct cli *cli, const char *data_dir, const json_t *devices, struct fg_error *err)
 {
     FG_AUTO_STR struct fg_str out = {0};
+    struct fg_error not_ready;
     const char *url, *key, *origin;
     size_t i;
     json_t *d;
@@ -138,7 +145,13 @@ static int print_banner(struct cli *cli, const char *data_dir, const json_t *dev
     fg_str_addf(&out, "  key     %s%s%s%s\n", key ? key : "none", origin ? "  (saved in " : "", origin ? origin : "",
                 origin ? ")" : "");
     fg_str_addf(&out, "  data    %s\n", data_dir);
-    json_array_foreach(json_object_get(devices, "devices"), i, d) add_device(&out, d);
+    json_array_foreach(json_object_get(devices, "devices"), i, d)
+        add_device(&out, d);
+    if (cli_get(cli, "/readyz", NULL, &not_ready) < 0) {
+        fg_str_adds(&out, "  notice  ");
+        cli_clean(&out, not_ready.text, strlen(not_ready.text));
+        fg_str_addf(&out, "\n          %s\n", not_ready.hint);
+    }
     fg_str_adds(&out, "  next    fgpu run -- COMMAND, fgpu models, fgpu ps; fgpu down stops it\n");
     return cli->quiet ? cli_put_line(err, "%s", url) : cli_put(&out, err);
 }
