@@ -178,6 +178,8 @@ void pull_blob(struct agent *a, const struct fg_msg *msg);
 void pull_reconnected(struct agent *a);
 void pull_drop_all(struct agent *a);
 char *pull_cached(const struct agent *a, const char *sha256);      /* its path there, the caller's to free */
+/* The SHA-256 of the task's input: input_data is a blob, or an object {"image": blob}; NULL: it has none. Borrowed. */
+const char *pull_input(const json_t *spec);
 int pull_weights(struct attempt *t);             /* weights.c: 1 on their way, 0 there, -1 failed (runner_fail was called) */
 
 /* --- workdir.c: files into work/; runs on the pool --- */
