@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -58,7 +59,7 @@ int read_launch(void)
         return -1;
     text[n] = '\0';
     char *end = text + n, *p = text;
-    for (char *next; p < end && strcmp(p, "argv") != 0; p = next) {
+    for (char *next; p < end && strcmp(p, "args") != 0; p = next) {
         char *value = strchr(p, '=');
         next = p + strlen(p) + 1;
         if (value) {
@@ -66,6 +67,10 @@ int read_launch(void)
             take_key(p, value + 1);
         }
     }
+    launch.args = p += p < end ? strlen(p) + 1 : 0;
+    while (p < end && strcmp(p, "argv") != 0)
+        p += strlen(p) + 1;
+    launch.args_len = (size_t)(p - launch.args);
     size_t count = 0;
     for (char *q = p; q < end; q += strlen(q) + 1)
         count++;
@@ -112,6 +117,14 @@ static void stage(int fail_fd)
     }
 }
 
+/* The options as a file: an environment is in them, and a command line can be read by all. */
+static int options_file(void)
+{
+    int fd = memfd_create("args", MFD_CLOEXEC);
+    bool ok = fd >= 0 && write(fd, launch.args, launch.args_len) == (ssize_t)launch.args_len && lseek(fd, 0, SEEK_SET) == 0;
+    return ok ? fd : -1;
+}
+
 /* Up and out of the way of the numbers that the sandbox's arguments name. */
 static int high(int fd) { return fcntl(fd, F_DUPFD_CLOEXEC, 16); }
 
@@ -134,7 +147,7 @@ static void become_user(int fail_fd)
 void run_sandbox(const int pipes[3], int fail_pipe, pid_t parent)
 {
     int fail_fd = high(fail_pipe), out = high(pipes[0]), err = high(pipes[1]), status = high(pipes[2]);
-    int args = high(open("args", O_RDONLY | O_CLOEXEC)), null = high(open("/dev/null", O_RDONLY | O_CLOEXEC));
+    int args = high(options_file()), null = high(open("/dev/null", O_RDONLY | O_CLOEXEC));
     for (int i = 0; i < launch.joins; i++) {
         int fd = open(launch.join[i], O_WRONLY | O_CLOEXEC);
         if (fd < 0 || write(fd, "0", 1) != 1)
@@ -145,7 +158,7 @@ void run_sandbox(const int pipes[3], int fail_pipe, pid_t parent)
     if (adj >= 0 && write(adj, "300", 3) == 3)
         close(adj);
     if (args < 0 || null < 0)
-        give_up(fail_fd, "open args", "");
+        give_up(fail_fd, "options", "");
     if (launch.stages)
         stage(fail_fd);
     struct rlimit files, core = {0, 0};

@@ -73,12 +73,15 @@ static void own_outputs(struct fg_server *s, const struct fg_task *task, const s
             sha256 += 5;
         struct fg_error err;
         FG_AUTO_FD int fd = -1;
+        char digest[65];
         uint64_t size;
         if (!fg_is_sha256(sha256) || fg_store_blob_owned(s->store, sha256, task->tenant, &size))
             continue;
-        if (fg_blob_open(s->blob_dir, sha256, &fd, &size, &err) ||
-            fg_store_blob_own(s->store, sha256, task->tenant, size, fg_server_now(s), &err))
-            fg_log_warn("output %.12s: %s", sha256, err.text);
+        memcpy(digest, sha256, sizeof digest);
+        if (fg_blob_open(s->blob_dir, digest, &fd, &size, &err))
+            fg_log_warn("output %.12s: %s", digest, err.text);
+        else
+            fg_turn_own(s, digest, task->tenant, size);
     }
 }
 

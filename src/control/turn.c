@@ -22,6 +22,7 @@ struct fg_turn {
      * hello decided. */
     FG_VEC(struct decided { struct fg_action action; uint64_t connection; }) actions;
     FG_VEC(struct fg_store_aux) aux;     /* while open: rows of the shell's own */
+    FG_VEC(struct fg_store_own) owns;
     FG_VEC(fg_id) changed;               /* tasks whose rows are in the batch, in id order */
     FG_VEC(fg_id) settled;
     int64_t handed_ns;
@@ -42,6 +43,7 @@ static void turn_free(struct fg_turn *t) {
         free(t->aux.items[i].doc);
     }
     fg_vec_fini(&t->aux);
+    fg_vec_fini(&t->owns);
     fg_vec_fini(&t->actions);
     fg_vec_fini(&t->changed);
     fg_vec_fini(&t->settled);
@@ -71,6 +73,12 @@ int fg_turn_input(struct fg_server *s, const struct fg_input *in, struct fg_erro
 
 void fg_turn_aux(struct fg_server *s, const char *key, const char *doc) {
     fg_vec_push(&turn_open(s)->aux, (struct fg_store_aux){fg_strdup(key), fg_strdup(doc)});
+}
+
+void fg_turn_own(struct fg_server *s, const char sha256[65], fg_id tenant, uint64_t size) {
+    struct fg_store_own *own = fg_vec_add(&turn_open(s)->owns);
+    *own = (struct fg_store_own){.tenant = tenant, .size = size, .time_ns = fg_server_now(s)};
+    memcpy(own->sha256, sha256, sizeof own->sha256);
 }
 
 void fg_turn_wait(struct fg_call *call, fg_call_fn *resume) {
@@ -154,7 +162,7 @@ static void row_add(void *arg, const struct fg_task *task, const char *aux_key, 
     *row = (struct fg_store_task){
         .id = task->id, .tenant = task->tenant, .state = (int)task->state, .settled = task->settled,
         .submitted_ns = task->submitted_ns, .finished_ns = task->finished_ns, .type = (int)task->spec.type,
-        .cost_nanousd = task->cost_nanousd, .name = fg_strdup(task->spec.name), .model = fg_strdup(task->spec.model),
+        .cost_nanousd = task->cost_nanousd, .run_ns = task->outcome.run_ns, .device_ns = task->usage.device_ns, .name = fg_strdup(task->spec.name), .model = fg_strdup(task->spec.model),
         .doc = text_of(m)};
     const struct fg_event *ev = next_submitted(s, m, task->id);
     if (ev)
@@ -256,9 +264,11 @@ void fg_turn_end(struct fg_server *s) {
     for (size_t i = 0; i < t->aux.count; i++)
         fg_vec_push(&batch->aux, t->aux.items[i]);
     t->aux.count = 0;
+    for (size_t i = 0; i < t->owns.count; i++)
+        fg_vec_push(&batch->owns, t->owns.items[i]);
     fg_effects_clear(&s->fx);
     arm_tick(s, now);
-    if (!batch->events.count && !batch->tasks.count && !batch->aux.count) {
+    if (!batch->events.count && !batch->tasks.count && !batch->aux.count && !batch->owns.count) {
         fg_store_batch_destroy(batch);
         turn_ride(s, t);
         return;

@@ -195,7 +195,7 @@ def test_devices_show_capacity_price_and_level(server):
     with FakeAgent(server, devices=[device(level_why="no cgroup", share_level="cooperative")]) as agent:
         (one,) = server.get("/v1/devices").json["devices"]
         assert one["memory_free_bytes"] == one["memory_bytes"] == 4 << 30 and one["share_free_percent"] == 100
-        assert one["price_per_hour"] == "0.0500004" and one["price_per_s"] == "0.000013889"
+        assert one["price_usd_per_hour"] == "0.0500004" and one["price_usd_per_s"] == "0.000013889"
         assert one["enforcement"] == {"memory": "kernel", "share": "cooperative", "level": "cooperative", "why": "no cgroup"}
         server.submit(command("x", resources={"memory": "1GiB", "share": 25}))
         agent.start()
@@ -208,7 +208,8 @@ def test_usage_adds_up_what_was_charged(server):
         for _ in range(3):
             agent.run(server.submit(command("x", resources={"memory": "4GiB", "share": 100}))["id"])
     usage = server.get("/v1/usage").json
-    assert usage["tasks"] == 3 and usage["cost"] == "0.000083334" and usage["items"][0]["state"] == "succeeded"
+    assert usage["tasks"] == 3 and usage["cost"] == "0.000083334" and usage["usage"][0]["state"] == "succeeded"
+    assert usage["run_s"] == 6.0 and usage["device_s"] == 3.0
     assert server.get("/v1/usage?from=2020-01-01&to=2020-01-02T00:00:00Z").json["tasks"] == 0
     assert server.get("/v1/usage?from=yesterday").status == 422
 

@@ -1,4 +1,5 @@
 """Events and logs as they come: nothing missed, nothing twice, wherever the connection is cut."""
+import base64
 import json
 import threading
 import time
@@ -161,6 +162,14 @@ def test_json_lines_have_source_time_and_place(server, agent):
     lines = [json.loads(x) for x in logs(server, task, Accept="application/x-ndjson").body.splitlines()]
     assert [(x["src"], x["line"], x["id"]) for x in lines] == list(zip(["stdout", "stderr", "stdout"], ["one\n", "two\n", "three\n"], ENDS))
     assert lines[0]["t"] == "2001-09-09T01:46:40.000Z" and lines[0]["attempt"] == 1
+
+
+def test_bytes_that_are_no_utf8_come_as_base64(server, agent):
+    task = server.submit()
+    agent.run(task["id"], log=record(STDOUT, b"caf\xe9\n") + record(STDOUT, "café\n".encode()))
+    first, second = [json.loads(x) for x in logs(server, task, Accept="application/x-ndjson").body.splitlines()]
+    assert base64.b64decode(first["base64"]) == b"caf\xe9\n" and "line" not in first
+    assert second["line"] == "café\n" and "base64" not in second
 
 
 def test_a_stream_follows_the_log_and_says_when_it_is_done(server, agent):

@@ -135,6 +135,13 @@ def test_an_ended_task_is_run_again_by_retry(server, agent):
     assert agent.start(again.json["id"])["spec"]["command"] == ["echo", "again"]
 
 
+def test_a_retry_is_not_held_as_the_first_one_was(server, agent):
+    task = server.submit(command("true", hold=True))
+    server.post(f"/v1/tasks/{task['id']}/cancel")
+    again = server.post(f"/v1/tasks/{task['id']}/retry").json
+    agent.run(again["id"])
+
+
 def test_why_names_each_device_and_what_is_missing(server):
     with FakeAgent(server, devices=[device("cpu0", 4 << 30), device("cpu1", 2 << 30)]) as agent:
         first = server.submit(command("a", resources={"memory": "4GiB", "share": 100}))
