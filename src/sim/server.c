@@ -121,7 +121,7 @@ static void write_failed(struct world *w)
     trace(w, "server: write failed, loading anew");
     drop_memory(w);
     w->server.degraded = true;
-    w->server.refuse_until_ns = w->now + 5 * SEC;
+    w->server.refuse_until_ns = w->now + 15 * SEC;
     load(w);
 }
 
