@@ -88,7 +88,7 @@ def trivial(scale):
         begin = time.monotonic()
         ids = []
         for i in range(0, n, 100):
-            ids += [x["id"] for x in s.call("POST", "/v1/tasks:batch", {"tasks": [TASK] * min(100, n - i)})["items"]]
+            ids += [x["id"] for x in s.call("POST", "/v1/tasks:batch", {"tasks": [TASK] * min(100, n - i)})["tasks"]]
         conn = s.connect()
         states = [s.call("GET", f"/v1/tasks/{t}?wait=120", conn=conn)["state"] for t in ids]
         took = time.monotonic() - begin

@@ -26,11 +26,18 @@ struct fg_vgpu_entry {
 };
 void fg_vgpu_entry_fini(struct fg_vgpu_entry *entry);
 
+/* What the agent's settings say to every backend. Borrowed for the time of open. */
+struct fg_backend_options {
+    const char *scope;                   /* a word that makes this agent's names its own */
+    uint64_t memory_reserve_bytes;       /* host memory never handed out */
+    const char *cgroup_root;             /* where cgroup hierarchies are mounted, or NULL: as the kernel lists them */
+};
+
 struct fg_device_backend {
     int abi;                             /* FG_DEVICE_ABI */
     const char *name;                    /* "cpu" */
-    /* Probe the machine: append devices (id and node left 0). scope: a word that makes this agent's names its own. */
-    int (*open)(const char *scope, void **ret_state, struct fg_error *err);
+    int (*open)(const struct fg_backend_options *options, void **ret_state, struct fg_error *err);
+    /* Probe the machine: fill devices (id and node left 0), at most max. */
     int (*list)(void *state, struct fg_device *devices, size_t max, size_t *ret_count, struct fg_error *err);
     /* Make the vGPU called name on device with limits; existing with the same name: its limits are set anew. */
     int (*create)(void *state, const char *device, const char *name, const struct fg_vgpu_limits *limits, struct fg_error *err);
@@ -38,7 +45,7 @@ struct fg_device_backend {
     int (*resize)(void *state, const char *device, const char *name, const struct fg_vgpu_limits *limits, struct fg_error *err);
     int (*sample)(void *state, const char *device, const char *name, struct fg_usage *ret, struct fg_error *err);
     int (*kill)(void *state, const char *device, const char *name, struct fg_error *err);       /* every process in it, at once */
-    int (*destroy)(void *state, const char *device, const char *name, struct fg_error *err);    /* must be empty; missing is fine */
+    int (*destroy)(void *state, const char *device, const char *name, struct fg_error *err);    /* missing is fine; FG_E_CONFLICT while processes are in it */
     int (*names)(void *state, const char *device, void (*fn)(void *arg, const char *name), void *arg, struct fg_error *err);
     void (*close)(void *state);
 };

@@ -76,8 +76,8 @@ class TaskEnded(FgpuError):
 
     def __init__(self, task_id: str, reason: str, detail: str = "", hint: str = "", log_tail: str = "",
                  exit_code: Optional[int] = None) -> None:
-        text = f"task {task_id} {self.verb}: {reason}" + (f": {detail}" if detail else "")
-        super().__init__(text, hint=hint, code="task_failed")
+        why = [part for part in ("" if reason == "none" else reason, detail) if part]    # a cancel needs no reason
+        super().__init__(": ".join([f"task {task_id} {self.verb}", *why]), hint=hint, code="task_failed")
         if log_tail:
             self.args = (f"{self.args[0]}\nlast output:\n{log_tail.rstrip()}",)
         self.task_id, self.reason, self.detail, self.log_tail, self.exit_code = task_id, reason, detail, log_tail, exit_code

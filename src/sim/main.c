@@ -1,5 +1,5 @@
 /* main.c - fgpu-sim: run worlds. usage: fgpu-sim [--seed N] [--seeds N] [--events N] [--trace]
- * Without --seed: three fixed seeds and one twice. Prints one line per world; exits 1 at the first broken promise. */
+ * Without --seed: three seeds from 1 on; the last runs twice and must go the same way. Prints one line per world; exits 1 at the first broken promise. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -115,6 +115,7 @@ struct server {
     uint64_t connections[MACHINES_MAX];
     int64_t heard_ns[MACHINES_MAX];
     uint64_t turns;
+    int64_t refuse_until_ns;             /* no connections right after a failed write */
 };
 void server_start(struct world *w);
 void server_crash(struct world *w, int64_t down_ns);
@@ -127,6 +128,7 @@ struct fg_core *server_rebuild(struct world *w, bool replay);   /* from disk: ro
 /* --- client.c --- */
 struct client {
     uint64_t made;                       /* ids */
+    size_t oldest;                       /* index in the oracle's tasks: all before it have ended */
     bool stopped;
     FG_VEC(struct repeat { char *idempotency; fg_id task; bool acked; }) repeats;
 };

@@ -149,6 +149,9 @@ def test_a_canceled_or_expired_task_raises_its_own_error(state, kind, client, se
     server.tasks[task.id]["state"] = state
     with pytest.raises(kind):
         task.result()
+    server.tasks[task.id]["error"] = {"reason": "none", "message": "canceled while it waited"}
+    with pytest.raises(kind, match=f"{task.id} (was canceled|expired): canceled while it waited$"):
+        task.result()
 
 
 @pytest.mark.parametrize("status, code, kind", [

@@ -1,0 +1,14 @@
+/* launch_keys.h - what agent and supervisor agree on besides the files. No dependency: the supervisor has only libc. */
+#pragma once
+
+/* Descriptors the supervisor starts with. SECCOMP and LOCK may be shut. LOCK holds a flock on the attempt's `lock` for as
+ * long as the supervisor lives: so a new agent knows, whatever the moment the old one died. */
+#define FG_SUP_FD_DIR 3
+#define FG_SUP_FD_SECCOMP 4
+#define FG_SUP_FD_LOCK 5
+/* Descriptors the sandbox starts with; its arguments name them. */
+#define FG_SUP_FD_ARGS 10
+#define FG_SUP_FD_STATUS 11
+#define FG_SUP_FD_FILTER 12
+/* Where staged folder N stands for the sandbox: this and N. */
+#define FG_SUP_STAGE "/tmp/"

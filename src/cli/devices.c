@@ -1,0 +1,80 @@
+/* devices.c - fgpu devices and nodes. */
+#include <string.h>
+
+#include "base/units.h"
+#include "cli/api.h"
+
+static const struct cli_option no_options[] = {{NULL}};
+
+static void cell_bytes(struct cli_table *t, const json_t *obj, const char *key)
+{
+    char text[32];
+    int64_t n = fg_json_int(obj, key, -1);
+    cli_table_cell(t, CLI_NO_TINT, "%s", n >= 0 ? fg_format_bytes(text, sizeof text, (uint64_t)n) : "-");
+}
+
+static void cell_member(struct cli_table *t, const json_t *obj, const char *key)
+{
+    FG_AUTO_FREE char *text = cli_member(obj, key, "-");
+    cli_table_cell(t, CLI_NO_TINT, "%s", text);
+}
+
+static int run_devices(struct cli *cli, const struct cli_args *args, struct fg_error *err)
+{
+    FG_AUTO_JSON json_t *body = NULL;
+    struct cli_table t;
+    size_t i;
+    json_t *d;
+    if (cli_get(cli, "/v1/devices", &body, err) < 0)
+        return -1;
+    if (cli->json)
+        return cli_put_json_list(body, "devices", err);
+    cli_table_init(&t, "DEVICE|KIND|NODE|>MEMORY|>FREE|>SHARE FREE|>TASKS|LIMITS|>USD/HOUR");
+    json_array_foreach(json_object_get(body, "devices"), i, d)
+    {
+        const json_t *level = json_object_get(d, "enforcement");
+        FG_AUTO_FREE char *share = cli_member(d, "share_free_percent", "0"), *memory_level = cli_member(level, "memory", "?");
+        FG_AUTO_FREE char *share_level = cli_member(level, "share", "?");
+        cell_member(&t, d, "name");
+        cell_member(&t, d, "kind");
+        cell_member(&t, d, "node_name");
+        cell_bytes(&t, d, "memory_bytes");
+        cell_bytes(&t, d, "memory_free_bytes");
+        cli_table_cell(&t, CLI_NO_TINT, "%.*s %%", (int)strcspn(share, ".") + (strstr(share, ".0") ? 0 : 2), share);
+        cli_table_cell(&t, CLI_NO_TINT, "%zu", json_array_size(json_object_get(d, "vgpus")));
+        cli_table_cell(&t, CLI_NO_TINT, "memory %s, share %s", memory_level, share_level);
+        cell_member(&t, d, "price_per_hour");
+    }
+    return cli_put_table(cli, &t, err);
+}
+
+const struct cli_verb cli_verb_devices = {
+    "devices", "", "list devices with capacity, what is free, price, and how limits are enforced", NULL, no_options, 0, 0, false,
+    run_devices,
+};
+
+static int run_nodes(struct cli *cli, const struct cli_args *args, struct fg_error *err)
+{
+    FG_AUTO_JSON json_t *body = NULL;
+    struct cli_table t;
+    size_t i;
+    json_t *n;
+    if (cli_get(cli, "/v1/nodes", &body, err) < 0)
+        return -1;
+    if (cli->json)
+        return cli_put_json_list(body, "nodes", err);
+    cli_table_init(&t, "NODE|NAME|STATE|SEEN");
+    json_array_foreach(json_object_get(body, "nodes"), i, n)
+    {
+        bool connected = fg_json_bool(n, "connected", false);
+        cell_member(&t, n, "id");
+        cell_member(&t, n, "name");
+        cli_table_cell(&t, connected ? CLI_GREEN : CLI_RED, connected ? "connected" : "away");
+        cell_member(&t, n, "seen");
+    }
+    return cli_put_table(cli, &t, err);
+}
+
+const struct cli_verb cli_verb_nodes = {
+    "nodes", "", "list machines and whether their agents are connected", NULL, no_options, 0, 0, false, run_nodes,
+};

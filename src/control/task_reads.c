@@ -1,0 +1,259 @@
+/* task_reads.c - what tells about tasks: get, list, result, why. Only what is on disk is told. */
+#include <string.h>
+#include "base/units.h"
+#include "control/json_out.h"
+#include "control/routes.h"
+#include "control/task_view.h"
+
+#define LIST_DEFAULT 50
+#define LIST_MAX 1000
+#define LABEL_SCAN_MAX 1000              /* rows a list by label looks at before it hands back a cursor: 25 ms of the loop */
+
+static void run_again(struct fg_call *call, const struct fg_error *err) {
+    fg_http_request_route(call->req)->handler(call->req, call->server);
+}
+
+/* True: the call was held until the task ended or its time is up, and its handler runs again. */
+static bool hold_until_end(struct fg_call *call, const struct fg_found *found) {
+    struct fg_error err;
+    if (fg_wait_asked(call, &call->deadline_ns, &err)) {
+        fg_answer_fail(call, &err);
+        return true;
+    }
+    if (fg_state_is_terminal(found->task->state) || call->deadline_ns <= fg_server_now(call->server))
+        return false;
+    fg_wait_task(call, found->task->id, call->deadline_ns, run_again);
+    return true;
+}
+
+/* --- get --- */
+
+/* Of what changes a task, not of the answer: "waiting for 3 s" is no change. */
+static void etag_of(const struct fg_task *t, char ret[24]) {
+    const int64_t parts[] = {(int64_t)t->id.lo, t->state, t->reason, t->class, t->attempt, t->held, t->cancel_requested, t->settled,
+                             t->usage.seq, t->cost_nanousd, t->queued_ns, t->placed_ns, t->started_ns, t->finished_ns};
+    uint64_t hash = 1469598103934665603u;
+    const unsigned char *p = (const unsigned char *)parts;
+    for (size_t i = 0; i < sizeof parts; i++)
+        hash = (hash ^ p[i]) * 1099511628211u;
+    snprintf(ret, 24, "\"%016llx\"", (unsigned long long)hash);
+}
+
+static bool etag_matches(struct fg_http_request *req, const char *etag) {
+    const char *known = fg_http_header(req, "If-None-Match");
+    return known && (!strcmp(known, "*") || strstr(known, etag));
+}
+
+void fg_route_task_get(struct fg_http_request *req, void *arg) {
+    struct fg_call *call = fg_call_of(req);
+    struct fg_found found;
+    if (fg_call_task(call, &found))
+        return;
+    if (!hold_until_end(call, &found)) {
+        FG_AUTO_STR struct fg_str out = {0};
+        char etag[24], extra[48];
+        etag_of(found.task, etag);
+        snprintf(extra, sizeof extra, "ETag: %s\n", etag);
+        bool same = etag_matches(req, etag);
+        if (!same)
+            fg_out_task(&out, NULL, call->server, &found);
+        fg_answer_json(call, same ? 304 : 200, &out, extra);
+    }
+    fg_found_fini(&found);
+}
+
+/* --- result --- */
+
+void fg_route_task_result(struct fg_http_request *req, void *arg) {
+    struct fg_call *call = fg_call_of(req);
+    struct fg_found found;
+    if (fg_call_task(call, &found))
+        return;
+    if (!hold_until_end(call, &found)) {
+        FG_AUTO_STR struct fg_str out = {0};
+        bool ended = fg_state_is_terminal(found.task->state);
+        if (ended)
+            fg_out_result(&out, call->server, &found);
+        else
+            fg_out_task(&out, NULL, call->server, &found);
+        fg_answer_json(call, ended ? 200 : 202, &out, ended ? NULL : "Retry-After: 1\n");
+    }
+    fg_found_fini(&found);
+}
+
+/* --- list --- */
+
+struct page { FG_VEC(fg_id) ids; };
+
+static int take_id(void *arg, const struct fg_store_task *row, struct fg_error *err) {
+    struct page *page = arg;
+    fg_vec_push(&page->ids, row->id);
+    return 0;
+}
+
+static int bad_query(struct fg_error *err, const char *name, const char *hint) {
+    fg_fail_at(err, "?%s", name);
+    return hint ? fg_fail_hint(err, "%s", hint) : -1;
+}
+
+static int list_query(struct fg_call *call, struct fg_store_list *what, size_t *ret_limit, struct fg_error *err) {
+    struct fg_http_request *req = call->req;
+    const char *state = fg_http_query(req, "state"), *limit = fg_http_query(req, "limit"), *cursor = fg_http_query(req, "cursor");
+    *what = (struct fg_store_list){.tenant = call->tenant, .state = -1, .name = fg_http_query(req, "name")};
+    int64_t n = LIST_DEFAULT;
+    if (state && (what->state = fg_state_by_name(state)) < 0) {
+        fg_fail(err, FG_E_INVALID, "'%.40s' is not a state", state);
+        return bad_query(err, "state", "queued, starting, running, succeeded, failed, canceled or expired");
+    }
+    if (limit && fg_parse_int(limit, 1, LIST_MAX, &n, err))
+        return bad_query(err, "limit", "1 to 1000");
+    if (cursor && !fg_id_parse(cursor, "tsk", &what->before)) {
+        fg_fail(err, FG_E_INVALID, "'%.60s' is not a cursor", cursor);
+        return bad_query(err, "cursor", "give back next_cursor as it was");
+    }
+    *ret_limit = (size_t)n;
+    return 0;
+}
+
+/* label=KEY or label=KEY=VALUE. */
+static bool has_label(const char *spec, const char *label) {
+    FG_AUTO_JSON json_t *object = json_loads(spec, 0, NULL);
+    const char *equals = strchr(label, '=');
+    FG_AUTO_FREE char *key = fg_strndup(label, equals ? (size_t)(equals - label) : strlen(label));
+    const char *value = fg_json_str(json_object_get(object, "labels"), key, NULL);
+    return value && (!equals || !strcmp(value, equals + 1));
+}
+
+/* Append the rows of one page of the store; stops when limit are told. Returns the last row looked at in what->before. */
+static size_t put_page(struct fg_server *s, struct fg_str *out, struct fg_store_list *what, const struct page *page,
+                       const char *label, size_t limit) {
+    size_t told = 0;
+    for (size_t i = 0; i < page->ids.count && told < limit; i++) {
+        struct fg_found found;
+        what->before = page->ids.items[i];
+        if (fg_find_stored(s, what->before, what->tenant, &found, NULL))
+            continue;
+        if (!label || has_label(fg_found_spec(s, &found), label)) {
+            fg_out_task(out, NULL, s, &found);
+            told++;
+        }
+        fg_found_fini(&found);
+    }
+    return told;
+}
+
+static int list(struct fg_call *call, struct fg_error *err) {
+    struct fg_store_list what;
+    size_t limit = 0, told = 0, seen = 0;
+    const char *label = fg_http_query(call->req, "label");
+    if (list_query(call, &what, &limit, err))
+        return -1;
+    FG_AUTO_STR struct fg_str out = {0};
+    fg_out_open(&out, NULL, '{');
+    fg_out_open(&out, "tasks", '[');
+    struct page page = {0};
+    bool more = true;
+    while (more && told < limit && seen < LABEL_SCAN_MAX) {
+        page.ids.count = 0;
+        what.limit = label ? LIST_MAX : limit - told + 1;
+        int rc = fg_store_task_list(call->server->store, &what, take_id, &page, err);
+        if (rc) {
+            fg_vec_fini(&page.ids);
+            return -1;
+        }
+        seen += page.ids.count;
+        told += put_page(call->server, &out, &what, &page, label, limit - told);
+        more = page.ids.count && !fg_id_eq(what.before, page.ids.items[page.ids.count - 1]);
+        if (label)
+            more = more || page.ids.count == what.limit;
+    }
+    fg_vec_fini(&page.ids);
+    fg_out_close(&out, ']');
+    fg_out_id(&out, "next_cursor", "tsk", more ? what.before : FG_ID_NONE);
+    fg_out_close(&out, '}');
+    fg_answer_json(call, 200, &out, NULL);
+    return 0;
+}
+
+void fg_route_task_list(struct fg_http_request *req, void *arg) {
+    struct fg_error err;
+    if (list(fg_call_of(req), &err))
+        fg_answer_fail(fg_call_of(req), &err);
+}
+
+/* --- why --- */
+
+static void put_block(struct fg_str *out, struct fg_server *s, const struct fg_block *block) {
+    const struct fg_device *device = block->device ? fg_core_device(s->core, block->device) : NULL;
+    fg_out_open(out, NULL, '{');
+    if (block->device)
+        fg_out_int(out, "device", block->device);
+    else
+        fg_out_null(out, "device");
+    fg_out_text(out, "device_name", device ? device->name : NULL);
+    fg_out_text(out, "device_kind", device ? device->kind : NULL);
+    fg_out_text(out, "reason", fg_reason_name(block->reason));
+    fg_out_int(out, "memory_missing_bytes", (int64_t)block->memory_missing_bytes);
+    fg_out_percent(out, "share_missing_percent", block->share_missing_permille);
+    fg_out_text(out, "text", block->text);
+    fg_out_close(out, '}');
+}
+
+static void put_blocks(struct fg_str *out, struct fg_server *s, const struct fg_task *task) {
+    struct fg_block blocks[64];
+    size_t n = fg_core_why(s->core, task->id, blocks, FG_COUNT(blocks));
+    size_t position = fg_core_position(s->core, task->id);
+    if (position)
+        fg_out_int(out, "position", (int64_t)position);
+    else
+        fg_out_null(out, "position");
+    fg_out_open(out, "blocks", '[');
+    for (size_t i = 0; i < n; i++)
+        put_block(out, s, &blocks[i]);
+    fg_out_close(out, ']');
+}
+
+static void put_decision(struct fg_str *out, const struct fg_task *task) {
+    const struct fg_placed *placed = &task->placed;
+    if (!placed->rule) {
+        fg_out_null(out, "decision");
+        return;
+    }
+    fg_out_open(out, "decision", '{');
+    fg_out_int(out, "rule", placed->rule);
+    fg_out_text(out, "rule_text", fg_rule_text((enum fg_rule)placed->rule));
+    fg_out_seconds(out, "expected_s", placed->expected_ns);
+    fg_out_money(out, "expected_cost", placed->expected_cost_nanousd);
+    if (placed->runner_up_cost_nanousd)
+        fg_out_money(out, "runner_up_cost", placed->runner_up_cost_nanousd);
+    else
+        fg_out_null(out, "runner_up_cost");
+    fg_out_close(out, '}');
+}
+
+void fg_route_task_why(struct fg_http_request *req, void *arg) {
+    struct fg_call *call = fg_call_of(req);
+    struct fg_server *s = call->server;
+    struct fg_found found;
+    if (fg_call_task(call, &found))
+        return;
+    const struct fg_task *task = found.task;
+    const char *hint = fg_reason_hint(task->reason);
+    FG_AUTO_STR struct fg_str out = {0};
+    fg_out_open(&out, NULL, '{');
+    fg_out_id(&out, "id", "tsk", task->id);
+    fg_out_text(&out, "state", fg_state_name(task->state));
+    fg_out_text(&out, "reason", task->reason == FG_REASON_NONE ? NULL : fg_reason_name(task->reason));
+    fg_out_text(&out, "reason_text", task->reason == FG_REASON_NONE ? NULL : fg_reason_doc(task->reason));
+    fg_out_text(&out, "hint", *hint ? hint : NULL);
+    fg_out_text(&out, "detail", fg_state_is_terminal(task->state) ? task->outcome.detail : NULL);
+    fg_out_text(&out, "class", task->class == FG_CLASS_AUTO ? NULL : fg_class_name(task->class));
+    fg_out_text(&out, "class_rule", task->class_rule ? fg_class_rule_text((enum fg_class_rule)task->class_rule) : NULL);
+    fg_out_need(&out, "need", &task->spec.need);
+    if (task->state == FG_STATE_QUEUED && s->core)
+        put_blocks(&out, s, task);
+    put_decision(&out, task);
+    fg_out_close(&out, '}');
+    fg_answer_json(call, 200, &out, NULL);
+    fg_found_fini(&found);
+}

@@ -1,0 +1,9 @@
+/* cpu.h - what only tests and the backend itself see of the cpu backend. */
+#pragma once
+#include "device/cgroup.h"
+#include "fgpu/device.h"
+
+/* CFS bandwidth for a share of all cores; quota -1: none, the whole device. */
+void fg_cpu_bandwidth(unsigned cores, uint32_t share_permille, int64_t *ret_quota_us, int64_t *ret_period_us);
+/* fg_cpu_backend.open over given texts instead of the kernel's, so that v2 is tested where there is none. */
+int fg_cpu_open_at(const struct fg_backend_options *options, const struct fg_cgroup_source *source, void **ret, struct fg_error *err);
