@@ -34,7 +34,7 @@ struct fg_arbiter_input {
 struct fg_arbiter_grant {
     uint64_t allow_ns;    /* as in fg_limits */
     uint64_t inflight_ns; /* per process */
-    uint64_t drain_ns;    /* ring when at most this is in flight; UINT64_MAX: do not ring */
+    uint64_t drain_ns;    /* as in fg_limits: ring when less is in flight; 0: do not ring */
 };
 
 struct fg_arbiter_vgpu {
@@ -56,6 +56,7 @@ struct fg_arbiter {
     struct fg_arbiter_params params;
     struct fg_arbiter_vgpu vgpus[FG_ARBITER_MAX];
     unsigned count;       /* places in use are below this */
+    int crowded;          /* more than one wants or uses the device */
     int owner;            /* who has the window, or -1 */
     int draining;         /* the last owner, whose work is still in flight, or -1 */
     int64_t opened_ns;    /* when the window was opened */

@@ -10,9 +10,10 @@
  *               and   this process has nothing in flight, or predicted in flight + this job <= limits' inflight_ns.
  * A job's cost is predicted by a moving average per key (kernel and size class, graph, copy direction: the shim's
  * choice); a key never measured counts as a whole in-flight bound, so that a debt stays within one window. Passing costs
- * two loads and three adds: no system call, clock or lock. Without a window the thread rings the arbiter and waits on a
- * futex. A program whose submits cannot complete before it submits more (events set by hand) is let through after
- * one bound's time without a completion, and counted in slot->ungated: a limit may not deadlock a program.
+ * a few loads and two atomic adds: no system call, clock or lock. Without a window the thread rings the arbiter and waits on a
+ * futex. A program whose submits cannot complete before it submits more (events set by hand, which the shim could not
+ * see) is let through when nothing completed in twice the predicted time, and counted in slot->ungated: a limit may not
+ * deadlock a program.
  * Must not be called during stream capture, and nothing here calls the driver. Any thread. */
 #pragma once
 #include "vgpu/page.h"
@@ -24,7 +25,7 @@ struct fg_gate {
     uint32_t epoch;
     uint32_t settles;       /* futex: +1 with every settle while someone waits for one */
     uint32_t settle_waiters;
-    uint32_t stalled;       /* 1: nothing completes; pass until something does */
+    uint32_t stalls;        /* submits let through since anything completed */
     uint64_t lost_beat;     /* heartbeat at which the arbiter was found vanished; 0: not */
     struct fg_cost { uint64_t key; uint64_t mean_ns; } costs[FG_GATE_KEYS]; /* direct-mapped by hash */
 };
@@ -42,11 +43,15 @@ enum fg_gate_status {
     FG_GATE_BUSY,           /* FG_GATE_NOWAIT only: no window now */
     FG_GATE_CLOSED,         /* the lease is over, or the arbiter vanished and the lease fails closed: answer device lost */
 };
-enum fg_gate_flag { FG_GATE_NOWAIT = 1 };
+enum fg_gate_flag {
+    FG_GATE_NOWAIT = 1,     /* answer BUSY instead of waiting */
+    FG_GATE_UNBOUND = 2,    /* this job or one before it waits for an act of the program (an event set by hand): do not wait
+                             * for work in flight, only for a window */
+};
 
 void fg_gate_init(struct fg_gate *gate, struct fg_lease *lease);
 /* key: not 0. At PASS *ret is the job's ticket, and settle or cancel must follow. */
-enum fg_gate_status fg_gate_enter(struct fg_gate *gate, uint64_t key, unsigned flags, struct fg_ticket *ret);
+enum fg_gate_status fg_gate_enter(struct fg_gate *gate, uint64_t key, unsigned how, struct fg_ticket *ret);
 /* The driver refused the submit: nothing is charged. */
 void fg_gate_cancel(struct fg_gate *gate, const struct fg_ticket *ticket);
 /* The job ran from start to end on the device's clock (ns; one clock per process). Jobs that overlap are charged for

@@ -25,7 +25,7 @@
 #define FG_COUNTERS_MAGIC          0x31544e4355504746u /* "FGPUCNT1" */
 #define FG_LEASE_VERSION           1u                  /* changes with any change of the layout */
 #define FG_SLOTS                   256u                /* processes of one lease; the width of a field in the ledger word */
-#define FG_MEMORY_MAX              ((UINT64_C(1) << 42) - 1) /* 4 TiB: the width of a field in the ledger word */
+#define FG_MEMORY_MAX              ((UINT64_C(1) << 41) - 1) /* 2 TiB: the width of a field in the ledger word */
 
 enum fg_share_mode {
     FG_SHARE_WEIGHTED,  /* at least its share; idle share of others is lent to it */
@@ -59,10 +59,9 @@ struct fg_limits {
      * time is used up or when the arbiter lowers allow_ns; no clock is read before a submit. */
     uint64_t allow_ns __attribute__((aligned(64)));
     uint64_t inflight_ns;            /* per process: predicted device time it may have in flight (one job always may) */
-    uint64_t drain_ns;               /* a settle that leaves at most this in flight rings the bell; UINT64_MAX: each, 0: none left */
-    uint32_t listening;              /* 1: ring counters.bell on drain; the arbiter waits for it */
-    uint32_t grant_seq;              /* futex: +1 and woken with every raise of allow_ns */
+    uint64_t drain_ns;               /* a settle that brings the work in flight below this rings the bell; 0: none does */
     uint64_t heartbeat_ns;           /* boot clock of the arbiter's last turn */
+    uint32_t grant_seq;              /* futex: +1 and woken with every raise of allow_ns */
 } __attribute__((aligned(64)));
 
 enum fg_slot_state { FG_SLOT_FREE, FG_SLOT_INIT, FG_SLOT_LIVE, FG_SLOT_DEAD };
@@ -78,10 +77,9 @@ struct fg_slot {
     uint64_t used __attribute__((aligned(64))); /* bytes:42 sequence:22 */
     uint64_t intent;                 /* delta:42 (two's complement) sequence:22 */
     uint64_t peak, denied;           /* highest used; refused reservations */
-    /* submits; gate.c. Jobs in flight = submitted - settled. */
-    uint64_t submitted __attribute__((aligned(64)));
-    uint64_t settled;
-    uint64_t inflight_ns;            /* predicted device time of those in flight */
+    /* submits; gate.c */
+    uint64_t inflight __attribute__((aligned(64))); /* jobs:20 predicted ns:44, one word so that a submit adds once */
+    uint64_t settled;                /* jobs; submitted = settled + in flight */
     uint64_t device_ns;              /* measured */
     uint64_t throttle_ns;            /* time threads waited at the gate */
     uint64_t ungated;                /* submits passed because the arbiter had vanished or nothing ever completed */
@@ -100,7 +98,7 @@ struct fg_counters {
     uint32_t bell __attribute__((aligned(64)));       /* futex: +1 and woken when the arbiter should look */
     uint32_t slots_high;             /* slots below this were ever used */
     /* what reaped slots had counted */
-    uint64_t gone_device_ns, gone_throttle_ns, gone_submitted, gone_denied, gone_ungated;
+    uint64_t gone_device_ns, gone_throttle_ns, gone_settled, gone_denied, gone_ungated;
     struct fg_slot slots[FG_SLOTS] __attribute__((aligned(4096)));
 } __attribute__((aligned(4096)));
 
@@ -123,6 +121,9 @@ static inline uint64_t fg_owner_make(uint32_t state, uint32_t generation, int32_
 #define fg_cas(p, expected, v) \
     __atomic_compare_exchange_n((p), (expected), (v), 0, __ATOMIC_SEQ_CST, __ATOMIC_ACQUIRE)
 
+static inline uint32_t fg_inflight_jobs(uint64_t inflight) { return inflight >> 44; }
+static inline uint64_t fg_inflight_ns(uint64_t inflight) { return inflight & ((UINT64_C(1) << 44) - 1); }
+
 enum fg_lease_status {
     FG_LEASE_OK = 0,
     FG_LEASE_NONE,      /* no FGPU_LEASE and no default files: not in a vGPU */
@@ -133,7 +134,7 @@ enum fg_lease_status {
     FG_LEASE_VERSION_DIFFERS,
     FG_LEASE_FULL,      /* FG_SLOTS processes already */
     FG_LEASE_OVER,      /* the lease is closed */
-    FG_LEASE_SYSTEM,    /* no memory or no /proc; system_error */
+    FG_LEASE_SYSTEM,    /* no memory; system_error */
     FG_LEASE_STATUS_COUNT
 };
 /* One sentence for people. Never NULL. */
