@@ -3,7 +3,7 @@
  *     turn:  1 account   what each vGPU used since the last turn moves its virtual time and its bucket
  *            2 compete   who wants or uses the device; the weighted mean of their virtual times becomes 0
  *            3 the owner keeps its window, loses it (used up, too long, idle), or drains
- *            4 choose    the next owner: latency class, then earliest deadline among those not ahead, then anyone
+ *            4 choose    the next owner: latency class, who just came, earliest deadline among those not ahead, anyone
  *            5 grant     allow_ns of the owner; 0 for all others
  *
  * Virtual times are kept relative to the mean, so 0 means "has exactly its share" and numbers stay small. */
@@ -12,7 +12,7 @@
 #include "vgpu/arbiter.h"
 
 #define NEVER       INT64_MAX
-#define BACKLOG_NS  50000000        /* what a waiting capped vGPU may be owed: its share of this */
+#define BACKLOG_NS  100000000       /* what a waiting capped vGPU may be owed: its share of this */
 #define SANE_NS     1000000000000   /* no more is believed to have been used between two turns */
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -91,6 +91,17 @@ static void fill(const struct fg_arbiter *a, struct fg_arbiter_vgpu *v, int wait
         v->credit_ns = least(brim, v->credit_ns + part(v, dt));
 }
 
+/* Who was away for less than a window keeps his place; later he starts level (idle time is lent, not saved), and has the
+ * next window: what was lent is taken back at once. */
+static void join(const struct fg_arbiter *a, struct fg_arbiter_vgpu *v)
+{
+    int64_t window = (int64_t)a->params.window_ns;
+    int away = a->turned_ns - v->left_ns >= window;
+    v->vtime = most(v->vtime, away ? 0 : -weighted(v, window));
+    v->fresh = away && v->vtime <= 0;
+    v->active = 1;
+}
+
 static void account(struct fg_arbiter *a, const struct fg_arbiter_input *in, int64_t now)
 {
     int64_t dt = most(0, now - a->turned_ns);
@@ -102,6 +113,8 @@ static void account(struct fg_arbiter *a, const struct fg_arbiter_input *in, int
         int64_t used = (int64_t)(in[i].charged_ns - v->charged_ns); /* below 0: a prediction was too high */
         used = most(-SANE_NS, least(used, SANE_NS));
         v->charged_ns = in[i].charged_ns;
+        if (used > 0 && !v->active) /* it came back without a bell, on what it was lent */
+            join(a, v);
         v->vtime += weighted(v, used);
         if (v->mode == FG_SHARE_CAPPED)
             fill(a, v, in[i].waiting != 0, used, dt);
@@ -131,35 +144,47 @@ static int blocked(const struct fg_arbiter *a, int i)
     return i == a->owner ? v->credit_ns <= 0 : v->credit_ns < enough(a, v);
 }
 
-/* Mark who competes and make the weighted mean of their virtual times 0. Who was away comes back at most one window
- * behind: idle time is lent, not saved. */
-static void compete(struct fg_arbiter *a, const struct fg_arbiter_input *in)
+/* Make the weighted mean of the virtual times of those who compete 0. */
+static void center(struct fg_arbiter *a)
 {
     int64_t sum = 0, weights = 0;
+    for (unsigned i = 0; i < a->count; i++)
+        if (a->vgpus[i].active) {
+            sum += a->vgpus[i].vtime / 1000 * a->vgpus[i].share_permille;
+            weights += a->vgpus[i].share_permille;
+        }
+    int64_t mean = weights ? sum / weights * 1000 : 0;
+    for (unsigned i = 0; i < a->count; i++)
+        a->vgpus[i].vtime = most(a->vgpus[i].vtime - mean, -((int64_t)1 << 60));
+}
+
+/* Mark who competes. What was used since the last turn was used among those who competed then, so the mean moves before
+ * anybody joins. */
+static void compete(struct fg_arbiter *a, const struct fg_arbiter_input *in)
+{
+    center(a);
     for (unsigned i = 0; i < a->count; i++) {
         struct fg_arbiter_vgpu *v = &a->vgpus[i];
         int busy = v->id && (in[i].waiting || in[i].inflight || a->turned_ns - v->idle_since_ns < (int64_t)a->params.linger_ns);
         int active = busy && !blocked(a, (int)i);
         if (active && !v->active)
-            v->vtime = most(v->vtime, -weighted(v, (int64_t)a->params.window_ns));
+            join(a, v);
+        if (!active && v->active)
+            v->left_ns = a->turned_ns;
         v->active = active;
-        if (active) {
-            sum += v->vtime / 1000 * v->share_permille;
-            weights += v->share_permille;
-        }
     }
-    int64_t mean = weights ? sum / weights * 1000 : 0;
-    for (unsigned i = 0; i < a->count; i++)
-        a->vgpus[i].vtime = most(a->vgpus[i].vtime - mean, -((int64_t)1 << 60));
+    center(a);
 }
 
 /* Does a come before b? */
 static int before(const struct fg_arbiter *a, const struct fg_arbiter_vgpu *x, const struct fg_arbiter_vgpu *y)
 {
     int64_t window = (int64_t)a->params.window_ns;
-    int jump_x = x->latency && x->vtime <= weighted(x, window), jump_y = y->latency && y->vtime <= weighted(y, window);
+    int jump_x = x->latency && x->vtime <= 0, jump_y = y->latency && y->vtime <= 0;
     if (jump_x != jump_y)
         return jump_x;
+    if (x->fresh != y->fresh)
+        return x->fresh;
     int ahead_x = x->vtime > 0, ahead_y = y->vtime > 0;
     if (ahead_x != ahead_y)
         return ahead_y;
@@ -191,33 +216,38 @@ static int wanted_by_other(const struct fg_arbiter *a, const struct fg_arbiter_i
 }
 
 /* Device time the owner may use before the next look. */
-static void open_window(struct fg_arbiter *a, int i, int64_t now, int contended)
+static void open_window(struct fg_arbiter *a, const struct fg_arbiter_input *in, int i, int64_t now, int contended)
 {
     struct fg_arbiter_vgpu *v = &a->vgpus[i];
     int64_t span = contended ? (int64_t)a->params.window_ns : (int64_t)a->params.lend_ns;
     if (v->mode == FG_SHARE_CAPPED)
         span = least(span, most(v->credit_ns, 1));
+    v->fresh = 0;
     a->owner = i;
     a->draining = -1;
     a->opened_ns = now;
-    a->opened_charged_ns = v->charged_ns;
+    a->opened_settled_ns = v->charged_ns - in[i].inflight_ns;
+    a->lent = !contended;
     a->windows++;
     v->grant.allow_ns = v->charged_ns + (uint64_t)span;
 }
 
-/* Take the window away. While others waited, time in which the owner left the device idle counts as used, beyond an eighth
- * of a window: else one that uses a tenth of its windows would get ten times as many, and nobody the rest. */
-static void close_window(struct fg_arbiter *a, const struct fg_arbiter_input *in, int64_t now, int contended)
+/* While others waited, time in which the owner left the device idle counts as used, beyond an eighth of a window: else one
+ * that uses a tenth of its windows would get ten times as many, and nobody the rest. */
+static void charge_idle(struct fg_arbiter *a, int64_t now)
 {
     struct fg_arbiter_vgpu *v = &a->vgpus[a->owner];
     int64_t window = (int64_t)a->params.window_ns, held = now - a->opened_ns;
-    int64_t wasted = held - (int64_t)(v->charged_ns - a->opened_charged_ns) - window / 8;
-    if (contended && held <= 2 * window && wasted > 0)
-        v->vtime += weighted(v, wasted);
-    v->grant.allow_ns = 0;
+    int64_t idle = held - (int64_t)(v->charged_ns - a->opened_settled_ns) - window / 8; /* all in flight counts as run */
+    if (held <= 2 * window && idle > 0) /* longer: the others came only now */
+        v->vtime += weighted(v, idle);
+}
+
+static void close_window(struct fg_arbiter *a, const struct fg_arbiter_input *in, int64_t now)
+{
     a->draining = a->owner;
     a->owner = -1;
-    a->drain_until_ns = now + least(most(window, 2 * (int64_t)in[a->draining].inflight_ns), 1000000000);
+    a->drain_until_ns = now + least(most((int64_t)a->params.window_ns, 2 * (int64_t)in[a->draining].inflight_ns), 1000000000);
 }
 
 /* Is the owner's window over? */
@@ -229,8 +259,7 @@ static int is_over(const struct fg_arbiter *a, int64_t now, int contended)
         return 1;
     if (!contended)
         return 0;
-    int lent = (int64_t)(v->grant.allow_ns - a->opened_charged_ns) > window;
-    return lent || now - a->opened_ns >= window + window / 2 ||
+    return a->lent || now - a->opened_ns >= window + window / 8 ||
            (v->idle_since_ns >= 0 && now - v->idle_since_ns >= (int64_t)a->params.linger_ns);
 }
 
@@ -252,6 +281,8 @@ static int64_t finish(struct fg_arbiter *a, const struct fg_arbiter_input *in, i
         v->grant.drain_ns = i == a->draining ? a->params.overlap_ns : i == a->owner && contended && v->idle_since_ns < 0;
         if (i != a->owner)
             v->grant.allow_ns = 0;
+        if (v->active && v->idle_since_ns >= 0 && i != a->owner) /* stops competing then */
+            next = least(next, v->idle_since_ns + (int64_t)a->params.linger_ns);
         if (in[i].waiting && i != a->owner && v->mode == FG_SHARE_CAPPED && blocked(a, i)) {
             int64_t missing = enough(a, v) - v->credit_ns;
             next = least(next, now + missing * 1000 / v->share_permille + 1);
@@ -262,7 +293,7 @@ static int64_t finish(struct fg_arbiter *a, const struct fg_arbiter_input *in, i
     if (a->owner >= 0) {
         const struct fg_arbiter_vgpu *v = &a->vgpus[a->owner];
         if (contended)
-            next = least(next, v->idle_since_ns >= 0 ? v->idle_since_ns + (int64_t)a->params.linger_ns : a->opened_ns + window * 3 / 2);
+            next = least(next, v->idle_since_ns >= 0 ? v->idle_since_ns + (int64_t)a->params.linger_ns : a->opened_ns + window + window / 8);
         else if (v->idle_since_ns < 0)
             next = least(next, now + (int64_t)a->params.lend_ns / 2);
     }
@@ -275,18 +306,20 @@ int64_t fg_arbiter_turn(struct fg_arbiter *a, const struct fg_arbiter_input *in,
     int contended = wanted_by_other(a, in, a->owner);
     compete(a, in);
     if (a->owner >= 0 && is_over(a, now, contended)) {
+        if (contended)
+            charge_idle(a, now);
         if (choose(a, in) == a->owner)
-            open_window(a, a->owner, now, contended);
+            open_window(a, in, a->owner, now, contended);
         else
-            close_window(a, in, now, contended);
+            close_window(a, in, now);
     }
     if (a->owner >= 0 && !contended && a->vgpus[a->owner].idle_since_ns < 0)
-        open_window(a, a->owner, now, 0); /* lend ahead */
+        open_window(a, in, a->owner, now, 0); /* lend ahead */
     if (a->owner < 0 && drained(a, in, now)) {
         a->draining = -1;
         int next = choose(a, in);
         if (next >= 0)
-            open_window(a, next, now, contended = wanted_by_other(a, in, next));
+            open_window(a, in, next, now, contended = wanted_by_other(a, in, next));
     }
     return finish(a, in, now, contended);
 }

@@ -8,7 +8,7 @@
  *  - Alone, or all others idle, a vGPU is lent the whole device, with at most one window in flight: the first other
  *    that wants in has the device when that has drained.
  *  - capped: a bucket of device time fills with the share and bounds every grant. exclusive: nobody else is granted.
- *  - latency: wins the next window whenever it is not ahead by more than one window.
+ *  - latency: wins the next window whenever it is not ahead of its share.
  * One thread at a time. */
 #pragma once
 #include <stdint.h>
@@ -48,6 +48,8 @@ struct fg_arbiter_vgpu {
     int64_t vtime;        /* weighted virtual time, ns x 1000 / permille; kept relative to the mean */
     uint64_t charged_ns;  /* at the last turn */
     int64_t credit_ns;    /* capped: device time it may use now; below 0: owed */
+    int fresh;            /* it just came: has the next window */
+    int64_t left_ns;      /* when it stopped competing */
     int64_t idle_since_ns; /* no work in flight and none wanted since; -1: busy */
     struct fg_arbiter_grant grant;
 };
@@ -60,7 +62,8 @@ struct fg_arbiter {
     int owner;            /* who has the window, or -1 */
     int draining;         /* the last owner, whose work is still in flight, or -1 */
     int64_t opened_ns;    /* when the window was opened */
-    uint64_t opened_charged_ns;
+    uint64_t opened_settled_ns; /* what its owner had settled then */
+    int lent;             /* it was opened when nobody else wanted one */
     int64_t drain_until_ns;
     int64_t turned_ns;    /* last turn */
     uint64_t windows;     /* opened so far */

@@ -78,7 +78,8 @@ static int64_t predicted(const struct world *w, const struct tenant *t)
 static void submit_all(struct world *w, struct tenant *t)
 {
     const struct fg_arbiter_grant *grant = &w->arbiter.vgpus[t->place].grant;
-    while (wants(w, t) && !(t->gap_ns && t->inflight) && w->tail - w->head < QUEUE - 1) {
+    /* a thread that waits at the gate submits when it can, whatever the tenant wants by then */
+    while ((t->waiting || wants(w, t)) && !(t->gap_ns && t->inflight) && w->tail - w->head < QUEUE - 1) {
         int64_t cost = predicted(w, t);
         if (t->inflight && t->inflight_ns + (uint64_t)cost > grant->inflight_ns)
             return;
@@ -142,6 +143,8 @@ static int64_t sooner(int64_t a, int64_t b) { return a < b ? a : b; }
 /* Run the world until `until`, event by event. */
 static void run(struct world *w, int64_t until)
 {
+    for (int i = 0; i < w->count; i++)
+        submit_all(w, &w->tenants[i]);
     while (w->now < until) {
         if (w->device_free_at < 0 && w->head != w->tail)
             w->device_free_at = w->now + w->queue[w->head % QUEUE].cost;
@@ -282,8 +285,8 @@ static void idle_share_is_lent_and_taken_back(void **state)
     measure(&w, 10 * SEC, got);
     assert_near(got[0], 740, 20, "the one that is always busy");
     assert_near(got[1], 245, 10, "the one that is busy half of the time");
-    /* one window of the other, its last job, and three latencies: taken back within one window */
-    assert_true(b->longest_wait_ns <= 8 * MS + 2 * 1 * MS + 10 * w.latency_ns);
+    /* it comes and has the next window, so the other has two after that; then its own work in flight, and last jobs */
+    assert_true(b->longest_wait_ns <= 3 * 8 * MS + 3 * 1 * MS + 10 * w.latency_ns);
 }
 
 /* A deep queue of an only tenant must not stand in the way: at most one window of work is in flight. */
@@ -348,8 +351,8 @@ static void a_sparse_user_does_not_waste_the_device(void **state)
     add(&w, 500, FG_SHARE_WEIGHTED, 0, (struct tenant){.job_ns = 1 * MS});
     run(&w, 1 * SEC);
     measure(&w, 5 * SEC, got);
-    assert_true(got[1] > 450);
-    assert_true(got[0] > 50); /* alone: 143; it waits half of the time */
+    if (got[1] < 450 || got[0] < 50)
+        fail_msg("sparse %.1f permille, the other %.1f", got[0], got[1]);
 }
 
 /* Random loads: everybody who always wants the device gets at least its share of what was used (2 points), idle time is
@@ -395,8 +398,9 @@ static void random_loads_get_their_shares(void **state)
             double share = w.arbiter.vgpus[w.tenants[i].place].share_permille;
             if (backlogged[i] && got[i] < share * used / 1000 - 20)
                 fail_msg("round %d: %.1f permille instead of %.1f", round, got[i], share);
-            /* no starvation: between two windows of one lie at most the others' shares of one round, and their last jobs */
-            double limit = 1000.0 / share * 8e6 * 2 + 8e6 * n + 3.1e6 * n;
+            /* no starvation: between two windows of one lie at most the others' shares of a few rounds (a latency class
+             * that ran ahead waits for two more), and their last jobs */
+            double limit = 1000.0 / share * 8e6 * 3 + 8e6 * n + 3.1e6 * n;
             if ((double)w.tenants[i].longest_wait_ns > limit)
                 fail_msg("round %d: waited %.1f ms, limit %.1f", round, (double)w.tenants[i].longest_wait_ns / 1e6, limit / 1e6);
         }
