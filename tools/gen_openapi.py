@@ -167,7 +167,7 @@ def schemas(api):
                                            device_s=seconds, cost=MONEY)),
                            **{"from": TIME}, to=TIME, tasks=INTEGER, run_s=seconds, device_s=seconds, cost=MONEY, currency=STRING)
     s["Health"] = obj(status=STRING)
-    s["Ready"] = obj(status=STRING, detail=null(STRING), hint=null(STRING))
+    s["Ready"] = obj(status=STRING, code=null(STRING), detail=null(STRING), hint=null(STRING))
     return s
 
 

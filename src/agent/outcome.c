@@ -116,6 +116,8 @@ static void by_sandbox(const struct ending *e, struct fg_outcome *o)
         o->detail[strcspn(o->detail, "\n")] = '\0';
     } else if (*e->step && e->error == ENOENT && fg_starts_with(e->step, "start ")) {
         fail(o, FG_REASON_INTERNAL, fg_strdup("the sandbox is missing: install bubblewrap on the agent's machine"));
+    } else if (e->error == E2BIG && fg_starts_with(e->step, "start ")) {
+        fail(o, FG_REASON_USER_ERROR, fg_strdup("the command and its arguments are too long for this system"));
     } else if (*e->step) {
         fail(o, FG_REASON_INTERNAL, fg_asprintf("the sandbox could not be made: %s: %s", e->step, strerror(e->error)));
     } else if (strstr(says, "namespace") || strstr(says, "uid map")) {

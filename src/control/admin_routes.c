@@ -195,6 +195,7 @@ void fg_route_readyz(struct fg_http_request *req, void *arg) {
     bool ready = fg_server_writable(call->server, &err) == 0;
     fg_out_open(&out, NULL, '{');
     fg_out_text(&out, "status", ready ? "ready" : "not ready");
+    fg_out_text(&out, "code", ready ? NULL : fg_error_info(err.code)->name);
     fg_out_text(&out, "detail", ready ? NULL : err.text);
     fg_out_text(&out, "hint", ready || !*err.hint ? NULL : err.hint);
     fg_out_close(&out, '}');

@@ -36,6 +36,7 @@ static const struct row rows[] = {
     {"the lease ran out", {RUNS, .exit_code = 137, .stopped = "node_lost"}, FAILED, R(NODE_LOST), 137, 9, ""},
     {"the agent audited it", {RUNS, .exit_code = 137, .stopped = "oom_host"}, FAILED, R(OOM_HOST), 137, 9, "memory"},
     {"no bubblewrap", {.status = true, .step = "start /usr/bin/bwrap", .error = 2}, FAILED, R(INTERNAL), -1, 0, "install bubblewrap"},
+    {"a command line of megabytes", {.status = true, .step = "start /usr/bin/bwrap", .error = 7}, FAILED, R(USER_ERROR), -1, 0, "too long"},
     {"no cgroup to join", {.status = true, .step = "join /sys/fs/cgroup/x", .error = 13}, FAILED, R(INTERNAL), -1, 0, "join /sys"},
     {"user namespaces are off", {.status = true, .tail = (char *)"bwrap: No permissions to create a new namespace\n"}, FAILED, R(INTERNAL), -1,
      0, "fgpu doctor"},
