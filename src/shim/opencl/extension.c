@@ -1,4 +1,5 @@
 /* extension.c - functions that a program asks for by name: ours instead of the driver's, or none that gets past us. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "layer.h"
@@ -82,15 +83,84 @@ void *CL_API_CALL fgcl_clGetExtensionFunctionAddressForPlatform(cl_platform_id p
     return hand_out(name, vendor_of(platform), fgcl.next.clGetExtensionFunctionAddressForPlatform(platform, name));
 }
 
+/* --- command buffers --- */
+
+/* Which queue a command buffer runs on when none is named: the driver's own answer cannot be trusted (PoCL 3.1). One entry
+ * per address that ever was a command buffer; a driver uses addresses again, so there are few. */
+struct buffer { struct buffer *next; cl_command_buffer_khr buffer; cl_command_queue queue; };
+static struct { uint32_t lock; struct buffer *first; } buffers;
+
+static struct buffer *find(cl_command_buffer_khr buffer)
+{
+    struct buffer *known = buffers.first;
+    while (known && known->buffer != buffer)
+        known = known->next;
+    return known;
+}
+
+static void remember_queue(cl_command_buffer_khr buffer, cl_command_queue queue)
+{
+    struct buffer *fresh = calloc(1, sizeof *fresh);
+    fg_lock(&buffers.lock);
+    struct buffer *known = find(buffer);
+    if (!known && fresh) {
+        *fresh = (struct buffer){buffers.first, buffer, queue};
+        buffers.first = fresh;
+        fresh = NULL;
+    } else if (known) {
+        known->queue = queue;
+    }
+    fg_unlock(&buffers.lock);
+    free(fresh);
+}
+
+cl_command_buffer_khr CL_API_CALL fgcl_clCreateCommandBufferKHR(cl_uint queues_count, const cl_command_queue *queues,
+                                                                const cl_command_buffer_properties_khr *properties,
+                                                                cl_int *errcode_ret)
+{
+    const void *object = queues_count && queues ? queues[0] : NULL;
+    clCreateCommandBufferKHR_fn create = (clCreateCommandBufferKHR_fn)fgcl_ext_next(FGCL_clCreateCommandBufferKHR, object);
+    cl_command_buffer_khr made = create(queues_count, queues, properties, errcode_ret);
+    if (made)
+        remember_queue(made, queues[0]);
+    return made;
+}
+
+static cl_command_queue queue_of(cl_uint queues_count, cl_command_queue *queues, cl_command_buffer_khr buffer)
+{
+    if (queues_count && queues)
+        return queues[0];
+    fg_lock(&buffers.lock);
+    const struct buffer *known = find(buffer);
+    cl_command_queue queue = known ? known->queue : NULL;
+    fg_unlock(&buffers.lock);
+    return queue;
+}
+
+/* When may the next command of this queue begin? On a queue without order and with nothing to wait for: at once, so no
+ * marker, which would wait for all that is there. */
+static cl_event mark(cl_command_queue queue, cl_uint events, const cl_event *list)
+{
+    cl_command_queue_properties properties = 0;
+    cl_event marker = NULL;
+    if (!queue || !fgcl.next.clEnqueueMarkerWithWaitList ||
+        fgcl.next.clGetCommandQueueInfo(queue, CL_QUEUE_PROPERTIES, sizeof properties, &properties, NULL) != CL_SUCCESS ||
+        (properties & CL_QUEUE_OUT_OF_ORDER_EXEC_MODE_ENABLE && !events))
+        return NULL;
+    return fgcl.next.clEnqueueMarkerWithWaitList(queue, events, list, &marker) == CL_SUCCESS ? marker : NULL;
+}
+
 /* A command buffer was recorded without us and runs as one job, whatever it holds. */
 cl_int CL_API_CALL fgcl_clEnqueueCommandBufferKHR(cl_uint queues_count, cl_command_queue *queues, cl_command_buffer_khr buffer,
                                                   cl_uint events, const cl_event *list, cl_event *event)
 {
     struct fgcl_submit submit;
-    uint64_t key = fgcl_key(FGCL_clEnqueueCommandBufferKHR, (uintptr_t)buffer, 1);
-    cl_int status = fgcl_submit_begin(&submit, NULL, key, event);
+    cl_command_queue queue = queue_of(queues_count, queues, buffer);
+    cl_int status = fgcl_submit_begin(&submit, queue, fgcl_key(FGCL_clEnqueueCommandBufferKHR, (uintptr_t)buffer, 1), event);
     if (status != CL_SUCCESS)
         return status;
+    submit.span = 1;
+    submit.before = submit.event ? mark(queue, events, list) : NULL;
     clEnqueueCommandBufferKHR_fn enqueue = (clEnqueueCommandBufferKHR_fn)fgcl_ext_next(FGCL_clEnqueueCommandBufferKHR, buffer);
     return fgcl_submit_end(&submit, enqueue(queues_count, queues, buffer, events, list, submit.event));
 }

@@ -47,6 +47,10 @@ struct fgcl_submit {
     struct fg_ticket ticket;
     cl_event own;    /* when the program wants none */
     cl_event *event; /* what the driver gets */
+    /* Work whose event does not know when it began (a command buffer: some drivers give the time of a last, empty command).
+     * It began when it was queued, or when this marker before it was reached: whichever was later. */
+    int span;
+    cl_event before;
 };
 /* Waits for the vGPU's turn. Not CL_SUCCESS: answer that. */
 cl_int fgcl_submit_begin(struct fgcl_submit *submit, cl_command_queue queue, uint64_t key, cl_event *theirs);
@@ -108,3 +112,4 @@ FGCL_HAND_EXT(clSharedMemAllocINTEL);
 FGCL_HAND_EXT(clMemFreeINTEL);
 FGCL_HAND_EXT(clMemBlockingFreeINTEL);
 FGCL_HAND_EXT(clEnqueueCommandBufferKHR);
+FGCL_HAND_EXT(clCreateCommandBufferKHR);

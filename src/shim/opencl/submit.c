@@ -9,7 +9,7 @@
 #define CHUNK 256
 
 /* A job in flight: what its callback needs. Taken from and returned to a list, so that a submit mallocs nothing. */
-struct job { struct fg_ticket ticket; struct job *next; };
+struct job { struct fg_ticket ticket; struct job *next; int span; cl_event before; };
 static struct { uint32_t lock; struct job *free; } jobs;
 
 static struct job *take_job(void)
@@ -78,55 +78,77 @@ cl_int fgcl_submit_begin(struct fgcl_submit *submit, cl_command_queue queue, uin
     }
     if (status != FG_GATE_PASS)
         return CL_OUT_OF_RESOURCES;
-    submit->own = NULL;
+    submit->own = submit->before = NULL;
+    submit->span = 0;
     submit->event = theirs || fg_get(&fgcl.lease.limits->flags) & FG_LIMIT_UNGATED ? theirs : &submit->own;
     return CL_SUCCESS;
 }
 
-static void settle(cl_event event, cl_int status, const struct fg_ticket *ticket)
+static cl_ulong clock_of(cl_event event, cl_profiling_info name)
 {
-    cl_ulong start = 0, end = 0;
+    cl_ulong value = 0;
+    return fgcl.next.clGetEventProfilingInfo(event, name, sizeof value, &value, NULL) == CL_SUCCESS ? value : 0;
+}
+
+static void settle(cl_event event, cl_int status, const struct job *job)
+{
     if (status != CL_COMPLETE) {
-        fg_gate_cancel(&fgcl.gate, ticket); /* it failed, or what it waited for did */
+        fg_gate_cancel(&fgcl.gate, &job->ticket); /* it failed, or what it waited for did */
         return;
     }
-    if (fgcl.next.clGetEventProfilingInfo(event, CL_PROFILING_COMMAND_START, sizeof start, &start, NULL) != CL_SUCCESS ||
-        fgcl.next.clGetEventProfilingInfo(event, CL_PROFILING_COMMAND_END, sizeof end, &end, NULL) != CL_SUCCESS)
-        start = end = 0; /* not measured: the prediction stands */
-    else if (end <= start)
+    cl_ulong start = clock_of(event, job->span ? CL_PROFILING_COMMAND_QUEUED : CL_PROFILING_COMMAND_START);
+    cl_ulong end = clock_of(event, CL_PROFILING_COMMAND_END), before = job->before ? clock_of(job->before, CL_PROFILING_COMMAND_END) : 0;
+    if (before > start)
+        start = before;
+    if (start && end <= start)
         end = start + 1; /* measured as nothing: a map of memory that the host has already */
-    fg_gate_settle(&fgcl.gate, ticket, start, end);
+    fg_gate_settle(&fgcl.gate, &job->ticket, start, start ? end : 0); /* no clock: the prediction stands */
+}
+
+static void release(cl_event event)
+{
+    if (event)
+        fgcl.next.clReleaseEvent(event);
 }
 
 static void CL_CALLBACK completed(cl_event event, cl_int status, void *data)
 {
     struct job *job = data;
-    settle(event, status, &job->ticket);
+    settle(event, status, job);
+    release(job->before);
+    release(event);
     give_job(job);
-    fgcl.next.clReleaseEvent(event);
+}
+
+/* Give the job to its event's callback. Returns 0 when that cannot be. Takes over our references. */
+static int follow(struct fgcl_submit *submit, cl_event event)
+{
+    struct job *job = take_job();
+    if (!job)
+        return 0;
+    *job = (struct job){.ticket = submit->ticket, .span = submit->span, .before = submit->before};
+    if (!submit->own)
+        fgcl.next.clRetainEvent(event); /* the program may release its reference before the callback */
+    if (fgcl.next.clSetEventCallback(event, CL_COMPLETE, completed, job) == CL_SUCCESS)
+        return 1;
+    if (!submit->own)
+        release(event);
+    give_job(job);
+    return 0;
 }
 
 cl_int fgcl_submit_end(struct fgcl_submit *submit, cl_int status)
 {
-    if (status != CL_SUCCESS) {
+    int gated = !(fg_get(&fgcl.lease.limits->flags) & FG_LIMIT_UNGATED);
+    if (status == CL_SUCCESS && gated && submit->event && follow(submit, *submit->event))
+        return CL_SUCCESS;
+    release(submit->before);
+    release(submit->own);
+    if (status == CL_SUCCESS)
+        fg_gate_settle(&fgcl.gate, &submit->ticket, 0, 0);
+    else
         fg_gate_cancel(&fgcl.gate, &submit->ticket);
-        return status;
-    }
-    cl_event event = submit->event ? *submit->event : NULL;
-    struct job *job = event && !(fg_get(&fgcl.lease.limits->flags) & FG_LIMIT_UNGATED) ? take_job() : NULL;
-    if (job) {
-        job->ticket = submit->ticket;
-        if (!submit->own)
-            fgcl.next.clRetainEvent(event); /* the program may release its reference before the callback */
-        if (fgcl.next.clSetEventCallback(event, CL_COMPLETE, completed, job) == CL_SUCCESS)
-            return CL_SUCCESS;
-        give_job(job);
-        fgcl.next.clReleaseEvent(event);
-    } else if (submit->own) {
-        fgcl.next.clReleaseEvent(event);
-    }
-    fg_gate_settle(&fgcl.gate, &submit->ticket, 0, 0);
-    return CL_SUCCESS;
+    return status;
 }
 
 /* --- events that the program sets by hand --- */
