@@ -1,5 +1,5 @@
 /* opencl_try.c - drives every entry point of OpenCL inside a vGPU and compares the lease's counters with what it knows it did.
- * usage: opencl_try alloc|hold|leave ENTRY | shared | enqueue | queue. Exits 0 when all claims hold, 77 when the driver lacks it. */
+ * usage: opencl_try alloc|hold|leave ENTRY | shared | enqueue | queue | commands. Exits 0 when all claims hold, 77 when the driver lacks it. */
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -72,6 +72,7 @@ int main(int argc, char **argv)
     const char *verb = argc > 1 ? argv[1] : "", *entry = argc > 2 ? argv[2] : "";
     int answer = !strcmp(verb, "alloc") ? try_alloc(entry) : !strcmp(verb, "hold") ? try_hold(entry, 1) :
                  !strcmp(verb, "leave") ? try_hold(entry, 0) : !strcmp(verb, "shared") ? try_shared() :
-                 !strcmp(verb, "enqueue") ? try_enqueue() : !strcmp(verb, "queue") ? try_queue() : 2;
+                 !strcmp(verb, "enqueue") ? try_enqueue() : !strcmp(verb, "queue") ? try_queue() :
+                 !strcmp(verb, "commands") ? try_commands() : 2;
     return answer;
 }

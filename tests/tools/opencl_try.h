@@ -45,4 +45,5 @@ int try_hold(const char *entry, int wait);
 int try_shared(void);
 /* opencl_try_enqueue.c */
 int try_enqueue(void);
+int try_commands(void);
 int try_queue(void);

@@ -1,5 +1,6 @@
 /* opencl_try_enqueue.c - each way to submit is counted once and settled; and queues look as the program asked for them. */
 #include <string.h>
+#include <time.h>
 
 #include "opencl_try.h"
 
@@ -81,29 +82,79 @@ static void maps(void)
 
 #define EXTENSION(name) ((name##_fn)clGetExtensionFunctionAddressForPlatform(w.platform, #name))
 
+/* A finished command buffer of this many kernels, or NULL. */
+static cl_command_buffer_khr record(unsigned kernels, const size_t *global)
+{
+    clCreateCommandBufferKHR_fn create = EXTENSION(clCreateCommandBufferKHR);
+    clCommandNDRangeKernelKHR_fn command = EXTENSION(clCommandNDRangeKernelKHR);
+    clFinalizeCommandBufferKHR_fn finalize = EXTENSION(clFinalizeCommandBufferKHR);
+    cl_int status;
+    if (!create || !command || !finalize)
+        return NULL;
+    cl_command_buffer_khr commands = create(1, &w.queue, NULL, &status);
+    EQUAL(status, CL_SUCCESS);
+    for (unsigned i = 0; i < kernels; i++)
+        EQUAL(command(commands, NULL, NULL, kernel, 1, NULL, global, NULL, 0, NULL, NULL, NULL), CL_SUCCESS);
+    EQUAL(finalize(commands), CL_SUCCESS);
+    return commands;
+}
+
 /* Ten kernels recorded, run three times: three jobs, and three times ten additions. */
 static void command_buffer(void)
 {
-    clCreateCommandBufferKHR_fn create = EXTENSION(clCreateCommandBufferKHR);
-    clCommandNDRangeKernelKHR_fn record = EXTENSION(clCommandNDRangeKernelKHR);
-    clFinalizeCommandBufferKHR_fn finalize = EXTENSION(clFinalizeCommandBufferKHR);
     clEnqueueCommandBufferKHR_fn enqueue = EXTENSION(clEnqueueCommandBufferKHR);
+    cl_command_buffer_khr commands = enqueue ? record(10, &items) : NULL;
     cl_uint value = 7;
-    cl_int status;
-    if (!create || !record || !finalize || !enqueue) {
+    if (!commands) {
         puts("clEnqueueCommandBufferKHR absent");
         return;
     }
     TRY(clEnqueueFillBuffer, a, &value, 4, 0, BYTES);
-    cl_command_buffer_khr commands = create(1, &w.queue, NULL, &status);
-    EQUAL(status, CL_SUCCESS);
-    for (int i = 0; i < 10; i++)
-        EQUAL(record(commands, NULL, NULL, kernel, 1, NULL, &items, NULL, 0, NULL, NULL, NULL), CL_SUCCESS);
-    EQUAL(finalize(commands), CL_SUCCESS);
     for (int i = 0; i < 3; i++)
         counted("clEnqueueCommandBufferKHR", enqueue(0, NULL, commands, 0, NULL, NULL));
     TRY(clEnqueueReadBuffer, a, CL_TRUE, 0, sizeof value, &value);
     EQUAL(value, 37);
+}
+
+static unsigned long long device_ns(void)
+{
+    unsigned long long sum = 0;
+    EQUAL(quiet(), 1);
+    for (unsigned i = 0; i < FG_SLOTS; i++)
+        sum += fg_get(&w.counters->slots[i].device_ns);
+    return sum;
+}
+
+static long long now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1000000000LL + now.tv_nsec;
+}
+
+/* Prints how long a command buffer of ten kernels took, from submit to finish, and what it was charged. */
+int try_commands(void)
+{
+    const size_t many = 1 << 22;
+    clEnqueueCommandBufferKHR_fn enqueue = EXTENSION(clEnqueueCommandBufferKHR);
+    cl_int status;
+    make();
+    cl_mem large = clCreateBuffer(w.context, CL_MEM_READ_WRITE, many * 4, NULL, &status);
+    EQUAL(clSetKernelArg(kernel, 0, sizeof large, &large), CL_SUCCESS);
+    cl_command_buffer_khr commands = enqueue ? record(10, &many) : NULL;
+    if (!commands)
+        return 77;
+    for (int i = 0; i < 2; i++) { /* the first compiles and touches the memory */
+        unsigned long long before_ns = device_ns();
+        long long began = now_ns();
+        EQUAL(enqueue(0, NULL, commands, 0, NULL, NULL), CL_SUCCESS);
+        EQUAL(clFinish(w.queue), CL_SUCCESS);
+        long long wall = now_ns() - began;
+        if (i)
+            printf("%lld %llu\n", wall, device_ns() - before_ns);
+        device_ns();
+    }
+    return 0;
 }
 
 int try_enqueue(void)

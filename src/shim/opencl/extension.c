@@ -137,17 +137,35 @@ static cl_command_queue queue_of(cl_uint queues_count, cl_command_queue *queues,
     return queue;
 }
 
-/* When may the next command of this queue begin? On a queue without order and with nothing to wait for: at once, so no
- * marker, which would wait for all that is there. */
+static cl_event set_event(cl_command_queue queue)
+{
+    cl_context context = NULL;
+    cl_int status;
+    if (fgcl.next.clGetCommandQueueInfo(queue, CL_QUEUE_CONTEXT, sizeof context, &context, NULL) != CL_SUCCESS)
+        return NULL;
+    cl_event event = fgcl.next.clCreateUserEvent(context, &status);
+    if (event)
+        fgcl.next.clSetUserEventStatus(event, CL_COMPLETE);
+    return event;
+}
+
+/* A command that ends when the next one on this queue may begin: after what is before it in order, and what it waits for. On a
+ * queue without order, a marker with nothing to wait for would wait for all; so it waits for what is done already. */
 static cl_event mark(cl_command_queue queue, cl_uint events, const cl_event *list)
 {
     cl_command_queue_properties properties = 0;
-    cl_event marker = NULL;
+    cl_event marker = NULL, done = NULL;
     if (!queue || !fgcl.next.clEnqueueMarkerWithWaitList ||
-        fgcl.next.clGetCommandQueueInfo(queue, CL_QUEUE_PROPERTIES, sizeof properties, &properties, NULL) != CL_SUCCESS ||
-        (properties & CL_QUEUE_OUT_OF_ORDER_EXEC_MODE_ENABLE && !events))
+        fgcl.next.clGetCommandQueueInfo(queue, CL_QUEUE_PROPERTIES, sizeof properties, &properties, NULL) != CL_SUCCESS)
         return NULL;
-    return fgcl.next.clEnqueueMarkerWithWaitList(queue, events, list, &marker) == CL_SUCCESS ? marker : NULL;
+    if (properties & CL_QUEUE_OUT_OF_ORDER_EXEC_MODE_ENABLE && !events && (done = set_event(queue))) {
+        events = 1;
+        list = &done;
+    }
+    cl_int status = fgcl.next.clEnqueueMarkerWithWaitList(queue, events, list, &marker);
+    if (done)
+        fgcl.next.clReleaseEvent(done);
+    return status == CL_SUCCESS ? marker : NULL;
 }
 
 /* A command buffer was recorded without us and runs as one job, whatever it holds. */
@@ -159,7 +177,6 @@ cl_int CL_API_CALL fgcl_clEnqueueCommandBufferKHR(cl_uint queues_count, cl_comma
     cl_int status = fgcl_submit_begin(&submit, queue, fgcl_key(FGCL_clEnqueueCommandBufferKHR, (uintptr_t)buffer, 1), event);
     if (status != CL_SUCCESS)
         return status;
-    submit.span = 1;
     submit.before = submit.event ? mark(queue, events, list) : NULL;
     clEnqueueCommandBufferKHR_fn enqueue = (clEnqueueCommandBufferKHR_fn)fgcl_ext_next(FGCL_clEnqueueCommandBufferKHR, buffer);
     return fgcl_submit_end(&submit, enqueue(queues_count, queues, buffer, events, list, submit.event));

@@ -47,9 +47,8 @@ struct fgcl_submit {
     struct fg_ticket ticket;
     cl_event own;    /* when the program wants none */
     cl_event *event; /* what the driver gets */
-    /* Work whose event does not know when it began (a command buffer: some drivers give the time of a last, empty command).
-     * It began when it was queued, or when this marker before it was reached: whichever was later. */
-    int span;
+    /* Work whose event does not know when it began (a command buffer: some drivers give the time of a last, empty command)
+     * began when this marker before it was reached. NULL: the event knows. */
     cl_event before;
 };
 /* Waits for the vGPU's turn. Not CL_SUCCESS: answer that. */

@@ -9,7 +9,7 @@
 #define CHUNK 256
 
 /* A job in flight: what its callback needs. Taken from and returned to a list, so that a submit mallocs nothing. */
-struct job { struct fg_ticket ticket; struct job *next; int span; cl_event before; };
+struct job { struct fg_ticket ticket; struct job *next; cl_event before; };
 static struct { uint32_t lock; struct job *free; } jobs;
 
 static struct job *take_job(void)
@@ -79,7 +79,6 @@ cl_int fgcl_submit_begin(struct fgcl_submit *submit, cl_command_queue queue, uin
     if (status != FG_GATE_PASS)
         return CL_OUT_OF_RESOURCES;
     submit->own = submit->before = NULL;
-    submit->span = 0;
     submit->event = theirs || fg_get(&fgcl.lease.limits->flags) & FG_LIMIT_UNGATED ? theirs : &submit->own;
     return CL_SUCCESS;
 }
@@ -96,10 +95,8 @@ static void settle(cl_event event, cl_int status, const struct job *job)
         fg_gate_cancel(&fgcl.gate, &job->ticket); /* it failed, or what it waited for did */
         return;
     }
-    cl_ulong start = clock_of(event, job->span ? CL_PROFILING_COMMAND_QUEUED : CL_PROFILING_COMMAND_START);
-    cl_ulong end = clock_of(event, CL_PROFILING_COMMAND_END), before = job->before ? clock_of(job->before, CL_PROFILING_COMMAND_END) : 0;
-    if (before > start)
-        start = before;
+    cl_ulong start = job->before ? clock_of(job->before, CL_PROFILING_COMMAND_END) : clock_of(event, CL_PROFILING_COMMAND_START);
+    cl_ulong end = clock_of(event, CL_PROFILING_COMMAND_END);
     if (start && end <= start)
         end = start + 1; /* measured as nothing: a map of memory that the host has already */
     fg_gate_settle(&fgcl.gate, &job->ticket, start, start ? end : 0); /* no clock: the prediction stands */
@@ -126,7 +123,7 @@ static int follow(struct fgcl_submit *submit, cl_event event)
     struct job *job = take_job();
     if (!job)
         return 0;
-    *job = (struct job){.ticket = submit->ticket, .span = submit->span, .before = submit->before};
+    *job = (struct job){.ticket = submit->ticket, .before = submit->before};
     if (!submit->own)
         fgcl.next.clRetainEvent(event); /* the program may release its reference before the callback */
     if (fgcl.next.clSetEventCallback(event, CL_COMPLETE, completed, job) == CL_SUCCESS)
