@@ -1,7 +1,6 @@
 /* Processes of one vGPU that race and die: the total is exact and nobody hangs, whatever instruction they died at.
  * FGPU_LONG=1: 10^6 allocations by each race and 10,000 kills, every instruction; else a part. */
 #include "vgpu_unit.h"
-#include <sys/prctl.h>
 #include <sys/ptrace.h>
 
 #define QUOTA 1000000
