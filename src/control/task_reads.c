@@ -9,12 +9,14 @@
 #define LIST_MAX 1000
 #define LABEL_SCAN_MAX 1000              /* rows a list by label looks at before it hands back a cursor: 25 ms of the loop */
 
-static void run_again(struct fg_call *call, const struct fg_error *err) {
+static void run_again(struct fg_call *call, const struct fg_error *err)
+{
     fg_http_request_route(call->req)->handler(call->req, call->server);
 }
 
 /* True: the call was held until the task ended or its time is up, and its handler runs again. */
-static bool hold_until_end(struct fg_call *call, const struct fg_found *found) {
+static bool hold_until_end(struct fg_call *call, const struct fg_found *found)
+{
     struct fg_error err;
     if (fg_wait_asked(call, &call->deadline_ns, &err)) {
         fg_answer_fail(call, &err);
@@ -29,7 +31,8 @@ static bool hold_until_end(struct fg_call *call, const struct fg_found *found) {
 /* --- get --- */
 
 /* Of what changes a task, not of the answer: "waiting for 3 s" is no change. */
-static void etag_of(const struct fg_task *t, char ret[24]) {
+static void etag_of(const struct fg_task *t, char ret[24])
+{
     const int64_t parts[] = {(int64_t)t->id.lo, t->state, t->reason, t->class, t->attempt, t->held, t->cancel_requested, t->settled,
                              t->usage.seq, t->cost_nanousd, t->queued_ns, t->placed_ns, t->started_ns, t->finished_ns};
     uint64_t hash = 1469598103934665603u;
@@ -39,12 +42,14 @@ static void etag_of(const struct fg_task *t, char ret[24]) {
     snprintf(ret, 24, "\"%016llx\"", (unsigned long long)hash);
 }
 
-static bool etag_matches(struct fg_http_request *req, const char *etag) {
+static bool etag_matches(struct fg_http_request *req, const char *etag)
+{
     const char *known = fg_http_header(req, "If-None-Match");
     return known && (!strcmp(known, "*") || strstr(known, etag));
 }
 
-void fg_route_task_get(struct fg_http_request *req, void *arg) {
+void fg_route_task_get(struct fg_http_request *req, void *arg)
+{
     struct fg_call *call = fg_call_of(req);
     struct fg_found found;
     if (fg_call_task(call, &found))
@@ -64,7 +69,8 @@ void fg_route_task_get(struct fg_http_request *req, void *arg) {
 
 /* --- result --- */
 
-void fg_route_task_result(struct fg_http_request *req, void *arg) {
+void fg_route_task_result(struct fg_http_request *req, void *arg)
+{
     struct fg_call *call = fg_call_of(req);
     struct fg_found found;
     if (fg_call_task(call, &found))
@@ -85,18 +91,21 @@ void fg_route_task_result(struct fg_http_request *req, void *arg) {
 
 struct page { FG_VEC(fg_id) ids; };
 
-static int take_id(void *arg, const struct fg_store_task *row, struct fg_error *err) {
+static int take_id(void *arg, const struct fg_store_task *row, struct fg_error *err)
+{
     struct page *page = arg;
     fg_vec_push(&page->ids, row->id);
     return 0;
 }
 
-static int bad_query(struct fg_error *err, const char *name, const char *hint) {
+static int bad_query(struct fg_error *err, const char *name, const char *hint)
+{
     fg_fail_at(err, "?%s", name);
     return hint ? fg_fail_hint(err, "%s", hint) : -1;
 }
 
-static int list_query(struct fg_call *call, struct fg_store_list *what, size_t *ret_limit, struct fg_error *err) {
+static int list_query(struct fg_call *call, struct fg_store_list *what, size_t *ret_limit, struct fg_error *err)
+{
     struct fg_http_request *req = call->req;
     const char *state = fg_http_query(req, "state"), *limit = fg_http_query(req, "limit"), *cursor = fg_http_query(req, "cursor");
     *what = (struct fg_store_list){.tenant = call->tenant, .state = -1, .name = fg_http_query(req, "name")};
@@ -116,7 +125,8 @@ static int list_query(struct fg_call *call, struct fg_store_list *what, size_t *
 }
 
 /* label=KEY or label=KEY=VALUE. */
-static bool has_label(const char *spec, const char *label) {
+static bool has_label(const char *spec, const char *label)
+{
     FG_AUTO_JSON json_t *object = json_loads(spec, 0, NULL);
     const char *equals = strchr(label, '=');
     FG_AUTO_FREE char *key = fg_strndup(label, equals ? (size_t)(equals - label) : strlen(label));
@@ -126,7 +136,8 @@ static bool has_label(const char *spec, const char *label) {
 
 /* Append the rows of one page of the store; stops when limit are told. Returns the last row looked at in what->before. */
 static size_t put_page(struct fg_server *s, struct fg_str *out, struct fg_store_list *what, const struct page *page,
-                       const char *label, size_t limit) {
+                       const char *label, size_t limit)
+{
     size_t told = 0;
     for (size_t i = 0; i < page->ids.count && told < limit; i++) {
         struct fg_found found;
@@ -142,7 +153,8 @@ static size_t put_page(struct fg_server *s, struct fg_str *out, struct fg_store_
     return told;
 }
 
-static int list(struct fg_call *call, struct fg_error *err) {
+static int list(struct fg_call *call, struct fg_error *err)
+{
     struct fg_store_list what;
     size_t limit = 0, told = 0, seen = 0;
     const char *label = fg_http_query(call->req, "label");
@@ -175,7 +187,8 @@ static int list(struct fg_call *call, struct fg_error *err) {
     return 0;
 }
 
-void fg_route_task_list(struct fg_http_request *req, void *arg) {
+void fg_route_task_list(struct fg_http_request *req, void *arg)
+{
     struct fg_error err;
     if (list(fg_call_of(req), &err))
         fg_answer_fail(fg_call_of(req), &err);
@@ -183,7 +196,8 @@ void fg_route_task_list(struct fg_http_request *req, void *arg) {
 
 /* --- why --- */
 
-static void put_block(struct fg_str *out, struct fg_server *s, const struct fg_block *block) {
+static void put_block(struct fg_str *out, struct fg_server *s, const struct fg_block *block)
+{
     const struct fg_device *device = block->device ? fg_core_device(s->core, block->device) : NULL;
     fg_out_open(out, NULL, '{');
     if (block->device)
@@ -199,7 +213,8 @@ static void put_block(struct fg_str *out, struct fg_server *s, const struct fg_b
     fg_out_close(out, '}');
 }
 
-static void put_blocks(struct fg_str *out, struct fg_server *s, const struct fg_task *task) {
+static void put_blocks(struct fg_str *out, struct fg_server *s, const struct fg_task *task)
+{
     struct fg_block blocks[64];
     size_t n = fg_core_why(s->core, task->id, blocks, FG_COUNT(blocks));
     size_t position = fg_core_position(s->core, task->id);
@@ -213,7 +228,8 @@ static void put_blocks(struct fg_str *out, struct fg_server *s, const struct fg_
     fg_out_close(out, ']');
 }
 
-static void put_decision(struct fg_str *out, const struct fg_task *task) {
+static void put_decision(struct fg_str *out, const struct fg_task *task)
+{
     const struct fg_placed *placed = &task->placed;
     if (!placed->rule) {
         fg_out_null(out, "decision");
@@ -231,7 +247,8 @@ static void put_decision(struct fg_str *out, const struct fg_task *task) {
     fg_out_close(out, '}');
 }
 
-void fg_route_task_why(struct fg_http_request *req, void *arg) {
+void fg_route_task_why(struct fg_http_request *req, void *arg)
+{
     struct fg_call *call = fg_call_of(req);
     struct fg_server *s = call->server;
     struct fg_found found;
