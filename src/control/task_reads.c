@@ -89,13 +89,24 @@ void fg_route_task_result(struct fg_http_request *req, void *arg)
 
 /* --- list --- */
 
-struct page { FG_VEC(fg_id) ids; };
+struct page { FG_VEC(struct fg_found) rows; };
 
-static int take_id(void *arg, const struct fg_store_task *row, struct fg_error *err)
+static int take_row(void *arg, const struct fg_store_task *row, struct fg_error *err)
 {
     struct page *page = arg;
-    fg_vec_push(&page->ids, row->id);
+    struct fg_found *f = fg_vec_add(&page->rows);
+    if (fg_task_decode(row->doc, strlen(row->doc), &f->loaded, err))
+        return -1;
+    f->loaded.id = row->id;
+    f->loaded.tenant = row->tenant;
     return 0;
+}
+
+static void page_clear(struct page *page)
+{
+    for (size_t i = 0; i < page->rows.count; i++)
+        fg_found_fini(&page->rows.items[i]);
+    page->rows.count = 0;
 }
 
 static int bad_query(struct fg_error *err, const char *name, const char *hint)
@@ -134,21 +145,19 @@ static bool has_label(const char *spec, const char *label)
     return value && (!equals || !strcmp(value, equals + 1));
 }
 
-/* Append the rows of one page of the store; stops when limit are told. Returns the last row looked at in what->before. */
-static size_t put_page(struct fg_server *s, struct fg_str *out, struct fg_store_list *what, const struct page *page,
-                       const char *label, size_t limit)
+/* Append the rows of one page of the store; stops when limit are told. Returns how many were; the last row looked at is in
+ * what->before. */
+static size_t put_page(struct fg_server *s, struct fg_str *out, struct fg_store_list *what, struct page *page, const char *label, size_t limit)
 {
     size_t told = 0;
-    for (size_t i = 0; i < page->ids.count && told < limit; i++) {
-        struct fg_found found;
-        what->before = page->ids.items[i];
-        if (fg_find_stored(s, what->before, what->tenant, &found, NULL))
+    for (size_t i = 0; i < page->rows.count && told < limit; i++) {
+        struct fg_found *f = &page->rows.items[i];
+        f->task = &f->loaded;            /* here, not in take_row: the array moves while it grows */
+        what->before = f->loaded.id;
+        if (label && !has_label(fg_found_spec(s, f), label))
             continue;
-        if (!label || has_label(fg_found_spec(s, &found), label)) {
-            fg_out_task(out, NULL, s, &found);
-            told++;
-        }
-        fg_found_fini(&found);
+        fg_out_task(out, NULL, s, f);
+        told++;
     }
     return told;
 }
@@ -165,21 +174,20 @@ static int list(struct fg_call *call, struct fg_error *err)
     fg_out_open(&out, "tasks", '[');
     struct page page = {0};
     bool more = true;
-    while (more && told < limit && seen < LABEL_SCAN_MAX) {
-        page.ids.count = 0;
+    int rc = 0;
+    while (more && told < limit && seen < LABEL_SCAN_MAX && !rc) {
         what.limit = label ? LIST_MAX : limit - told + 1;
-        int rc = fg_store_task_list(call->server->store, &what, take_id, &page, err);
-        if (rc) {
-            fg_vec_fini(&page.ids);
-            return -1;
-        }
-        seen += page.ids.count;
-        told += put_page(call->server, &out, &what, &page, label, limit - told);
-        more = page.ids.count && !fg_id_eq(what.before, page.ids.items[page.ids.count - 1]);
-        if (label)
-            more = more || page.ids.count == what.limit;
+        rc = fg_store_task_list(call->server->store, &what, take_row, &page, err);
+        size_t n = page.rows.count;
+        seen += n;
+        if (!rc)
+            told += put_page(call->server, &out, &what, &page, label, limit - told);
+        more = n && (!fg_id_eq(what.before, page.rows.items[n - 1].loaded.id) || (label && n == what.limit));
+        page_clear(&page);
     }
-    fg_vec_fini(&page.ids);
+    fg_vec_fini(&page.rows);
+    if (rc)
+        return -1;
     fg_out_close(&out, ']');
     fg_out_id(&out, "next_cursor", "tsk", more ? what.before : FG_ID_NONE);
     fg_out_close(&out, '}');
