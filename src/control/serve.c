@@ -104,7 +104,12 @@ static int start_http(struct fg_server *s, struct fg_error *err) {
 
 /* --- the loop's handles --- */
 
-static void on_turn_prepare(uv_prepare_t *handle) { fg_turn_end(handle->data); }
+/* What a turn performs may open the next one (an agent turned out to be gone): it must not wait for the next event. */
+static void on_turn_prepare(uv_prepare_t *handle) {
+    struct fg_server *s = handle->data;
+    for (int i = 0; i < 8 && s->turn; i++)
+        fg_turn_end(s);
+}
 static void on_turn_check(uv_check_t *handle) { fg_turn_end(handle->data); }
 
 static void on_tick(uv_timer_t *timer) {

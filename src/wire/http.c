@@ -106,6 +106,8 @@ static void lose_client(struct fg_http_request *req)
     if (req == NULL || !req->suspended)
         return;
     req->gone = true;
+    if (req->streaming)
+        shutdown(req->conn->fd, SHUT_RDWR);
     fg_request_resume(req);
 }
 
