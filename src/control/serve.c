@@ -11,6 +11,7 @@
 #include "control/auth.h"
 #include "control/blob_sink.h"
 #include "control/catalogue.h"
+#include "control/ended.h"
 #include "control/log_files.h"
 #include "control/metrics.h"
 #include "control/nodes.h"
@@ -203,6 +204,7 @@ static int start(struct fg_server *s, struct fg_error *err) {
     if (make_folders(s, err))
         return -1;
     FG_AUTO_FREE char *db = fg_path_join(s->data_dir, "fgpu.db");
+    s->ended = fg_ended_create();
     if (fg_store_open(db, &s->store, err) || fg_catalogue_open(s, err))
         return -1;
     s->logs = fg_logs_create(s->log_dir);
@@ -248,6 +250,7 @@ static void stop(struct fg_server *s) {
     fg_effects_fini(&s->fx);
     fg_logs_destroy(s->logs);
     fg_catalogue_close(s);
+    fg_ended_destroy(s->ended);
     fg_auth_destroy(s->auth);
     fg_metrics_destroy(s->metrics);
     fg_labels_destroy(s->labels);

@@ -12,7 +12,7 @@
 #include "vgpu/server.h"
 
 #define GIB (UINT64_C(1) << 30)
-#define MS  1000000
+#define MS  1000000ll
 
 static struct fg_vgpu_server *unit_server;
 static struct fg_error unit_err;
