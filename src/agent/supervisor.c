@@ -243,7 +243,7 @@ static void stop(const char *reason)
     if (*stopped)
         return;
     snprintf(stopped, sizeof stopped, "%s", reason);
-    say("stopped: %s\n", reason);
+    say("stopped: %s", reason);
     bool gentle = init_pid > 0 && strcmp(reason, "oom_host") != 0 && getpgid(init_pid) == init_pid;
     if (gentle && kill(-init_pid, SIGTERM) == 0)
         grace_deadline = boot_now() + launch.grace_ns;
@@ -358,7 +358,7 @@ static void finish(struct pollfd pipes[3], const struct fail *f)
     while (pipes[2].fd >= 0 && poll(&pipes[2], 1, 0) > 0)
         read_words(&pipes[2]);
     if (out_log.dropped)
-        say("%lld bytes of output were dropped: only the first %lld are kept\n", out_log.dropped, launch.log_limit);
+        say("%lld bytes of output were dropped: only the first %lld are kept", out_log.dropped, launch.log_limit);
     if (tail.n)
         write_file("tail", tail.data, tail.n);
 
