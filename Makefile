@@ -1,17 +1,15 @@
 # A menu over meson and ninja; what is built, and how, stands in meson.build. `make help` lists it.
 MESON := /usr/bin/meson
 JOBS ?= $(shell nproc)
-PYTEST := /usr/bin/python3 -m pytest
 
-.PHONY: all check check-san check-gpu bench fuzz fmt map docs nightly clean help
+.PHONY: all check check-san check-gpu bench fuzz sim fmt map docs nightly clean help
 .DEFAULT_GOAL := all
 
 all: build/build.ninja ## build everything into build/
 	@ninja -C build -j$(JOBS)
 
-check: all ## build, unit tests, and the flows of tests/flow against the built programs
-	@$(MESON) test -C build --no-rebuild --print-errorlogs --num-processes $(JOBS)
-	@if ls tests/flow/test_*.py >/dev/null 2>&1; then $(PYTEST) -q tests/flow; else echo 'tests/flow: no flows yet'; fi
+check: all ## build, then every test; the last line is `N passed, N failed` (./check installs what is missing, too)
+	@tools/run_tests.py
 
 check-san: build-san/build.ninja ## unit tests under the address and undefined-behaviour sanitizers
 	@ninja -C build-san -j$(JOBS)
@@ -28,6 +26,10 @@ fuzz: ## fuzz the parsers
 	@$(call need,tests/fuzz/run,there are no fuzzers yet)
 	@tests/fuzz/run
 
+SEED ?= $(shell date +%s)
+sim: all ## 20 simulated worlds of a million events each, from SEED on (default: the time)
+	@build/src/sim/fgpu-sim --seeds 20 --seed $(SEED) --events 1000000
+
 fmt: ## clang-format over src, tests and bench
 	@find src tests bench -name '*.[ch]' -exec clang-format -i {} +
 
@@ -38,7 +40,7 @@ docs: ## the pages that come from the tables in api/
 	@$(call need,tools/docs.py,there are no generated pages yet)
 	@/usr/bin/python3 tools/docs.py
 
-nightly: check check-san map bench fuzz docs ## all that needs no GPU
+nightly: check check-san map bench fuzz sim docs ## all that needs no GPU
 
 clean: ## remove the build folders
 	@rm -rf build build-san

@@ -162,6 +162,8 @@ static void put_words(struct orders *o, const struct attempt *t, const words *co
     snprintf(args, sizeof args, "%d", FG_SUP_FD_ARGS);
     snprintf(status, sizeof status, "%d", FG_SUP_FD_STATUS);
     snprintf(filter, sizeof filter, "%d", FG_SUP_FD_FILTER);
+    fg_str_add(&o->launch, "args", 5);
+    fg_str_add(&o->launch, o->args.data, o->args.len);
     const char *const first[] = {"argv", t->agent->set.bwrap, "--args", args, "--json-status-fd", status, "--seccomp", filter, "--"};
     for (size_t i = 0; i < FG_COUNT(first); i++)
         fg_str_add(&o->launch, first[i], strlen(first[i]) + 1);
@@ -184,7 +186,7 @@ static void put_last(struct orders *o)
         fg_str_add(&o->args, args[i], strlen(args[i]) + 1);
 }
 
-int launch_write_files(struct attempt *t, const struct fg_vgpu_entry *entry, struct fg_error *err)
+int launch_write_file(struct attempt *t, const struct fg_vgpu_entry *entry, struct fg_error *err)
 {
     const struct settings *set = &t->agent->set;
     struct orders o = {.staged = set->own_users};
@@ -208,8 +210,6 @@ int launch_write_files(struct attempt *t, const struct fg_vgpu_entry *entry, str
     }
     put_last(&o);
     put_words(&o, t, &command);
-    if (rc == 0)
-        rc = attempt_write(t, "args", o.args.data, o.args.len, err);
     if (rc == 0)
         rc = attempt_write(t, "launch", o.launch.data, o.launch.len, err);
     for (size_t i = 0; i < command.count; i++)

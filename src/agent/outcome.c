@@ -116,6 +116,8 @@ static void by_sandbox(const struct ending *e, struct fg_outcome *o)
         o->detail[strcspn(o->detail, "\n")] = '\0';
     } else if (*e->step && e->error == ENOENT && fg_starts_with(e->step, "start ")) {
         fail(o, FG_REASON_INTERNAL, fg_strdup("the sandbox is missing: install bubblewrap on the agent's machine"));
+    } else if (e->error == E2BIG && fg_starts_with(e->step, "start ")) {
+        fail(o, FG_REASON_USER_ERROR, fg_strdup("the command and its arguments are too long for this system"));
     } else if (*e->step) {
         fail(o, FG_REASON_INTERNAL, fg_asprintf("the sandbox could not be made: %s: %s", e->step, strerror(e->error)));
     } else if (strstr(says, "namespace") || strstr(says, "uid map")) {
@@ -172,9 +174,8 @@ static void by_success(const struct ending *e, const json_t *answer, struct fg_o
         fail(o, FG_REASON_INTERNAL, fg_strdup("the model worker ended without an answer"));
         return;
     }
-    FG_AUTO_STR struct fg_str text = {0};
-    fg_json_dump(result, &text);
-    o->result = fg_str_take(&text);
+    /* 15 digits come back as they were written: 0.951062, not 0.95106199999999996. */
+    o->result = json_dumps(result, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(15));
 }
 
 void outcome_of(const struct ending *e, struct fg_outcome *o)

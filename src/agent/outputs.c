@@ -126,7 +126,8 @@ static void collect_done(void *arg)
     fg_vec_fini(&c->found);
     free(c);
     t->phase = PHASE_UPLOAD;
-    outputs_next(t);
+    if (!t->agent->stopping)
+        outputs_next(t);
 }
 
 /* The worker's answer, if it is a plain file of sane size. */

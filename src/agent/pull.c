@@ -112,6 +112,12 @@ static const char *blob_member(const json_t *obj, const char *key)
     return text && fg_is_sha256(text) ? text : NULL;
 }
 
+const char *pull_input(const json_t *spec)
+{
+    const json_t *input = json_object_get(spec, "input_data");
+    return json_is_object(input) ? blob_member(input, "image") : blob_member(spec, "input_data");
+}
+
 static int load_manifest(struct attempt *t, const char *sha256, struct fg_error *err)
 {
     FG_AUTO_FREE char *path = pull_cached(t->agent, sha256);
@@ -148,7 +154,7 @@ static void step(struct attempt *t)
 void pull_begin(struct attempt *t)
 {
     const json_t *model = json_object_get(t->spec, "model");
-    const char *first[] = {blob_member(t->spec, "workdir"), blob_member(t->spec, "input_data"), blob_member(model, "weights_blob")};
+    const char *first[] = {blob_member(t->spec, "workdir"), pull_input(t->spec), blob_member(model, "weights_blob")};
     for (size_t i = 0; i < FG_COUNT(first); i++)
         if (first[i])
             want(t, first[i]);

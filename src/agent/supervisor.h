@@ -11,7 +11,8 @@ struct launch {
     const char *kill_file, *oom_file, *peak_file, *cpu_file;
     long long uid, gid;                  /* -1: stay who we are */
     long long log_limit, run_ns, grace_ns;
-    char **argv;
+    char *args, **argv;                  /* args: options in a row, args_len bytes */
+    size_t args_len;
 };
 extern struct launch launch;
 struct fail { int error; char step[120]; };

@@ -30,6 +30,7 @@ static void fail(struct attempt *t, const char *why)
 
 static void forget(struct download *d)
 {
+    d->agent->jobs--;
     unlink(d->part);
     free(d->part);
     free(d->path);
@@ -57,7 +58,7 @@ static void check_done(void *arg)
 {
     struct download *d = arg;
     struct attempt *t = attempt_find(d->agent, d->task, d->number);
-    if (t && t->phase == PHASE_PULL) {
+    if (t && t->phase == PHASE_PULL && !d->agent->stopping) {
         if (d->reason)
             fail(t, d->reason);
         else
@@ -90,6 +91,7 @@ static int download(struct attempt *t, const char *url, const char *digest)
 {
     struct download *d = fg_alloc(sizeof *d);
     d->agent = t->agent;
+    d->agent->jobs++;                    /* the agent does not leave before it is forgotten */
     d->task = t->task;
     d->number = t->number;
     d->path = fg_strdup(t->weights);

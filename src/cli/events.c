@@ -4,7 +4,7 @@
 #include "cli/api.h"
 #include "cli/task.h"
 
-#define DATA_WIDTH 100                   /* bytes of an event's data that people see; --json shows all */
+#define DATA_WIDTH 100 /* bytes of an event's data that people see; --json shows all */
 
 static const struct cli_option options[] = {
     {"follow", 'f', CLI_FLAG, NULL, "Go on as things happen; with an ID until the task has ended."},
@@ -23,7 +23,10 @@ static int put_event(struct cli *cli, const json_t *event, struct fg_error *err)
     return cli_put_line(err, "%s  %-21s %s  %.*s%s", time, kind, task, DATA_WIDTH, data, cut ? "..." : "");
 }
 
-struct following { struct cli *cli; bool one; };
+struct following {
+    struct cli *cli;
+    bool one;
+};
 
 static int on_event(void *arg, const struct fg_sse_event *ev, struct fg_error *err)
 {
@@ -43,9 +46,7 @@ static int list(struct cli *cli, const char *path, struct fg_error *err)
     json_t *event;
     if (cli_get(cli, path, &body, err) < 0)
         return -1;
-    json_array_foreach(json_object_get(body, "events"), i, event)
-        if (put_event(cli, event, err) < 0)
-            return -1;
+    json_array_foreach(json_object_get(body, "events"), i, event) if (put_event(cli, event, err) < 0) return -1;
     return 0;
 }
 

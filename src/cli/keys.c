@@ -34,7 +34,8 @@ const struct cli_verb cli_verb_keys_list = {
 
 static const struct cli_option create_options[] = {
     {"tenant", 0, CLI_TEXT, "NAME", "Whose key it is. Default: yours."},
-    {"scope", 0, CLI_LIST, "SCOPE", "What it may do: tasks:read, tasks:write, blobs:read, ..., or *; may be repeated. Default: tasks and blobs."},
+    {"scope", 0, CLI_LIST, "SCOPE",
+     "What it may do: tasks:read, tasks:write, blobs:read, ..., or *; may be repeated. Default: tasks, blobs and devices."},
     {"expires", 0, CLI_DURATION, "TIME", "When it ends to be valid (30d). Default: never."},
     {NULL},
 };
@@ -70,7 +71,8 @@ static int run_create(struct cli *cli, const struct cli_args *args, struct fg_er
 }
 
 const struct cli_verb cli_verb_keys_create = {
-    "keys create", "NAME [options]", "make an API key; its secret is printed once", NULL, create_options, 1, 1, false, run_create,
+    "keys create", "NAME [options]", "make an API key; its secret is printed once", NULL, create_options, 1, 1,
+    false,         run_create,
 };
 
 static int run_revoke(struct cli *cli, const struct cli_args *args, struct fg_error *err)

@@ -43,7 +43,8 @@ static int put_system(struct cli_logs *l, const char *text, struct fg_error *err
     return put_bytes(l, STDERR_FILENO, line.data, line.len, err);
 }
 
-/* One record: {"src": "stdout", "t": TIME, "attempt": 1, "line": "..."}; "base64" instead where the bytes are no text. */
+/* One record: {"src": "stdout", "t": TIME, "attempt": 1, "line": "..."}; "base64" instead where the bytes are no text.
+ */
 static int put_record(struct cli_logs *l, const json_t *record, struct fg_error *err)
 {
     const char *source = fg_json_str(record, "src", "stdout");
@@ -86,8 +87,8 @@ static void add_number(struct fg_str *path, const char *key, long value)
 
 static int fetch(struct cli_logs *l, const char *path, struct fg_error *err)
 {
-    struct fg_client_request request = {.path = path, .headers = "Accept: application/x-ndjson", .take = FG_TAKE_LINES,
-                                        .line = on_line, .line_arg = l};
+    struct fg_client_request request = {
+        .path = path, .headers = "Accept: application/x-ndjson", .take = FG_TAKE_LINES, .line = on_line, .line_arg = l};
     struct fg_client_answer a;
     const char *url;
     if (cli_api_url(l->cli, &url, err) < 0)
@@ -110,7 +111,8 @@ int cli_logs(struct cli_logs *logs, struct fg_error *err)
         logs->tty[fd] = isatty(fd);
         logs->filters[fd] = (struct cli_filter){.color = logs->cli->color};
     }
-    int rc = logs->follow ? cli_follow(logs->cli, path.data, on_event, logs, logs->stop, err) : fetch(logs, path.data, err);
+    int rc =
+        logs->follow ? cli_follow(logs->cli, path.data, on_event, logs, logs->stop, err) : fetch(logs, path.data, err);
     for (int fd = STDOUT_FILENO; fd <= STDERR_FILENO; fd++) {
         FG_AUTO_STR struct fg_str rest = {0};
         cli_filter_end(&logs->filters[fd], &rest);
@@ -133,13 +135,23 @@ static int run_logs(struct cli *cli, const struct cli_args *args, struct fg_erro
     FG_AUTO_FREE char *id = NULL;
     if (cli_task_id(cli, args->names.items[0], &id, err) < 0)
         return -1;
-    struct cli_logs logs = {.cli = cli, .id = id, .source = cli_text(args, "source"), .tail = cli_integer(args, "tail", -1),
-                            .attempt = cli_integer(args, "attempt", 0), .follow = cli_flag(args, "follow")};
+    struct cli_logs logs = {.cli = cli,
+                            .id = id,
+                            .source = cli_text(args, "source"),
+                            .tail = cli_integer(args, "tail", -1),
+                            .attempt = cli_integer(args, "attempt", 0),
+                            .follow = cli_flag(args, "follow")};
     return cli_logs(&logs, err);
 }
 
 const struct cli_verb cli_verb_logs = {
-    "logs", "ID [options]", "print what a task printed: its stdout to stdout, its stderr to stderr",
-    "Bytes pass as they are, except to a terminal: there control sequences other than colours are taken out.", options, 1, 1, false,
+    "logs",
+    "ID [options]",
+    "print what a task printed: its stdout to stdout, its stderr to stderr",
+    "Bytes pass as they are, except to a terminal: there control sequences other than colours are taken out.",
+    options,
+    1,
+    1,
+    false,
     run_logs,
 };

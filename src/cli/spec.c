@@ -20,7 +20,8 @@ const struct cli_option cli_spec_options[] = {
     {"env-file", 0, CLI_PATH, "FILE", "Environment variables, one NAME=VALUE a line."},
     {"workdir", 0, CLI_PATH, "DIR", "Start in a copy of this folder."},
     {"no-workdir", 0, CLI_FLAG, NULL, "Start in an empty folder."},
-    {"output", 0, CLI_LIST, "PATTERN", "Keep files of the working folder that match, besides $FGPU_OUTPUT_DIR. May be repeated."},
+    {"output", 0, CLI_LIST, "PATTERN",
+     "Keep files of the working folder that match, besides $FGPU_OUTPUT_DIR. May be repeated."},
     {"name", 0, CLI_TEXT, "NAME", "A name of your own."},
     {"label", 0, CLI_LIST, "KEY=VALUE", "A label of your own. May be repeated."},
     {"class", 0, CLI_CHOICE, "interactive|batch|training|large", "Override the class that FastGPU would choose."},
@@ -92,7 +93,8 @@ static int set_pair(json_t *map, const char *pair, const char *option, bool inhe
     return 0;
 }
 
-static int set_pairs(json_t *spec, const char *field, const struct cli_args *args, const char *option, bool inherit, struct fg_error *err)
+static int set_pairs(json_t *spec, const char *field, const struct cli_args *args, const char *option, bool inherit,
+                     struct fg_error *err)
 {
     const char *pair;
     size_t at = 0;
@@ -158,7 +160,9 @@ static void set_resources(json_t *spec, const struct cli_args *args)
 
 static void set_limits(json_t *spec, const struct cli_args *args)
 {
-    static const struct { const char *option, *field; } limits[] = {
+    static const struct {
+        const char *option, *field;
+    } limits[] = {
         {"time-limit", "run"}, {"queue-limit", "queue"}, {"startup-limit", "startup"}, {"max-cost", "max_cost"}};
     for (size_t i = 0; i < FG_COUNT(limits); i++)
         if (cli_text(args, limits[i].option))
@@ -253,13 +257,15 @@ static int check_current(const char *here, struct fg_error *err)
     return fg_streq(here, home) ? fg_fail(err, FG_E_INVALID, "'%s' is your home", here) : 0;
 }
 
-static int upload(struct cli *cli, json_t *spec, const char *root, const struct cli_folder *folder, struct fg_error *err)
+static int upload(struct cli *cli, json_t *spec, const char *root, const struct cli_folder *folder,
+                  struct fg_error *err)
 {
     char sha256[65], size[32];
     if (folder->files.count == 0 && folder->dirs.count == 0)
         return 0;
     if (isatty(STDERR_FILENO) && (folder->files.count > 50 || folder->bytes > 8 << 20))
-        cli_note(cli, "copying %s: %zu files, %s", root, folder->files.count, fg_format_bytes(size, sizeof size, folder->bytes));
+        cli_note(cli, "copying %s: %zu files, %s", root, folder->files.count,
+                 fg_format_bytes(size, sizeof size, folder->bytes));
     if (cli_folder_upload(cli, root, folder, sha256, err) < 0)
         return -1;
     json_object_set_new(spec, "workdir", json_sprintf("blob:%s", sha256));

@@ -15,7 +15,7 @@ struct cli_task {
     bool ended;
 };
 void cli_task_read(const json_t *task, struct cli_task *ret);
-/* Of a result or task body; the same members. */
+int64_t cli_seconds(const json_t *obj, const char *key);       /* a member in seconds as ns, or CLI_UNKNOWN */
 int cli_task_get(struct cli *cli, const char *id, json_t **ret, struct fg_error *err);
 /* An id as given by the user, made whole: all of one, its beginning, or "last". The caller's to free. */
 int cli_task_id(struct cli *cli, const char *word, char **ret_id, struct fg_error *err);

@@ -68,6 +68,7 @@ struct fg_server {
 
     struct fg_link waits[FG_WAIT_BUCKETS];  /* calls that wait for a task's end, by the task's id */
     size_t waiting;
+    struct fg_ended *ended;              /* answers about settled tasks */
     struct fg_http *http;
     struct fg_auth *auth;
     struct fg_catalogue *catalogue;

@@ -16,13 +16,13 @@ struct fg_estimate {
 struct fg_history;
 struct fg_history *fg_history_create(void);
 void fg_history_destroy(struct fg_history *h);
-/* Learn from an attempt that ran to its own end (succeeded, or failed by user_error). Others teach nothing about time;
- * oom_host and oom_vram teach that memory was too small. */
+/* Learn from an attempt that ran to its own end (succeeded, or failed by user_error). Others teach nothing about time.
+ * What succeeded teaches how much memory is enough; oom_host and oom_vram teach that it was too small. */
 void fg_history_observe(struct fg_history *h, const struct fg_spec *spec, const char *device_kind, uint32_t share_permille,
                         const struct fg_outcome *outcome);
 void fg_estimate(const struct fg_history *h, const struct fg_spec *spec, const char *device_kind, uint32_t share_permille,
                  struct fg_estimate *ret);
-/* Slice size for what the spec leaves open: memory from past peaks + 25 % or the type's prior; share by class. */
+/* Slice size for what the spec leaves open: memory from past peaks + 25 %, not below the type's prior until there were five; share by class. */
 void fg_propose_need(const struct fg_history *h, const struct fg_spec *spec, enum fg_class class, struct fg_need *ret);
 /* Persistence: changed entries since the last call as (key, JSON) through fn, and one entry back. */
 void fg_history_changes(struct fg_history *h, void (*fn)(void *arg, const char *key, const char *doc), void *arg);

@@ -121,7 +121,7 @@ static void write_failed(struct world *w)
     trace(w, "server: write failed, loading anew");
     drop_memory(w);
     w->server.degraded = true;
-    w->server.refuse_until_ns = w->now + 5 * SEC;
+    w->server.refuse_until_ns = w->now + 15 * SEC;
     load(w);
 }
 
@@ -221,8 +221,8 @@ static void start_commit(struct world *w)
     if (s->committing || s->waiting.count == 0)
         return;
     int64_t span = between(w, MS / 5, 8 * MS);
-    if (!w->calm && chance(w, 10))
-        span = chance(w, 50) ? between(w, LEASE_NS, 2 * LEASE_NS) : between(w, 50 * MS, 3 * SEC);
+    if (!w->calm && chance(w, w->climate.slow_write))
+        span = chance(w, w->climate.very_slow_write) ? between(w, LEASE_NS, 2 * LEASE_NS) : between(w, 50 * MS, 3 * SEC);
     s->committing = s->waiting.count;
     at(w, w->now + span, commit_done, 0, s->life, NULL);
 }

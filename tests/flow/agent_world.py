@@ -61,6 +61,22 @@ class World:
             self.server.close()
 
 
+def open_way(folder):
+    """Let other users walk to folder: pytest's own folders are closed to them."""
+    os.chmod(folder, 0o755)
+    for parent in folder.parents:
+        if len(parent.parts) > 2:
+            os.chmod(parent, os.stat(parent).st_mode | 0o011)
+
+
+def until(test, timeout=20):
+    """Wait for test() to hold; machines under load take their time."""
+    end = time.monotonic() + timeout
+    while not test():
+        assert time.monotonic() < end, f"did not happen within {timeout} s"
+        time.sleep(0.05)
+
+
 def marked(mark):
     """Host processes whose environment or command line has mark."""
     out = subprocess.run(["ps", "-eo", "pid,stat,args", "ww"], capture_output=True, text=True, check=True).stdout

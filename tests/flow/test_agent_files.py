@@ -1,8 +1,9 @@
 """Files in, files out, and what it prints."""
 import json
 import os
+import subprocess
 
-from agent_world import make_world, world  # noqa: F401
+from agent_world import ROOT_ONLY, World, make_world, world  # noqa: F401
 from fake_server import log_records
 
 
@@ -95,6 +96,27 @@ def test_output_without_line_ends_arrives_while_it_runs(world):  # noqa: F811
     task = world.server.start(["sh", "-c", "printf 'no newline'; sleep 5"])
     world.server.wait_text(task, "no newline", 3)
     world.server.kill(task)
+
+
+@ROOT_ONLY
+def test_a_task_that_fills_the_disk_still_ends_and_its_end_is_told(tmp_path):
+    (tmp_path / "agent").mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m,mode=755", "tmpfs", tmp_path / "agent"], check=True)
+    try:
+        world = World(tmp_path)
+        task = world.server.start(["sh", "-c", "dd if=/dev/zero of=/work/x bs=64k 2>/dev/null; echo full; exit 3"])
+        assert world.server.finished(task)["exit_code"] == 3
+        world.gone()
+        assert world.sh("echo works again > /out/x")[0]["state"] == "succeeded"
+        world.close()
+    finally:
+        subprocess.run(["umount", "-l", tmp_path / "agent"], check=True)
+
+
+def test_a_command_line_that_is_too_long_is_the_users_error(world):  # noqa: F811
+    outcome, _ = world.run("echo", "x" * 200_000)        # one argument may have 128 KiB
+    assert (outcome["state"], outcome["reason"]) == ("failed", "user_error")
+    assert "too long" in outcome["detail"]
 
 
 def test_the_environment_is_the_tasks_alone(world):  # noqa: F811

@@ -1,7 +1,12 @@
 """Limits are the kernel's: memory, share, processes, time."""
+import os
+import signal
 import time
 
-from agent_world import ROOT_ONLY, world  # noqa: F401
+import pytest
+
+from agent_world import ROOT_ONLY, make_world, marked, until, world  # noqa: F401
+from fake_server import STARTED
 
 BURN = """
 import multiprocessing, os, time
@@ -15,20 +20,36 @@ for w in workers: w.join()
 """
 
 
+def cpu_seconds():
+    """CPU time all of this machine has used, and what it could have used, since boot; steal counts as used."""
+    ticks = [int(x) for x in open("/proc/stat", encoding="ascii").readline().split()[1:9]]
+    return (sum(ticks) - ticks[3] - ticks[4]) / 100, sum(ticks) / 100
+
+
 @ROOT_ONLY
 def test_a_task_of_share_25_gets_a_quarter_of_all_cores(world):  # noqa: F811
     """All cores busy for 4.5 s at share 25: CPU time / (wall time x cores) is 0.25, to within 2 points.
 
-    The wall time is the burning's own (start-up outside of it would thin the ratio), the CPU time the vGPU's counter."""
+    The wall time is the burning's own (start-up outside of it would thin the ratio), the CPU time the vGPU's counter.
+    Never more, whatever else runs. Less is no fault of ours while other programs take more than half of the machine:
+    then it is tried again, and at last skipped."""
     cores = world.server.hellos[0]["devices"][0]["units"]
-    task = world.server.start(["python3", "-c", BURN], share=250)
-    outcome = world.server.finished(task, 30)
-    assert outcome["state"] == "succeeded", outcome
-    usage = outcome["usage"]
-    assert usage["wall_ns"] >= 4e9
-    ratio = usage["device_ns"] / (usage["wall_ns"] * cores)
-    assert abs(ratio - 0.25) <= 0.02, f"got {ratio:.4f} of the device"
-    assert usage["throttled_ns"] > 0
+    for _ in range(4):
+        before = cpu_seconds()
+        task = world.server.start(["python3", "-c", BURN], share=250)
+        outcome = world.server.finished(task, 60)
+        used, could = (b - a for a, b in zip(before, cpu_seconds()))
+        assert outcome["state"] == "succeeded", outcome
+        usage = outcome["usage"]
+        assert usage["wall_ns"] >= 4e9
+        ratio = usage["device_ns"] / (usage["wall_ns"] * cores)
+        assert ratio <= 0.27, f"got {ratio:.4f} of the device"
+        others = (used - usage["device_ns"] / 1e9) / could
+        if ratio >= 0.23:
+            assert usage["throttled_ns"] > 0
+            return
+        assert others > 0.5, f"got {ratio:.4f} of the device while others used {others:.2f}"
+    pytest.skip(f"other programs used {others:.0%} of this machine")
 
 
 @ROOT_ONLY
@@ -82,3 +103,23 @@ def test_usage_is_reported_each_second_with_growing_numbers(world):  # noqa: F81
     assert len(usage) >= 2
     assert all(a["seq"] < b["seq"] and a["device_ns"] <= b["device_ns"] and a["wall_ns"] < b["wall_ns"] for a, b in zip(usage, usage[1:]))
     assert world.server.finished(task)["usage"]["seq"] > usage[-1]["seq"]
+
+
+@ROOT_ONLY
+@pytest.mark.skipif(not os.path.exists("/sys/fs/cgroup/memory/cgroup.procs"), reason="this machine has no cgroup v1 memory hierarchy")
+def test_without_cgroup_v2_the_tree_is_killed_pid_by_pid(make_world):  # noqa: F811
+    """cgroup_root narrows what the agent sees to one v1 hierarchy: no cgroup.kill, and no cpu controller."""
+    world = make_world(settings=["cgroup_root=/sys/fs/cgroup/memory"])  # noqa: F811
+    device = world.server.hellos[0]["devices"][0]
+    assert (device["memory_level"], device["share_level"]) == ("kernel", "none")
+    assert "no cgroup for cpu" in device["level_why"]
+    outcome, _ = world.run("python3", "-c", "x = bytearray(200 << 20)", memory=64 << 20)
+    assert outcome["reason"] == "oom_host"
+    outcome, _ = world.sh("trap '' TERM; setsid sleep 306.5 & sleep 306.5", limits={"run": 1}, timeout=30)
+    assert outcome["reason"] == "time_limit"
+    assert marked("sleep 306.5") == []
+    task = world.server.start(["sleep", "307.5"])
+    world.server.report(task, STARTED)
+    os.kill(world.agent.supervisors()[f"{task}.1"], signal.SIGKILL)
+    assert world.server.finished(task)["reason"] == "internal"
+    until(lambda: marked("sleep 307.5") == [])

@@ -4,7 +4,7 @@ import os
 import signal
 import time
 
-from agent_world import ROOT_ONLY, make_world, marked, world  # noqa: F401
+from agent_world import ROOT_ONLY, make_world, marked, until, world  # noqa: F401
 from fake_server import FINISHED, STARTED
 
 COUNT = "echo begin; for i in 1 2 3 4 5 6 7 8; do sleep 0.25; echo $i; done; exit 9"
@@ -139,8 +139,7 @@ def test_a_task_whose_lease_ran_out_kills_itself_without_an_agent(make_world):  
     time.sleep(3)
     assert marked("sleep 303.5") != []   # heartbeats move it on
     world.agent.kill()
-    time.sleep(3.5)
-    assert marked("sleep 303.5") == []
+    until(lambda: marked("sleep 303.5") == [], 20)
     world.agent.run()
     assert world.server.finished(task)["reason"] == "node_lost"
 

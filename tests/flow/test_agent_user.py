@@ -1,10 +1,9 @@
 """As an ordinary user: no cgroups of our own, and that is said; the sandbox is the same; memory is audited."""
-import os
 import shutil
 
 import pytest
 
-from agent_world import ROOT_ONLY, World
+from agent_world import ROOT_ONLY, World, open_way
 from fake_server import STARTED
 
 USER = 64999                             # nobody's
@@ -12,12 +11,8 @@ USER = 64999                             # nobody's
 
 @pytest.fixture
 def user_world(tmp_path_factory):
-    # pytest's own folders are closed to other users
     folder = tmp_path_factory.mktemp("user")
-    parent = folder
-    while str(parent) != "/tmp" and len(parent.parts) > 2:
-        os.chmod(parent, os.stat(parent).st_mode | 0o011)
-        parent = parent.parent
+    open_way(folder)
     w = World(folder, user=USER)
     yield w
     w.close()
@@ -48,7 +43,7 @@ def test_a_task_over_its_memory_is_stopped_within_seconds(user_world):
     task = user_world.server.start(["python3", "-c", "import time; x = bytearray(200 << 20); time.sleep(60)"], memory=64 << 20)
     outcome = user_world.server.finished(task, 10)
     assert (outcome["state"], outcome["reason"]) == ("failed", "oom_host"), outcome
-    assert outcome["usage"]["memory_peak_bytes"] > 190 << 20
+    assert outcome["usage"]["memory_peak_bytes"] > 64 << 20
     assert outcome["usage"]["wall_ns"] < 5e9
 
 

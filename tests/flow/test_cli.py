@@ -468,7 +468,7 @@ def test_up_prints_what_a_newcomer_needs_and_may_be_repeated(alone):
     assert oct((alone.home / "config" / "fastgpu" / "credentials").stat().st_mode)[-3:] == "600"
     start = time.monotonic()
     assert url in alone("up", "--detach")
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 10  # it does not start anything, nor wait for anything
     assert "already runs" in alone.fails(5, "up")
     alone("down")
     assert "no task runs" in alone.err

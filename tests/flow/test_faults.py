@@ -3,6 +3,7 @@ import concurrent.futures
 import json
 import os
 import signal
+import socket
 import struct
 import subprocess
 import threading
@@ -118,6 +119,41 @@ def test_an_agent_that_says_nothing_is_dropped(tmp_path):
     assert {n["name"]: n["connected"] for n in server.get("/v1/nodes").json["nodes"]} == {"fake": False, "lively": True}
     lively.close()
     server.stop()
+
+
+# --- clients that go away ---
+
+
+def test_clients_may_go_away_at_any_moment(server, agent):
+    """300 requests of every kind are cut off after a random time; the server neither ends nor leaks connections."""
+    import random
+    dice = random.Random(7)
+    task = server.submit(command("x", hold=True))["id"]
+    body = json.dumps(command("x", resources={"memory": "16MiB", "share": 1})).encode()
+    head = f"Host: x\r\nAuthorization: Bearer {server.key}\r\n"
+    requests = [f"GET /v1/tasks/{task}?wait=60 HTTP/1.1\r\n{head}\r\n", f"GET /v1/tasks/{task}/result?wait=60 HTTP/1.1\r\n{head}\r\n",
+                f"GET /v1/events HTTP/1.1\r\n{head}Accept: text/event-stream\r\n\r\n", f"GET /v1/tasks/{task}/logs?follow=true HTTP/1.1\r\n{head}\r\n",
+                f"GET /v1/tasks/{task}/events HTTP/1.1\r\n{head}Accept: text/event-stream\r\n\r\n",
+                f"HEAD /v1/events HTTP/1.1\r\n{head}Accept: text/event-stream\r\n\r\n", f"HEAD /v1/tasks/{task}/logs HTTP/1.1\r\n{head}\r\n",
+                f"PUT /v1/blobs/{'0' * 64} HTTP/1.1\r\n{head}Content-Length: 100000\r\n\r\n" + "x" * 50000,
+                f"POST /v1/blobs HTTP/1.1\r\n{head}Content-Length: 5\r\n\r\nhello",
+                f"POST /v1/tasks HTTP/1.1\r\n{head}Content-Type: application/json\r\nPrefer: wait=60\r\nContent-Length: {len(body)}\r\n\r\n" + body.decode()]
+    for _ in range(300):
+        connection = socket.create_connection(server.url.split("//")[1].split(":"))
+        text = dice.choice(requests).encode()
+        connection.sendall(text[:dice.randrange(len(text))] if dice.random() < 0.2 else text)
+        time.sleep(dice.random() * 0.01)
+        if dice.random() < 0.5:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.close()
+    server.post(f"/v1/tasks/{task}/cancel")
+    assert server.get("/healthz").status == 200
+
+    def sockets():
+        names = [os.readlink(f"/proc/{server.process.pid}/fd/{n}") for n in os.listdir(f"/proc/{server.process.pid}/fd")]
+        return sum(name.startswith("socket:") for name in names)
+    assert eventually(lambda: sockets() < 12, 40), sockets()
+    assert eventually(lambda: "fastgpu_sse_clients 0\n" in server.get("/metrics").body.decode(), 20)
 
 
 # --- agents that talk nonsense ---

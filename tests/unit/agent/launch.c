@@ -48,19 +48,20 @@ static void an_environment_is_in_the_options_file_and_never_on_a_command_line(vo
     t.spec = json_pack("{s:s,s:[s,s],s:{s:s}}", "task_type", "command", "command", "cat", "a b", "env", "TOKEN", "hush");
     fg_vec_push(&entry.join_files, fg_strdup("/cg/cgroup.procs"));
     fg_str_add(&agent.sandbox_base, "--unshare-pid", 14);
-    assert_ok(launch_write_files(&t, &entry, &err), err);
+    assert_ok(launch_write_file(&t, &entry, &err), err);
 
-    FG_AUTO_STR struct fg_str launch = {0}, args = {0};
-    FG_AUTO_FREE char *launch_path = attempt_path(&t, "launch"), *args_path = attempt_path(&t, "args");
-    assert_ok(fg_read_file(launch_path, 65536, &launch, &err), err);
-    assert_ok(fg_read_file(args_path, 65536, &args, &err), err);
-    assert_words(args, "--setenv", "TOKEN", "hush");
-    assert_null(memmem(launch.data, launch.len, "hush", 4));
+    FG_AUTO_STR struct fg_str launch = {0};
+    FG_AUTO_FREE char *path = attempt_path(&t, "launch");
+    assert_ok(fg_read_file(path, 65536, &launch, &err), err);
+    const char *argv = memmem(launch.data, launch.len, "argv", 5);
+    assert_non_null(argv);
+    assert_words(launch, "--setenv", "TOKEN", "hush");
+    assert_null(memmem(argv, (size_t)(launch.data + launch.len - argv), "hush", 4));
     assert_words(launch, "join=/cg/cgroup.procs", "kill_file=/cg/cgroup.kill");
     assert_words(launch, "uid=5002", "gid=5002");
     assert_words(launch, "--", "cat", "a b");
-    assert_words(args, "--unshare-pid", "--bind", FG_SUP_STAGE "0", "/work", "--bind", FG_SUP_STAGE "1", "/out");    /* staged: root */
-    assert_words(args, "--setenv", "FGPU_SHARE", "250");
+    assert_words(launch, "args", "--unshare-pid", "--bind", FG_SUP_STAGE "0", "/work", "--bind", FG_SUP_STAGE "1", "/out");  /* staged: root */
+    assert_words(launch, "--setenv", "FGPU_SHARE", "250");
 
     fg_remove_tree(root, NULL);
     json_decref(t.spec);

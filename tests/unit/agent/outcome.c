@@ -36,6 +36,7 @@ static const struct row rows[] = {
     {"the lease ran out", {RUNS, .exit_code = 137, .stopped = "node_lost"}, FAILED, R(NODE_LOST), 137, 9, ""},
     {"the agent audited it", {RUNS, .exit_code = 137, .stopped = "oom_host"}, FAILED, R(OOM_HOST), 137, 9, "memory"},
     {"no bubblewrap", {.status = true, .step = "start /usr/bin/bwrap", .error = 2}, FAILED, R(INTERNAL), -1, 0, "install bubblewrap"},
+    {"a command line of megabytes", {.status = true, .step = "start /usr/bin/bwrap", .error = 7}, FAILED, R(USER_ERROR), -1, 0, "too long"},
     {"no cgroup to join", {.status = true, .step = "join /sys/fs/cgroup/x", .error = 13}, FAILED, R(INTERNAL), -1, 0, "join /sys"},
     {"user namespaces are off", {.status = true, .tail = (char *)"bwrap: No permissions to create a new namespace\n"}, FAILED, R(INTERNAL), -1,
      0, "fgpu doctor"},
@@ -71,11 +72,11 @@ static void every_ending_has_its_cause(void **state)
 
 static void a_workers_result_and_load_time_are_taken_apart(void **state)
 {
-    struct ending e = {RUNS, .model = true, .answer = (char *)"{\"id\":1,\"result\":{\"labels\":[]},\"load_ns\":1500,\"run_ns\":9}"};
+    struct ending e = {RUNS, .model = true, .answer = (char *)"{\"id\":1,\"result\":{\"p\":0.951062},\"load_ns\":1500,\"run_ns\":9}"};
     struct fg_outcome o;
     outcome_of(&e, &o);
     assert_int_equal(o.state, FG_STATE_SUCCEEDED);
-    assert_string_equal(o.result, "{\"labels\":[]}");
+    assert_string_equal(o.result, "{\"p\":0.951062}");
     assert_int_equal(o.load_ns, 1500);   /* of the 4000 ns between start and end */
     assert_int_equal(o.run_ns, 2500);
     fg_outcome_fini(&o);

@@ -84,10 +84,10 @@ static void git_is_always_left_out(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_star_stays_within_a_name), cmocka_unit_test(two_stars_cross_folders),
-        cmocka_unit_test(a_slash_at_the_end_means_folders), cmocka_unit_test(a_slash_elsewhere_ties_to_the_top),
+        cmocka_unit_test(a_star_stays_within_a_name),         cmocka_unit_test(two_stars_cross_folders),
+        cmocka_unit_test(a_slash_at_the_end_means_folders),   cmocka_unit_test(a_slash_elsewhere_ties_to_the_top),
         cmocka_unit_test(the_last_line_that_matches_decides), cmocka_unit_test(brackets_are_sets),
-        cmocka_unit_test(comments_blanks_and_escapes), cmocka_unit_test(git_is_always_left_out),
+        cmocka_unit_test(comments_blanks_and_escapes),        cmocka_unit_test(git_is_always_left_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

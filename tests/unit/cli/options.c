@@ -101,8 +101,9 @@ static void an_unknown_option_names_the_nearest(void **state)
 
 static void a_bad_value_is_refused_with_the_option_as_place(void **state)
 {
-    static char *bad[][2] = {{"--mem", "lots"}, {"--share", "0"},    {"--share", "101"},    {"--number", "x"}, {"--number", "-1"},
-                             {"--wait", "0"},   {"--max-cost", "-1"}, {"--priority", "mid"}, {"--priority", ""}};
+    static char *bad[][2] = {{"--mem", "lots"},    {"--share", "0"},      {"--share", "101"},
+                             {"--number", "x"},    {"--number", "-1"},    {"--wait", "0"},
+                             {"--max-cost", "-1"}, {"--priority", "mid"}, {"--priority", ""}};
     for (size_t i = 0; i < FG_COUNT(bad); i++) {
         assert_fails(PARSE(bad[i][0], bad[i][1]), err, FG_E_INVALID);
         assert_string_equal(err.pointer, bad[i][0]);

@@ -72,8 +72,10 @@ static void colour_changes_no_width(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(columns_are_as_wide_as_their_widest_cell), cmocka_unit_test(width_counts_characters_not_bytes),
-        cmocka_unit_test(cells_cannot_break_the_line_or_move_the_cursor), cmocka_unit_test(no_heads_print_no_head_line),
+        cmocka_unit_test(columns_are_as_wide_as_their_widest_cell),
+        cmocka_unit_test(width_counts_characters_not_bytes),
+        cmocka_unit_test(cells_cannot_break_the_line_or_move_the_cursor),
+        cmocka_unit_test(no_heads_print_no_head_line),
         cmocka_unit_test(colour_changes_no_width),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -44,7 +44,10 @@ static void an_open_string_ends_at_the_line(void **state) { FILTERS(true, "\033]
 static void stray_control_bytes_are_shown(void **state)
 {
     FILTERS(true, "a\a\b\x7f", "a\\x07\\x08\\x7f");
-    FILTERS(true, "\xc2\x9b" "31m", "\\xc2\\x9b31m");
+    FILTERS(true,
+            "\xc2\x9b"
+            "31m",
+            "\\xc2\\x9b31m");
 }
 
 static void bytes_that_are_no_utf8_are_shown(void **state)
@@ -77,10 +80,14 @@ static void clean_makes_one_line(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(plain_text_and_utf8_pass), cmocka_unit_test(colours_pass_and_are_reset_at_the_end),
-        cmocka_unit_test(other_sequences_are_dropped), cmocka_unit_test(an_open_string_ends_at_the_line),
-        cmocka_unit_test(stray_control_bytes_are_shown), cmocka_unit_test(bytes_that_are_no_utf8_are_shown),
-        cmocka_unit_test(a_sequence_without_end_holds_little), cmocka_unit_test(clean_makes_one_line),
+        cmocka_unit_test(plain_text_and_utf8_pass),
+        cmocka_unit_test(colours_pass_and_are_reset_at_the_end),
+        cmocka_unit_test(other_sequences_are_dropped),
+        cmocka_unit_test(an_open_string_ends_at_the_line),
+        cmocka_unit_test(stray_control_bytes_are_shown),
+        cmocka_unit_test(bytes_that_are_no_utf8_are_shown),
+        cmocka_unit_test(a_sequence_without_end_holds_little),
+        cmocka_unit_test(clean_makes_one_line),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -98,8 +98,10 @@ static void help_manual_and_completion_know_every_verb_and_option(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_verb_is_found_by_its_name), cmocka_unit_test(a_family_alone_means_its_first_verb),
-        cmocka_unit_test(an_unknown_verb_names_the_nearest), cmocka_unit_test(tables_are_sound),
+        cmocka_unit_test(every_verb_is_found_by_its_name),
+        cmocka_unit_test(a_family_alone_means_its_first_verb),
+        cmocka_unit_test(an_unknown_verb_names_the_nearest),
+        cmocka_unit_test(tables_are_sound),
         cmocka_unit_test(help_manual_and_completion_know_every_verb_and_option),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

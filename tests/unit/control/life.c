@@ -211,6 +211,26 @@ static void what_failed_through_our_fault_is_free_and_the_rest_adds_up(void **st
     fix_end(&f);
 }
 
+static void a_retry_whose_budget_is_spent_is_none(void **state)
+{
+    struct fix f = fix_new();
+    fix_hello(&f);
+    struct fg_spec spec = fix_spec();
+    spec.retries = 5;
+    spec.retry_on = FG_RETRY_ERROR;
+    spec.limits.max_cost_nanousd = 2000000;     /* 4 s of half the device */
+    fg_id id = fix_running(&f, spec);
+    fix_finished(&f, id, FG_STATE_FAILED, FG_REASON_USER_ERROR, 3 * S);
+    assert_int_equal(fix_task(&f, id)->state, FG_STATE_QUEUED);
+    fix_dispatch(&f);
+    fix_started(&f, id);
+    fix_finished(&f, id, FG_STATE_FAILED, FG_REASON_USER_ERROR, S);
+    assert_int_equal(fix_task(&f, id)->state, FG_STATE_FAILED);
+    assert_int_equal(fix_task(&f, id)->reason, FG_REASON_USER_ERROR);
+    assert_int_equal(fix_task(&f, id)->cost_nanousd, 2000000);
+    fix_end(&f);
+}
+
 /* Found by the simulation: a proposal that only another kind of device could hold kept a task waiting for ever. */
 static void a_proposed_memory_fits_the_kind_that_was_asked_for(void **state)
 {
@@ -241,6 +261,7 @@ int main(void)
         cmocka_unit_test(only_a_named_cause_uses_a_retry),
         cmocka_unit_test(out_of_memory_doubles_up_to_the_largest_device),
         cmocka_unit_test(what_failed_through_our_fault_is_free_and_the_rest_adds_up),
+        cmocka_unit_test(a_retry_whose_budget_is_spent_is_none),
         cmocka_unit_test(a_proposed_memory_fits_the_kind_that_was_asked_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
