@@ -184,6 +184,7 @@ static void shares_reach_real_processes_and_change_live(void **state)
     unit_sleep_ms(300);
     measure("a", "b", 1500, &pa, &pb);
     assert_true(is_near("30 of 30:70", 1000 * pa / (pa + pb), 300, 50));
+    assert_true(is_near("use of the device by both", pa + pb, 950, 150));
     struct fg_lease_spec spec = unit_spec("a", GIB, 200, 0);
     spec.mode = FG_SHARE_CAPPED;
     assert_ok(fg_vgpu_server_set(unit_server, &spec, &unit_err), unit_err);
