@@ -128,6 +128,30 @@ def test_the_quota_is_the_devices_memory(tmp_path):
     assert shown == {"CL_DEVICE_GLOBAL_MEM_SIZE": str(48 * MIB), "CL_DEVICE_MAX_MEM_ALLOC_SIZE": str(48 * MIB)}
 
 
+DEVICES = """
+import pyopencl as cl
+for platform in cl.get_platforms():
+    try: print(len(platform.get_devices()))
+    except cl.Error as error: print(error.code)
+try: print(len(cl.Context(dev_type=cl.device_type.ALL).devices))
+except cl.Error as error: print(error.code)
+"""
+
+
+def test_a_slice_of_one_device_shows_that_one_and_no_other(tmp_path):
+    """opencl0 is the first device; opencl9 is none here, and a program in it sees none."""
+    assert Slice(tmp_path, PYTHON, "-c", DEVICES, device="opencl0").good().out.split() == ["1", "1"]
+    gone = Slice(tmp_path, PYTHON, "-c", DEVICES, device="opencl9").good().out.split()
+    assert gone == ["0", "-1"] or gone == ["-1", "-1"]
+
+
+def test_a_device_of_any_type_can_say_that_it_is_a_gpu_for_tests(tmp_path):
+    ran = Slice(tmp_path, PYTHON, "-c", "import pyopencl as cl\nd = cl.get_platforms()[0].get_devices(cl.device_type.GPU)\n"
+                "print(d[0].type == cl.device_type.GPU, len(cl.Context(dev_type=cl.device_type.GPU).devices))",
+                env=environment(FGPU_TEST_AS_GPU="1"))
+    assert ran.good().out.split() == ["True", "1"]
+
+
 def test_queues_look_as_the_program_asked_for_them(tmp_path):
     """Profiling is on beneath; properties, their array and profiling info do not show it. Queues on the device are refused.
     200 jobs behind an event that the program sets afterwards do not deadlock it."""

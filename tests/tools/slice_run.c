@@ -1,5 +1,5 @@
 /* slice_run.c - run a program in a vGPU, for tests of front ends: no agent, no command line tool, just the server's header.
- * usage: slice_run [memory=BYTES] [share=PERMILLE] [mode=weighted|capped|exclusive] [flags=N] [stats=FILE] -- PROGRAM ARG...
+ * usage: slice_run [memory=BYTES] [share=PERMILLE] [mode=weighted|capped|exclusive] [flags=N] [device=NAME] [stats=FILE] -- PROGRAM ARG...
  * Exits as the program did. stats: one JSON object, written after the program has ended and been reaped. */
 #include <signal.h>
 #include <spawn.h>
@@ -47,6 +47,8 @@ static int parse(char **argv, struct fg_lease_spec *spec, const char **ret_stats
             spec->flags = (uint32_t)strtoul(value, NULL, 10);
         else if ((value = setting(argv[i], "stats")))
             *ret_stats = value;
+        else if ((value = setting(argv[i], "device")))
+            snprintf(spec->device, sizeof spec->device, "%s", value);
         else if ((value = setting(argv[i], "mode")))
             for (unsigned m = 0; m < 3; m++)
                 spec->mode = strcmp(value, modes[m]) ? spec->mode : (enum fg_share_mode)m;
@@ -86,7 +88,7 @@ int main(int argc, char **argv)
     const char *stats_path = NULL;
     int program = parse(argv, &spec, &stats_path);
     if (program < 0) {
-        fprintf(stderr, "usage: slice_run [memory=BYTES] [share=PERMILLE] [mode=MODE] [flags=N] [stats=FILE] -- PROGRAM ARG...\n");
+        fprintf(stderr, "usage: see the head of slice_run.c\n");
         return 2;
     }
     struct fg_vgpu_server *server = NULL;

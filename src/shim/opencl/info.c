@@ -62,11 +62,3 @@ cl_int CL_API_CALL fgcl_clGetDeviceInfo(cl_device_id device, cl_device_info name
     }
     return fgcl.next.clGetDeviceInfo(device, name, size, value, size_ret);
 }
-
-cl_int CL_API_CALL fgcl_clGetDeviceIDs(cl_platform_id platform, cl_device_type type, cl_uint entries, cl_device_id *devices,
-                                       cl_uint *count_ret)
-{
-    if (fgcl.as_gpu && type & CL_DEVICE_TYPE_GPU)
-        type = CL_DEVICE_TYPE_ALL;
-    return fgcl.next.clGetDeviceIDs(platform, type, entries, devices, count_ret);
-}

@@ -1,8 +1,9 @@
 /* layer.h - the OpenCL front end of a vGPU: a layer of the standard loader (OPENCL_LAYERS), inside the task's process.
  *
- *     program -> loader -> layer  --memory-->  ledger (reserve, call, settle)   memory.c
+ *     program -> loader -> layer  --memory-->  ledger (reserve, call, settle)   memory.c, pointer.c
  *                                 --enqueue->  gate   (enter, call, settle)     submit.c, generated.c
- *                                 --queries->  the lease's limits               info.c
+ *                                 --queries->  the lease's limits               info.c, queue.c
+ *                                 --devices->  the lease's device, no other     device.c
  *                                 --the rest-> the driver, untouched            api/opencl.toml [pass]
  *
  * One copy per loaded loader; attached once, at the loader's first call; any thread. Three states: no lease (the driver's
