@@ -1,6 +1,7 @@
 /* opencl_try.h - a plain OpenCL program that looks at its own lease's counters; parts of opencl_try. */
 #pragma once
 #define CL_TARGET_OPENCL_VERSION 300
+#define CL_ENABLE_BETA_EXTENSIONS /* newer headers: command buffers */
 #define CL_USE_DEPRECATED_OPENCL_1_0_APIS
 #define CL_USE_DEPRECATED_OPENCL_1_1_APIS
 #define CL_USE_DEPRECATED_OPENCL_1_2_APIS

@@ -12,6 +12,7 @@
  * comes in chunks that are reused. A limit of this level: a program that does not ask the loader is not seen. */
 #pragma once
 #define CL_TARGET_OPENCL_VERSION 300
+#define CL_ENABLE_BETA_EXTENSIONS /* newer headers: command buffers */
 #define CL_USE_DEPRECATED_OPENCL_1_0_APIS
 #define CL_USE_DEPRECATED_OPENCL_1_1_APIS
 #define CL_USE_DEPRECATED_OPENCL_1_2_APIS

@@ -61,7 +61,9 @@ uint64_t fgcl_key(uint32_t function, uintptr_t handle, uint64_t size)
 uint64_t fgcl_items(cl_uint dimensions, const size_t *sizes)
 {
     uint64_t items = 1;
-    for (cl_uint i = 0; sizes && i < dimensions && i < 3; i++)
+    if (!sizes || dimensions > 3)
+        return 0; /* the driver will say what is wrong */
+    for (cl_uint i = 0; i < dimensions; i++)
         items *= sizes[i];
     return items;
 }
