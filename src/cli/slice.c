@@ -23,7 +23,7 @@
 /* --- the layer --- */
 
 /* Where the layer lies, seen from the folder of the program fgpu: in the build tree, beside it, in an installation. */
-static const char *const layer_places[] = {"../shim/opencl",  ".",     "../lib/fastgpu", "../" FGPU_LIBDIR "/fastgpu",
+static const char *const layer_places[] = {"../shim",         ".",     "../lib/fastgpu", "../" FGPU_LIBDIR "/fastgpu",
                                            "../" FGPU_LIBDIR, "../lib"};
 
 static char *find_layer(struct fg_error *err)
@@ -67,6 +67,7 @@ struct run {
     struct slice_files files;
     char id[64];
     int64_t began_ms;
+    bool fail_closed;
 };
 
 static int64_t now_ms(void) { return fg_boot_ns() / 1000000; }
@@ -136,8 +137,10 @@ static void come_back(struct run *r)
     close(fg_take_fd(r->fd));
     if (slice_ask(r->folder, true, request, &r->files, &answer, NULL, &r->fd, &err) == 0)
         return;
-    cli_note(r->cli, "slice %s: its arbiter is gone (%s); the program goes on, its memory quota holds, its share is %s",
-             r->id, err.text, "no longer arbitrated");
+    cli_note(
+        r->cli,
+        "slice %s: its arbiter is gone (%s); the program goes on, its memory quota holds, its work on the device %s",
+        r->id, err.text, r->fail_closed ? "is refused" : "is no longer arbitrated");
 }
 
 /* --- the program --- */
@@ -238,6 +241,7 @@ static int follow(struct run *r, int pidfd)
     }
     while (waitpid(program, &status, 0) < 0 && errno == EINTR)
         ;
+    program = 0;
     return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
@@ -260,7 +264,8 @@ static int run_in(struct run *r, const struct cli_args *args, struct fg_error *e
 
 static int run_slice(struct cli *cli, const struct cli_args *args, struct fg_error *err)
 {
-    struct run r = {.cli = cli, .fd = -1, .files = {-1, -1}, .began_ms = now_ms()};
+    struct run r = {
+        .cli = cli, .fd = -1, .files = {-1, -1}, .began_ms = now_ms(), .fail_closed = cli_flag(args, "fail-closed")};
     if (args->command_count == 0) {
         fg_fail(err, FG_E_INVALID, "no program was given");
         return fg_fail_hint(err, "For example: fgpu slice --gpu 2GB --share 25 -- python3 train.py");
@@ -287,8 +292,7 @@ static const struct cli_option options[] = {
     {"share", 0, CLI_SHARE, "PERCENT", "Share of the device's time. May be left out with --mode exclusive."},
     {"mode", 0, CLI_CHOICE, "weighted|capped|exclusive",
      "weighted (the default): the share at least, and what others leave idle; capped: never more than the share; "
-     "exclusive: "
-     "the device alone."},
+     "exclusive: the device alone."},
     {"device", 0, CLI_TEXT, "N|NAME",
      "Number, name or part of the kind of the device. Default: a GPU, the one with most memory free."},
     {"latency", 0, CLI_FLAG, NULL, "Answer fast: use the next window whenever the share is not used up."},
@@ -301,11 +305,10 @@ const struct cli_verb cli_verb_slice_run = {
     "--gpu SIZE --share PERCENT [options] -- PROGRAM [ARGUMENTS]",
     "run any OpenCL program in a slice of a device; needs no server; 'run' may be left out",
     "The program sees a device of SIZE, gets the share of its time that it is due, and is not changed. The slices of "
-    "one user on "
-    "one device know each other: together they never get more memory or share than there is.\n"
+    "one user on one device know each other: together they never get more memory or share than there is.\n"
     "The exit status is the program's, 128 and the signal's number when a signal ended it, 127 when it was not found "
-    "and 126 when "
-    "it could not be started. Signals are passed on. Before the program starts: 2 usage, 4 no such device, 5 refused.\n"
+    "and 126 when it could not be started. Signals are passed on. Before the program starts: 2 usage, 4 no such "
+    "device, 5 refused.\n"
     "The limits are cooperative: a layer inside the program keeps them, which a program that removes the layer "
     "escapes.",
     options,
