@@ -105,11 +105,11 @@ static void ask_device(const struct api *api, void *device, struct fg_opencl_dev
 /* Devices of a platform; *number counts those that are not available, too, so that names stay. */
 static void tell_platform(const struct api *api, void *platform, int fd, unsigned *number)
 {
-    void *devices[FG_OPENCL_MAX];
+    void *devices[FG_OPENCL_MAX] = {0};
     uint32_t count = 0;
     if (api->devices(platform, TYPE_ALL, FG_OPENCL_MAX, devices, &count) != 0)
         return; /* none */
-    for (uint32_t i = 0; i < count && i < FG_OPENCL_MAX; i++) {
+    for (uint32_t i = 0; i < count && i < FG_OPENCL_MAX && devices[i]; i++) {
         struct record record = {.what = RECORD_DEVICE};
         uint32_t available = 1;
         api->device_info(devices[i], DEVICE_AVAILABLE, sizeof available, &available, NULL);
@@ -142,7 +142,7 @@ static void child(const char *library, int timeout_ms, int fd)
 {
     struct api api;
     struct record record = {.what = RECORD_NO_LOADER};
-    void *platforms[PLATFORMS_MAX];
+    void *platforms[PLATFORMS_MAX] = {0};
     uint32_t count = 0;
     unsigned number = 0;
     quiet();
@@ -153,7 +153,7 @@ static void child(const char *library, int timeout_ms, int fd)
     }
     if (api.platforms(PLATFORMS_MAX, platforms, &count) != 0)
         count = 0; /* the loader found no driver */
-    for (uint32_t i = 0; i < count && i < PLATFORMS_MAX; i++)
+    for (uint32_t i = 0; i < count && i < PLATFORMS_MAX && platforms[i]; i++)
         tell_platform(&api, platforms[i], fd, &number);
     record.what = RECORD_END;
     tell(fd, &record);
@@ -177,7 +177,8 @@ static void clean(char *field, size_t size)
         size_t step = fg_utf8_step(field + i, n - i);
         bool bad = step == 0 || (step == 1 && !isprint((unsigned char)field[i]));
         for (size_t k = 0; k < (step ? step : 1); k++)
-            field[out++] = bad ? ' ' : field[i + k];
+            if (!bad || out > 0)
+                field[out++] = bad ? ' ' : field[i + k];
         i += step ? step : 1;
     }
     while (out > 0 && field[out - 1] == ' ')
