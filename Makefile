@@ -1,7 +1,6 @@
 # A menu over meson and ninja; what is built, and how, stands in meson.build. `make help` lists it.
 MESON := /usr/bin/meson
 JOBS ?= $(shell nproc)
-PYTEST := /usr/bin/python3 -m pytest
 
 .PHONY: all check check-san check-gpu bench fuzz sim fmt map docs nightly clean help
 .DEFAULT_GOAL := all
@@ -9,9 +8,8 @@ PYTEST := /usr/bin/python3 -m pytest
 all: build/build.ninja ## build everything into build/
 	@ninja -C build -j$(JOBS)
 
-check: all ## build, unit tests, and the flows of tests/flow against the built programs
-	@$(MESON) test -C build --no-rebuild --print-errorlogs --num-processes $(JOBS)
-	@if ls tests/flow/test_*.py >/dev/null 2>&1; then $(PYTEST) -q tests/flow; else echo 'tests/flow: no flows yet'; fi
+check: all ## build, then every test; the last line is `N passed, N failed` (./check installs what is missing, too)
+	@tools/run_tests.py
 
 check-san: build-san/build.ninja ## unit tests under the address and undefined-behaviour sanitizers
 	@ninja -C build-san -j$(JOBS)

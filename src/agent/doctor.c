@@ -7,6 +7,7 @@
 
 #include "agent/agent.h"
 #include "agent/internal.h"
+#include "agent/own_mounts.h"
 #include "agent/sandbox.h"
 #include "base/io.h"
 #include "base/json.h"
@@ -27,7 +28,10 @@ static int try_sandbox(const struct settings *set, struct fg_str *says)
     pid_t pid = pipe2(out, O_CLOEXEC) == 0 ? fork() : -1;
     if (pid == 0) {
         uid_t user = set->first_uid;
-        if (set->own_users && (setgroups(0, NULL) != 0 || setresgid(user, user, user) != 0 || setresuid(user, user, user) != 0))
+        const char *step = set->own_users ? own_mounts() : NULL;
+        if (step)
+            dprintf(out[1], "%s: %s", step, strerror(errno));
+        else if (set->own_users && (setgroups(0, NULL) != 0 || setresgid(user, user, user) != 0 || setresuid(user, user, user) != 0))
             dprintf(out[1], "become user %u: %s", (unsigned)user, strerror(errno));
         else if (chdir("/") == 0 && dup2(out[1], 1) == 1 && dup2(out[1], 2) == 2)
             execv(set->bwrap, argv.items);

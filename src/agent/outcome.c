@@ -174,9 +174,8 @@ static void by_success(const struct ending *e, const json_t *answer, struct fg_o
         fail(o, FG_REASON_INTERNAL, fg_strdup("the model worker ended without an answer"));
         return;
     }
-    FG_AUTO_STR struct fg_str text = {0};
-    fg_json_dump(result, &text);
-    o->result = fg_str_take(&text);
+    /* 15 digits come back as they were written: 0.951062, not 0.95106199999999996. */
+    o->result = json_dumps(result, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(15));
 }
 
 void outcome_of(const struct ending *e, struct fg_outcome *o)

@@ -16,6 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "agent/own_mounts.h"
 #include "agent/supervisor.h"
 
 ssize_t slurp(const char *path, char *buf, size_t n)
@@ -92,42 +93,15 @@ static void give_up(int fd, const char *step, const char *what)
     _exit(127);
 }
 
-/* In a chroot the kernel lets nobody make a user namespace, and the sandbox is one. In mounts of our own we may put our
- * root over theirs: what is below it stays the same, only it is no longer a chroot. user_namespaces(7), EPERM of CLONE_NEWUSER. */
-static void own_mounts(int fail_fd)
-{
-    struct stat ours, top;
-    if (unshare(CLONE_NEWNS) != 0)
-        give_up(fail_fd, "mounts of its own", "");
-    int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    /* Out of the root of the moment one can climb to the top of the mounts, whatever root it was before. */
-    if (root < 0 || fchdir(root) != 0 || chroot("/usr") != 0)
-        give_up(fail_fd, "look at the root", "");
-    for (int depth = 0; depth < 100; depth++)
-        if (chdir("..") != 0)
-            give_up(fail_fd, "look at the root", "..");
-    if (fstat(root, &ours) != 0 || stat(".", &top) != 0 || mount(NULL, ".", NULL, MS_REC | MS_PRIVATE, NULL) != 0)
-        give_up(fail_fd, "private mounts", "");
-    if (ours.st_dev != top.st_dev || ours.st_ino != top.st_ino) {
-        int tree = open_tree(root, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | AT_RECURSIVE | OPEN_TREE_CLOEXEC);
-        if (tree < 0 || move_mount(tree, "", AT_FDCWD, ".", MOVE_MOUNT_F_EMPTY_PATH) != 0 || fchdir(tree) != 0)
-            give_up(fail_fd, "a root of its own", "");
-        close(tree);
-    } else if (fchdir(root) != 0) {
-        give_up(fail_fd, "look at the root", "");
-    }
-    if (chroot(".") != 0)
-        give_up(fail_fd, "a root of its own", "");
-    close(root);
-}
-
 /* Another user cannot walk into the data folder (below /root, say). So each folder it needs is bound where it can: a
  * small file system over /tmp that only this process and the sandbox it becomes see. */
 static void stage(int fail_fd)
 {
     int fds[MAX_LIST];
     char name[32], link[40];
-    own_mounts(fail_fd);
+    const char *step = own_mounts();
+    if (step)
+        give_up(fail_fd, step, "");
     /* Opened in the new mounts, since only those can be bound, and before /tmp hides what may lie below it. */
     for (int i = 0; i < launch.stages; i++)
         if ((fds[i] = open(launch.stage[i], O_PATH | O_CLOEXEC)) < 0)

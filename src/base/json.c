@@ -98,7 +98,8 @@ static int add_chunk(const char *bytes, size_t n, void *out)
 
 void fg_json_dump(const json_t *j, struct fg_str *out)
 {
-    json_dump_callback(j, add_chunk, out, JSON_COMPACT | JSON_ENCODE_ANY);
+    /* 15 digits give back what people wrote, 33.3; the 17 that tell all doubles apart would say 33.299999999999997. */
+    json_dump_callback(j, add_chunk, out, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(15));
 }
 
 #define BYTES(c) (UINT64_C(0x0101010101010101) * (c))

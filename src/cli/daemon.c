@@ -40,7 +40,7 @@ static int run_agent(struct cli *cli, const struct cli_args *args, struct fg_err
 const struct cli_verb cli_verb_serve = {
     "serve",
     "[options]",
-    "run the server: API, queue, scheduler, ledger",
+    "run the server: API, queue, planner, store",
     "In the foreground, until SIGTERM. 'fgpu up' starts it together with an agent.",
     options,
     0,

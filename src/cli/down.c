@@ -37,22 +37,33 @@ static json_t *live_tasks(struct cli *cli)
     return ids;
 }
 
-/* Cancel what runs and wait for its end, so that nothing is left behind. Returns how many are left. */
-static size_t kill_tasks(struct cli *cli)
+static bool any_of(const json_t *ids, const json_t *live)
+{
+    size_t i, k;
+    const json_t *id, *other;
+    json_array_foreach(ids, i, id)
+        json_array_foreach(live, k, other)
+            if (json_equal(id, other))
+                return true;
+    return false;
+}
+
+/* Cancel what runs now and wait for its end. What takes a freed place meanwhile is not asked for: it was to wait. */
+static void kill_tasks(struct cli *cli)
 {
     int64_t until = now_ms() + KILL_MS;
-    for (bool first = true;; first = false) {
-        FG_AUTO_JSON json_t *ids = live_tasks(cli);
-        size_t i;
-        json_t *id;
-        json_array_foreach(ids, i, id)
-        {
-            FG_AUTO_FREE char *path = fg_asprintf("/v1/tasks/%s/cancel", json_string_value(id));
-            if (first)
-                cli_post(cli, path, NULL, NULL, NULL);
-        }
-        if (json_array_size(ids) == 0 || now_ms() >= until)
-            return json_array_size(ids);
+    FG_AUTO_JSON json_t *ids = live_tasks(cli);
+    size_t i;
+    json_t *id;
+    json_array_foreach(ids, i, id)
+    {
+        FG_AUTO_FREE char *path = fg_asprintf("/v1/tasks/%s/cancel", json_string_value(id));
+        cli_post(cli, path, NULL, NULL, NULL);
+    }
+    while (now_ms() < until) {
+        FG_AUTO_JSON json_t *live = live_tasks(cli);
+        if (!any_of(ids, live))
+            return;
         nanosleep(&(struct timespec){0, 50000000}, NULL);
     }
 }
@@ -103,7 +114,7 @@ static int run_down(struct cli *cli, const struct cli_args *args, struct fg_erro
 }
 
 static const struct cli_option options[] = {
-    {"kill", 0, CLI_FLAG, NULL, "Cancel tasks that run, first. What waits stays in the queue."},
+    {"kill", 0, CLI_FLAG, NULL, "Cancel your tasks that run, first. One that waits may take the freed place, and goes on."},
     CLI_SETTING_OPTIONS,
     {NULL},
 };

@@ -87,7 +87,7 @@ void cli_help_verb(const struct cli_verb *verb, struct fg_str *out)
 void cli_help_all(struct fg_str *out)
 {
     fg_str_adds(out,
-                "fgpu - run deep-learning tasks in slices of this machine's GPUs\n\nusage: fgpu VERB [options] ...\n");
+                "fgpu - run deep-learning tasks in slices of a machine's devices\n\nusage: fgpu VERB [options] ...\n");
     for (const struct cli_group *g = cli_groups; g->title; g++) {
         fg_str_addf(out, "\n%s:\n", g->title);
         for (const struct cli_verb *const *v = g->verbs; *v; v++)

@@ -35,7 +35,7 @@ const struct cli_verb cli_verb_keys_list = {
 static const struct cli_option create_options[] = {
     {"tenant", 0, CLI_TEXT, "NAME", "Whose key it is. Default: yours."},
     {"scope", 0, CLI_LIST, "SCOPE",
-     "What it may do: tasks:read, tasks:write, blobs:read, ..., or *; may be repeated. Default: tasks and blobs."},
+     "What it may do: tasks:read, tasks:write, blobs:read, ..., or *; may be repeated. Default: tasks, blobs and devices."},
     {"expires", 0, CLI_DURATION, "TIME", "When it ends to be valid (30d). Default: never."},
     {NULL},
 };

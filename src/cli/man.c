@@ -132,10 +132,10 @@ static void add_settings(struct fg_str *out)
 static const char *const head =
     ".\\\" Printed by `fgpu help --man` from the tables of src/cli and api; do not edit.\n"
     ".Dd " PAGE_DATE "\n.Dt FGPU 1\n.Os\n.Sh NAME\n.Nm fgpu\n"
-    ".Nd run deep-learning tasks in slices of this machine's GPUs\n"
+    ".Nd run deep-learning tasks in slices of a machine's devices\n"
     ".Sh SYNOPSIS\n.Nm\n.Ar verb\n.Op Ar options\n.Ar ...\n"
     ".Sh DESCRIPTION\n.Nm\nsubmits tasks to a FastGPU server, follows them, and starts that server.\n"
-    "A task runs in a slice of a device: a quota of its memory and a share of\nits compute, both enforced.\n"
+    "A task runs in a slice of a device: a quota of its memory and a share of\nits compute.\nWho enforces them, the task's summary says.\n"
     ".Pp\nA task is named by its id, by the beginning of an id that no other recent\ntask has, or by\n.Cm last ,\n"
     "the newest task.\nOptions may stand before and after names; what follows\n.Fl \\-\nis a command and its "
     "arguments.\n"

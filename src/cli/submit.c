@@ -52,8 +52,9 @@ static void add_quote(struct fg_str *out, const json_t *q)
     fg_str_addf(out, "%-8s%s: %s\n", "class", fg_json_str(q, "class", "?"), fg_json_str(q, "class_rule", ""));
     fg_str_addf(out, "%-8s%s %s %%\n", "slice", memory, share);
     fg_str_addf(out, "%-8s%s%s%s\n", "device", device, *kind ? ", " : "", kind);
-    fg_str_addf(out, "%-8s%s, in 95 of 100 cases within %s (%lld earlier runs, confidence %s %%)\n", "time", p50, p95,
-                (long long)fg_json_int(expected, "samples", 0), confidence);
+    long long runs = fg_json_int(expected, "samples", 0);
+    fg_str_addf(out, "%-8s%s, in 95 of 100 cases within %s (%lld earlier run%s, confidence %s %%)\n", "time", p50, p95, runs,
+                runs == 1 ? "" : "s", confidence);
     fg_str_addf(out, "%-8s%s USD, in 95 of 100 cases at most %s USD\n", "cost", fg_json_str(cost, "p50", "?"),
                 fg_json_str(cost, "p95", "?"));
 }
@@ -77,7 +78,7 @@ static int run_quote(struct cli *cli, const struct cli_args *args, struct fg_err
 
 const struct cli_verb cli_verb_quote = {
     "quote",
-    "[options] MODEL [FILE]\n[options] -- COMMAND [ARGS]",
+    "[options] MODEL FILE\n[options] -- COMMAND [ARGS]",
     "say what a task would be given and cost, without running it",
     "The same as 'fgpu submit --dry-run'. Inputs are uploaded, for the server checks them.",
     cli_spec_options,

@@ -12,7 +12,8 @@
 /* --- devices --- */
 
 /* Other tenants' slices are shown as sizes: that a device is used is no secret, by what it is. */
-static void put_vgpus(struct fg_str *out, const struct fg_call *call, fg_device_id device) {
+static void put_vgpus(struct fg_str *out, const struct fg_call *call, fg_device_id device)
+{
     static const struct fg_task *tasks[VIEWS_MAX];
     size_t n = fg_core_device_tasks(call->server->core, device, tasks, VIEWS_MAX);
     fg_out_open(out, "vgpus", '[');
@@ -30,7 +31,8 @@ static void put_vgpus(struct fg_str *out, const struct fg_call *call, fg_device_
     fg_out_close(out, ']');
 }
 
-static void put_device(struct fg_str *out, const struct fg_call *call, const struct fg_device_view *view) {
+static void put_device(struct fg_str *out, const struct fg_call *call, const struct fg_device_view *view)
+{
     const struct fg_device *d = view->device;
     fg_out_open(out, NULL, '{');
     fg_out_int(out, "id", d->id);
@@ -60,7 +62,8 @@ static void put_device(struct fg_str *out, const struct fg_call *call, const str
 }
 
 /* While there is no core, who is here is not known: that is said, not guessed. */
-static bool no_core(struct fg_call *call) {
+static bool no_core(struct fg_call *call)
+{
     if (call->server->core)
         return false;
     struct fg_error err = call->server->down;
@@ -69,7 +72,8 @@ static bool no_core(struct fg_call *call) {
     return true;
 }
 
-void fg_route_devices(struct fg_http_request *req, void *arg) {
+void fg_route_devices(struct fg_http_request *req, void *arg)
+{
     struct fg_call *call = fg_call_of(req);
     static struct fg_device_view views[VIEWS_MAX];
     if (no_core(call))
@@ -85,7 +89,8 @@ void fg_route_devices(struct fg_http_request *req, void *arg) {
     fg_answer_json(call, 200, &out, NULL);
 }
 
-void fg_route_nodes(struct fg_http_request *req, void *arg) {
+void fg_route_nodes(struct fg_http_request *req, void *arg)
+{
     struct fg_call *call = fg_call_of(req);
     static const struct fg_node *nodes[VIEWS_MAX];
     if (no_core(call))
@@ -112,12 +117,14 @@ void fg_route_nodes(struct fg_http_request *req, void *arg) {
 
 struct sums { struct fg_str out; int64_t tasks, cost_nanousd, run_ns, device_ns; };
 
-static int64_t add(int64_t a, int64_t b) {
+static int64_t add(int64_t a, int64_t b)
+{
     int64_t sum;
     return __builtin_add_overflow(a, b, &sum) ? INT64_MAX : sum;
 }
 
-static void take_sum(void *arg, const struct fg_store_sum *sum) {
+static void take_sum(void *arg, const struct fg_store_sum *sum)
+{
     struct sums *sums = arg;
     fg_out_open(&sums->out, NULL, '{');
     fg_out_text(&sums->out, "task_type", fg_task_type_name((enum fg_task_type)sum->type));
@@ -135,7 +142,8 @@ static void take_sum(void *arg, const struct fg_store_sum *sum) {
 }
 
 /* "2026-11-22", "2026-11-22T10:00:00Z" or seconds since 1970. */
-static int read_time(struct fg_http_request *req, const char *name, int64_t *ret_ns, struct fg_error *err) {
+static int read_time(struct fg_http_request *req, const char *name, int64_t *ret_ns, struct fg_error *err)
+{
     const char *text = fg_http_query(req, name);
     int64_t seconds;
     if (!text)
@@ -157,7 +165,8 @@ static int read_time(struct fg_http_request *req, const char *name, int64_t *ret
     return 0;
 }
 
-void fg_route_usage(struct fg_http_request *req, void *arg) {
+void fg_route_usage(struct fg_http_request *req, void *arg)
+{
     struct fg_call *call = fg_call_of(req);
     struct fg_error err;
     struct sums sums = {0};
@@ -184,11 +193,13 @@ void fg_route_usage(struct fg_http_request *req, void *arg) {
 
 /* --- health, description, front page --- */
 
-void fg_route_healthz(struct fg_http_request *req, void *arg) {
+void fg_route_healthz(struct fg_http_request *req, void *arg)
+{
     fg_http_answer(req, 200, "application/json", "{\"status\":\"ok\"}", 15, NULL);
 }
 
-void fg_route_readyz(struct fg_http_request *req, void *arg) {
+void fg_route_readyz(struct fg_http_request *req, void *arg)
+{
     struct fg_call *call = fg_call_of(req);
     struct fg_error err;
     FG_AUTO_STR struct fg_str out = {0};
@@ -202,7 +213,8 @@ void fg_route_readyz(struct fg_http_request *req, void *arg) {
     fg_answer_json(call, ready ? 200 : 503, &out, ready ? NULL : "Retry-After: 1\n");
 }
 
-void fg_route_openapi(struct fg_http_request *req, void *arg) {
+void fg_route_openapi(struct fg_http_request *req, void *arg)
+{
     fg_http_answer(req, 200, "application/json", (const char *)fg_openapi_json, fg_openapi_json_len, "Cache-Control: public, max-age=300\n");
 }
 
@@ -219,7 +231,8 @@ static const char page[] =
     "<p>The key is in the credentials file that <code>fgpu up</code> named when it started. From a shell:"
     "<pre>fgpu run -- echo hello\nfgpu ps\nfgpu why TASK</pre></html>\n";
 
-void fg_route_root(struct fg_http_request *req, void *arg) {
+void fg_route_root(struct fg_http_request *req, void *arg)
+{
     fg_http_answer(req, 200, "text/html; charset=utf-8", page, sizeof page - 1,
                    "Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'\nCache-Control: public, max-age=300\n");
 }

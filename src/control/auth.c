@@ -19,7 +19,8 @@ struct fg_auth { struct cached keys[CACHE_SLOTS]; struct peer peers[PEER_SLOTS];
 
 struct fg_auth *fg_auth_create(void) { return fg_alloc(sizeof(struct fg_auth)); }
 
-void fg_auth_destroy(struct fg_auth *auth) {
+void fg_auth_destroy(struct fg_auth *auth)
+{
     if (auth)
         sodium_memzero(auth, sizeof *auth);
     free(auth);
@@ -31,7 +32,8 @@ static const char *const scope_names[] = {
 #undef X
 };
 
-uint32_t fg_scope_by_name(const char *name) {
+uint32_t fg_scope_by_name(const char *name)
+{
     if (!strcmp(name, "*"))
         return FG_SCOPE_ALL;
     for (uint32_t i = 0; i < FG_SCOPE_COUNT; i++)
@@ -41,7 +43,8 @@ uint32_t fg_scope_by_name(const char *name) {
 }
 
 /* "a b,c" -> bits; what is unknown (a newer server's) gives nothing. */
-static uint32_t scopes_parse(const char *text) {
+static uint32_t scopes_parse(const char *text)
+{
     uint32_t bits = 0;
     FG_AUTO_FREE char *copy = fg_strdup(text);
     char *rest = copy;
@@ -50,14 +53,16 @@ static uint32_t scopes_parse(const char *text) {
     return bits;
 }
 
-bool fg_call_rules_all(const struct fg_call *call) {
+bool fg_call_rules_all(const struct fg_call *call)
+{
     return call->scopes == FG_SCOPE_ALL && fg_id_eq(call->tenant, call->server->default_tenant);
 }
 
 /* --- checking --- */
 
 /* Splits fgpu_<ULID>_<hex>; false when it is not of that form. */
-static bool key_parse(const char *text, fg_id *ret_id, const char **ret_secret) {
+static bool key_parse(const char *text, fg_id *ret_id, const char **ret_secret)
+{
     char id[FG_ID_TEXT];
     if (strlen(text) != 5 + 26 + 1 + SECRET_HEX || strncmp(text, "fgpu_", 5) || text[31] != '_')
         return false;
@@ -66,7 +71,8 @@ static bool key_parse(const char *text, fg_id *ret_id, const char **ret_secret) 
     return fg_id_parse(id, "key", ret_id) && fg_is_sha256(*ret_secret);
 }
 
-static const char *presented(struct fg_http_request *req) {
+static const char *presented(struct fg_http_request *req)
+{
     const char *header = fg_http_header(req, "Authorization");
     if (header && !strncasecmp(header, "Bearer ", 7)) {
         header += 7;
@@ -75,7 +81,8 @@ static const char *presented(struct fg_http_request *req) {
     return fg_http_header(req, "X-Api-Key");
 }
 
-static const struct cached *lookup(struct fg_server *s, fg_id id) {
+static const struct cached *lookup(struct fg_server *s, fg_id id)
+{
     struct cached *slot = &s->auth->keys[fg_id_hash(id) % CACHE_SLOTS];
     if (fg_id_eq(slot->id, id))
         return slot;
@@ -88,14 +95,16 @@ static const struct cached *lookup(struct fg_server *s, fg_id id) {
     return slot;
 }
 
-void fg_auth_forget(struct fg_server *s, fg_id key) {
+void fg_auth_forget(struct fg_server *s, fg_id key)
+{
     struct cached *slot = &s->auth->keys[fg_id_hash(key) % CACHE_SLOTS];
     if (fg_id_eq(slot->id, key))
         *slot = (struct cached){0};
 }
 
 /* NULL with *ret_why: what the text is not. The hash is compared for unknown ids too, so that time tells nothing. */
-static const struct cached *verify(struct fg_server *s, const char *text, const char **ret_why) {
+static const struct cached *verify(struct fg_server *s, const char *text, const char **ret_why)
+{
     static const char nobody[65] = "0000000000000000000000000000000000000000000000000000000000000000";
     fg_id id;
     const char *secret;
@@ -120,7 +129,8 @@ static const struct cached *verify(struct fg_server *s, const char *text, const 
 }
 
 /* Failures of the peer in this minute, this one included. Valid keys pass whatever their neighbours on the address do. */
-static int count_failure(struct fg_server *s, const char *address) {
+static int count_failure(struct fg_server *s, const char *address)
+{
     uint64_t hash = 1469598103934665603u;
     for (const char *p = address; *p; p++)
         hash = (hash ^ (unsigned char)*p) * 1099511628211u;
@@ -134,7 +144,8 @@ static int count_failure(struct fg_server *s, const char *address) {
     return ++peer->failures;
 }
 
-static int refuse(struct fg_call *call, const char *why, struct fg_error *err) {
+static int refuse(struct fg_call *call, const char *why, struct fg_error *err)
+{
     const char *address = fg_http_peer(call->req);
     if (count_failure(call->server, address ? address : "") > FAILURES_PER_MINUTE) {
         fg_fail(err, FG_E_RATE_LIMITED, "too many requests without a valid key from this address");
@@ -144,7 +155,8 @@ static int refuse(struct fg_call *call, const char *why, struct fg_error *err) {
     return fg_fail_hint(err, "send `Authorization: Bearer KEY`; `fgpu up` prints the owner's key, and keeps it in the credentials file");
 }
 
-int fg_auth_check(struct fg_call *call, const char *scope, struct fg_error *err) {
+int fg_auth_check(struct fg_call *call, const char *scope, struct fg_error *err)
+{
     if (!*scope)
         return 0;
     const char *text = presented(call->req), *why = "no key was given";
@@ -163,7 +175,8 @@ int fg_auth_check(struct fg_call *call, const char *scope, struct fg_error *err)
 /* --- making --- */
 
 int fg_auth_mint(struct fg_server *s, const char *name, fg_id tenant, const char *scopes, int64_t expires_ns,
-                 char ret_text[FG_KEY_TEXT], fg_id *ret_id, struct fg_error *err) {
+                 char ret_text[FG_KEY_TEXT], fg_id *ret_id, struct fg_error *err)
+{
     unsigned char bits[32];
     char secret[SECRET_HEX + 1], id[FG_ID_TEXT];
     randombytes_buf(bits, sizeof bits);
@@ -185,7 +198,8 @@ int fg_auth_mint(struct fg_server *s, const char *name, fg_id tenant, const char
 
 /* --- the credentials file --- */
 
-int fg_credentials_write(const char *url, const char *key, struct fg_error *err) {
+int fg_credentials_write(const char *url, const char *key, struct fg_error *err)
+{
     FG_AUTO_FREE char *folder = fg_config_folder();
     FG_AUTO_FREE char *path = fg_path_join(folder, "credentials");
     FG_AUTO_FREE char *text = fg_asprintf("url: %s\nkey: %s\n", url, key);
@@ -196,7 +210,8 @@ int fg_credentials_write(const char *url, const char *key, struct fg_error *err)
     return rc;
 }
 
-static void line_value(const char *text, const char *name, char *ret, size_t size) {
+static void line_value(const char *text, const char *name, char *ret, size_t size)
+{
     *ret = '\0';
     for (const char *p = text; p && *p; p = strchr(p, '\n'), p = p ? p + 1 : NULL) {
         if (!fg_starts_with(p, name))
@@ -208,7 +223,8 @@ static void line_value(const char *text, const char *name, char *ret, size_t siz
     }
 }
 
-int fg_credentials_read(char *ret_url, size_t url_size, char ret_key[FG_KEY_TEXT], struct fg_error *err) {
+int fg_credentials_read(char *ret_url, size_t url_size, char ret_key[FG_KEY_TEXT], struct fg_error *err)
+{
     FG_AUTO_FREE char *folder = fg_config_folder();
     FG_AUTO_FREE char *path = fg_path_join(folder, "credentials");
     FG_AUTO_STR struct fg_str text = {0};
@@ -220,13 +236,15 @@ int fg_credentials_read(char *ret_url, size_t url_size, char ret_key[FG_KEY_TEXT
     return 0;
 }
 
-static void see_key(void *arg, const struct fg_store_key *key) {
+static void see_key(void *arg, const struct fg_store_key *key)
+{
     *(size_t *)arg += key != NULL;
 }
 
 /* Whoever may start the server on this data folder owns it: a lost credentials file is made anew. One that holds a key of
  * another server is left alone unless this server is new. */
-int fg_auth_first_start(struct fg_server *s, struct fg_error *err) {
+int fg_auth_first_start(struct fg_server *s, struct fg_error *err)
+{
     char url[300], text[FG_KEY_TEXT];
     const char *why;
     size_t keys = 0;

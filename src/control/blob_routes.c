@@ -19,19 +19,22 @@ struct upload {
     struct fg_error err;
 };
 
-static void upload_free(struct upload *up) {
+static void upload_free(struct upload *up)
+{
     fg_blob_abort(up->writer);
     free(up);
 }
 
-static void upload_drop(void *state) {
+static void upload_drop(void *state)
+{
     struct upload *up = state;
     up->call = NULL;
     if (!up->on_pool)
         upload_free(up);
 }
 
-static int sink_begin(struct fg_http_request *req, void *arg, struct fg_error *err) {
+static int sink_begin(struct fg_http_request *req, void *arg, struct fg_error *err)
+{
     struct fg_call *call = fg_call_of(req);
     const char *expect = strcmp(fg_http_request_route(req)->name, "blob_put") ? NULL : fg_http_param(req, "sha256");
     if (fg_server_writable(arg, err))
@@ -52,19 +55,22 @@ static int sink_begin(struct fg_http_request *req, void *arg, struct fg_error *e
     return 0;
 }
 
-static int sink_data(struct fg_http_request *req, const char *data, size_t n, void *arg, struct fg_error *err) {
+static int sink_data(struct fg_http_request *req, const char *data, size_t n, void *arg, struct fg_error *err)
+{
     struct upload *up = fg_call_of(req)->state;
     return fg_blob_append(up->writer, data, n, err);
 }
 
 const struct fg_http_sink fg_blob_sink = {sink_begin, sink_data};
 
-static void finish(uv_work_t *work) {
+static void finish(uv_work_t *work)
+{
     struct upload *up = fg_link_of(work, struct upload, work);
     up->failed = fg_blob_finish(fg_take_ptr(up->writer), up->sha256, &up->size, &up->err) != 0;
 }
 
-static void owned(struct fg_call *call, const struct fg_error *err) {
+static void owned(struct fg_call *call, const struct fg_error *err)
+{
     const struct upload *up = call->state;
     if (err) {
         fg_answer_fail(call, err);
@@ -80,7 +86,8 @@ static void owned(struct fg_call *call, const struct fg_error *err) {
     fg_answer_json(call, put && up->known ? 200 : 201, &out, location);
 }
 
-static void finished(uv_work_t *work, int status) {
+static void finished(uv_work_t *work, int status)
+{
     struct upload *up = fg_link_of(work, struct upload, work);
     struct fg_call *call = up->call;
     up->on_pool = false;
@@ -101,7 +108,8 @@ static void finished(uv_work_t *work, int status) {
     fg_turn_wait(call, owned);
 }
 
-static void store_body(struct fg_http_request *req, struct fg_server *s) {
+static void store_body(struct fg_http_request *req, struct fg_server *s)
+{
     struct upload *up = fg_call_of(req)->state;
     up->on_pool = true;
     uv_queue_work(&s->loop, &up->work, finish, finished);
@@ -110,7 +118,8 @@ static void store_body(struct fg_http_request *req, struct fg_server *s) {
 void fg_route_blob_put(struct fg_http_request *req, void *arg) { store_body(req, arg); }
 void fg_route_blob_post(struct fg_http_request *req, void *arg) { store_body(req, arg); }
 
-void fg_route_blob_get(struct fg_http_request *req, void *arg) {
+void fg_route_blob_get(struct fg_http_request *req, void *arg)
+{
     struct fg_server *s = arg;
     struct fg_call *call = fg_call_of(req);
     const char *sha256 = fg_http_param(req, "sha256");

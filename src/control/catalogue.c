@@ -18,7 +18,8 @@ struct fg_catalogue {
 };
 
 /* The first folder that has a catalogue: the setting, beside the program, in its share folder, above its build folder. */
-static char *find_path(const struct fg_config *config) {
+static char *find_path(const struct fg_config *config)
+{
     const char *set = fg_config_str(config, "models_dir");
     if (set && *set)
         return fg_path_join(set, "catalogue.json");
@@ -38,7 +39,8 @@ static char *find_path(const struct fg_config *config) {
     return NULL;
 }
 
-static void use(struct fg_catalogue *c, json_t *root) {
+static void use(struct fg_catalogue *c, json_t *root)
+{
     json_decref(c->root);
     c->root = root;
     c->names.count = 0;
@@ -50,7 +52,8 @@ static void use(struct fg_catalogue *c, json_t *root) {
 }
 
 /* A catalogue that was edited into nonsense leaves the last good one in place. */
-static int refresh(struct fg_catalogue *c, struct fg_error *err) {
+static int refresh(struct fg_catalogue *c, struct fg_error *err)
+{
     struct stat st;
     if (!c->path || stat(c->path, &st))
         return 0;
@@ -71,7 +74,8 @@ static int refresh(struct fg_catalogue *c, struct fg_error *err) {
     return 0;
 }
 
-int fg_catalogue_open(struct fg_server *s, struct fg_error *err) {
+int fg_catalogue_open(struct fg_server *s, struct fg_error *err)
+{
     struct fg_catalogue *c = s->catalogue = fg_alloc(sizeof *c);
     c->imports = json_object();
     c->path = find_path(s->config);
@@ -80,7 +84,8 @@ int fg_catalogue_open(struct fg_server *s, struct fg_error *err) {
     return refresh(c, err);
 }
 
-void fg_catalogue_close(struct fg_server *s) {
+void fg_catalogue_close(struct fg_server *s)
+{
     struct fg_catalogue *c = fg_take_ptr(s->catalogue);
     if (!c)
         return;
@@ -91,7 +96,8 @@ void fg_catalogue_close(struct fg_server *s) {
     free(c);
 }
 
-static const json_t *lookup(const struct fg_catalogue *c, const char *name) {
+static const json_t *lookup(const struct fg_catalogue *c, const char *name)
+{
     size_t i;
     json_t *model;
     json_array_foreach(json_object_get(c->root, "models"), i, model)
@@ -100,7 +106,8 @@ static const json_t *lookup(const struct fg_catalogue *c, const char *name) {
     return NULL;
 }
 
-const json_t *fg_catalogue_find(struct fg_server *s, const char *name, struct fg_error *err) {
+const json_t *fg_catalogue_find(struct fg_server *s, const char *name, struct fg_error *err)
+{
     struct fg_catalogue *c = s->catalogue;
     struct fg_error why;
     if (refresh(c, &why))
@@ -118,7 +125,8 @@ const json_t *fg_catalogue_find(struct fg_server *s, const char *name, struct fg
     return NULL;
 }
 
-void fg_catalogue_imported(struct fg_server *s, const char *key, const char *doc) {
+void fg_catalogue_imported(struct fg_server *s, const char *key, const char *doc)
+{
     const char *name = key + strlen("model:");
     json_t *entry = doc ? json_loads(doc, 0, NULL) : NULL;
     if (entry)
@@ -127,13 +135,15 @@ void fg_catalogue_imported(struct fg_server *s, const char *key, const char *doc
         json_object_del(s->catalogue->imports, name);
 }
 
-static void copy(json_t *to, const char *as, const json_t *from, const char *key) {
+static void copy(json_t *to, const char *as, const json_t *from, const char *key)
+{
     json_t *value = json_object_get(from, key);
     if (value)
         json_object_set(to, as, value);
 }
 
-void fg_catalogue_attach(struct fg_server *s, const char *name, json_t *spec) {
+void fg_catalogue_attach(struct fg_server *s, const char *name, json_t *spec)
+{
     struct fg_catalogue *c = s->catalogue;
     const json_t *model = lookup(c, name), *import = json_object_get(c->imports, name);
     const json_t *source = json_object_get(model, "source");
@@ -158,7 +168,8 @@ void fg_catalogue_attach(struct fg_server *s, const char *name, json_t *spec) {
 /* --- routes --- */
 
 /* One model: what the catalogue says and where its weights would come from. */
-static void put_model(struct fg_server *s, struct fg_str *out, const json_t *model) {
+static void put_model(struct fg_server *s, struct fg_str *out, const json_t *model)
+{
     const char *name = fg_json_str(model, "name", "");
     const json_t *import = json_object_get(s->catalogue->imports, name);
     const json_t *source = json_object_get(model, "source");
@@ -176,7 +187,8 @@ static void put_model(struct fg_server *s, struct fg_str *out, const json_t *mod
     fg_out_close(out, '}');
 }
 
-void fg_route_models(struct fg_http_request *req, void *arg) {
+void fg_route_models(struct fg_http_request *req, void *arg)
+{
     struct fg_server *s = arg;
     struct fg_error err;
     if (refresh(s->catalogue, &err))
@@ -195,14 +207,16 @@ void fg_route_models(struct fg_http_request *req, void *arg) {
 
 struct import { char *key, *doc; };
 
-static void import_drop(void *state) {
+static void import_drop(void *state)
+{
     struct import *import = state;
     free(import->key);
     free(import->doc);
     free(import);
 }
 
-static void import_done(struct fg_call *call, const struct fg_error *err) {
+static void import_done(struct fg_call *call, const struct fg_error *err)
+{
     if (err) {
         fg_answer_fail(call, err);
         return;
@@ -216,7 +230,8 @@ static void import_done(struct fg_call *call, const struct fg_error *err) {
     fg_answer_json(call, 200, &out, NULL);
 }
 
-static int import_check(struct fg_call *call, const json_t *body, struct fg_error *err) {
+static int import_check(struct fg_call *call, const json_t *body, struct fg_error *err)
+{
     struct fg_server *s = call->server;
     const char *sha256 = fg_json_str(body, "blob", ""), *format = fg_json_str(body, "format", "");
     if (fg_starts_with(sha256, "blob:"))
@@ -239,7 +254,8 @@ static int import_check(struct fg_call *call, const json_t *body, struct fg_erro
     return 0;
 }
 
-void fg_route_model_put(struct fg_http_request *req, void *arg) {
+void fg_route_model_put(struct fg_http_request *req, void *arg)
+{
     struct fg_server *s = arg;
     struct fg_call *call = fg_call_of(req);
     struct fg_error err;

@@ -20,7 +20,8 @@ struct event_stream {
     bool follow, ended;
 };
 
-static void put_event(struct fg_str *out, const struct fg_store_event *ev) {
+static void put_event(struct fg_str *out, const struct fg_store_event *ev)
+{
     fg_out_open(out, NULL, '{');
     fg_out_int(out, "seq", (int64_t)ev->seq);
     fg_out_time(out, "time", ev->time_ns);
@@ -33,14 +34,16 @@ static void put_event(struct fg_str *out, const struct fg_store_event *ev) {
 
 /* --- streams --- */
 
-static void stream_end(struct event_stream *st) {
+static void stream_end(struct event_stream *st)
+{
     st->ended = true;
     fg_http_stream_write(st->base.call->req, "event: done\ndata: {}\n\n", 22);
     fg_http_stream_end(st->base.call->req);
 }
 
 /* A task's stream ends with the event that closes its account: nothing can follow. */
-static void tell(struct event_stream *st, const struct fg_store_event *ev) {
+static void tell(struct event_stream *st, const struct fg_store_event *ev)
+{
     FG_AUTO_STR struct fg_str out = {0};
     fg_str_addf(&out, "id: %llu\nevent: %s\ndata: ", (unsigned long long)ev->seq, fg_event_name((enum fg_event_kind)ev->kind));
     FG_AUTO_STR struct fg_str data = {0};
@@ -55,7 +58,8 @@ static void tell(struct event_stream *st, const struct fg_store_event *ev) {
 
 struct reading { struct event_stream *stream; size_t count; };
 
-static int take_event(void *arg, const struct fg_store_event *ev, struct fg_error *err) {
+static int take_event(void *arg, const struct fg_store_event *ev, struct fg_error *err)
+{
     struct reading *r = arg;
     r->count++;
     if (!r->stream->ended)
@@ -64,7 +68,8 @@ static int take_event(void *arg, const struct fg_store_event *ev, struct fg_erro
 }
 
 /* Caught up with a task that was settled before the stream's position: it would wait for ever. */
-static bool nothing_follows(struct event_stream *st) {
+static bool nothing_follows(struct event_stream *st)
+{
     struct fg_found found;
     if (fg_id_is_none(st->task))
         return false;
@@ -73,7 +78,8 @@ static bool nothing_follows(struct event_stream *st) {
     return settled && !fg_turn_pending(st->base.call->server, st->task);
 }
 
-static void pump(struct event_stream *st) {
+static void pump(struct event_stream *st)
+{
     struct fg_server *s = st->base.call->server;
     struct fg_error err;
     while (!st->live && !st->ended && fg_http_stream_pending(st->base.call->req) < FG_STREAM_FULL) {
@@ -88,13 +94,15 @@ static void pump(struct event_stream *st) {
         stream_end(st);
 }
 
-static void on_drained(struct fg_http_request *req, void *arg) {
+static void on_drained(struct fg_http_request *req, void *arg)
+{
     struct event_stream *st = arg;
     if (!st->live && !st->ended)
         pump(st);
 }
 
-static void on_committed(struct fg_stream *base, const struct fg_store_batch *batch) {
+static void on_committed(struct fg_stream *base, const struct fg_store_batch *batch)
+{
     struct event_stream *st = fg_link_of(base, struct event_stream, base);
     for (size_t i = 0; i < batch->events.count && st->live && !st->ended; i++) {
         const struct fg_store_event *ev = &batch->events.items[i];
@@ -107,13 +115,15 @@ static void on_committed(struct fg_stream *base, const struct fg_store_batch *ba
     }
 }
 
-static void drop(void *state) {
+static void drop(void *state)
+{
     struct event_stream *st = state;
     fg_link_leave(&st->base.link);
     free(st);
 }
 
-static void open_stream(struct fg_call *call, fg_id task, uint64_t after, bool follow) {
+static void open_stream(struct fg_call *call, fg_id task, uint64_t after, bool follow)
+{
     struct event_stream *st = fg_alloc(sizeof *st);
     *st = (struct event_stream){.base = {.call = call, .sse = true, .committed = on_committed},
                                 .tenant = call->tenant, .task = task, .at = after, .follow = follow};
@@ -129,7 +139,8 @@ static void open_stream(struct fg_call *call, fg_id task, uint64_t after, bool f
 
 struct page { struct fg_str out; uint64_t last; size_t count; };
 
-static int take_json(void *arg, const struct fg_store_event *ev, struct fg_error *err) {
+static int take_json(void *arg, const struct fg_store_event *ev, struct fg_error *err)
+{
     struct page *page = arg;
     put_event(&page->out, ev);
     page->last = ev->seq;
@@ -138,7 +149,8 @@ static int take_json(void *arg, const struct fg_store_event *ev, struct fg_error
 }
 
 /* next_after is where to go on: always given, so that a poller needs no case for an empty page. */
-static void answer_page(struct fg_call *call, fg_id task, uint64_t after) {
+static void answer_page(struct fg_call *call, fg_id task, uint64_t after)
+{
     struct page page = {.last = after};
     struct fg_error err;
     fg_out_open(&page.out, NULL, '{');
@@ -155,7 +167,8 @@ static void answer_page(struct fg_call *call, fg_id task, uint64_t after) {
     fg_str_fini(&page.out);
 }
 
-static int position(struct fg_http_request *req, uint64_t *ret, struct fg_error *err) {
+static int position(struct fg_http_request *req, uint64_t *ret, struct fg_error *err)
+{
     const char *header = fg_http_header(req, "Last-Event-ID"), *query = fg_http_query(req, "after");
     int64_t value = 0;
     if (header && *header ? fg_parse_int(header, 0, INT64_MAX, &value, err) : query && fg_parse_int(query, 0, INT64_MAX, &value, err)) {
@@ -166,7 +179,8 @@ static int position(struct fg_http_request *req, uint64_t *ret, struct fg_error 
     return 0;
 }
 
-static void answer_events(struct fg_call *call, fg_id task) {
+static void answer_events(struct fg_call *call, fg_id task)
+{
     struct fg_error err;
     uint64_t after = 0;
     const char *follow = fg_http_query(call->req, "follow");
@@ -178,7 +192,8 @@ static void answer_events(struct fg_call *call, fg_id task) {
         answer_page(call, task, after);
 }
 
-void fg_route_task_events(struct fg_http_request *req, void *arg) {
+void fg_route_task_events(struct fg_http_request *req, void *arg)
+{
     struct fg_call *call = fg_call_of(req);
     struct fg_found found;
     if (fg_call_task(call, &found))
@@ -188,6 +203,7 @@ void fg_route_task_events(struct fg_http_request *req, void *arg) {
     answer_events(call, task);
 }
 
-void fg_route_events(struct fg_http_request *req, void *arg) {
+void fg_route_events(struct fg_http_request *req, void *arg)
+{
     answer_events(fg_call_of(req), FG_ID_NONE);
 }

@@ -3,12 +3,14 @@
 #include <string.h>
 #include "control/server.h"
 
-static int no_task(struct fg_error *err) {
+static int no_task(struct fg_error *err)
+{
     fg_fail(err, FG_E_NOT_FOUND, "there is no such task");
     return fg_fail_hint(err, "`fgpu ps` lists your tasks");
 }
 
-static int take_row(void *arg, const struct fg_store_task *row, struct fg_error *err) {
+static int take_row(void *arg, const struct fg_store_task *row, struct fg_error *err)
+{
     struct fg_found *f = arg;
     if (fg_task_decode(row->doc, strlen(row->doc), &f->loaded, err))
         return -1;
@@ -20,7 +22,8 @@ static int take_row(void *arg, const struct fg_store_task *row, struct fg_error 
     return 0;
 }
 
-int fg_find_stored(struct fg_server *s, fg_id id, fg_id tenant, struct fg_found *ret, struct fg_error *err) {
+int fg_find_stored(struct fg_server *s, fg_id id, fg_id tenant, struct fg_found *ret, struct fg_error *err)
+{
     *ret = (struct fg_found){0};
     if (fg_store_task_get(s->store, id, take_row, ret, err))
         return err && err->code == FG_E_NOT_FOUND ? no_task(err) : -1;
@@ -31,7 +34,8 @@ int fg_find_stored(struct fg_server *s, fg_id id, fg_id tenant, struct fg_found 
     return 0;
 }
 
-int fg_find_task(struct fg_server *s, fg_id id, fg_id tenant, struct fg_found *ret, struct fg_error *err) {
+int fg_find_task(struct fg_server *s, fg_id id, fg_id tenant, struct fg_found *ret, struct fg_error *err)
+{
     const struct fg_task *task = s->core ? fg_core_task(s->core, id) : NULL;
     if (!task)
         return fg_find_stored(s, id, tenant, ret, err);
@@ -39,12 +43,14 @@ int fg_find_task(struct fg_server *s, fg_id id, fg_id tenant, struct fg_found *r
     return fg_id_is_none(tenant) || fg_id_eq(task->tenant, tenant) ? 0 : no_task(err);
 }
 
-static int take_spec(void *arg, const struct fg_store_task *row, struct fg_error *err) {
+static int take_spec(void *arg, const struct fg_store_task *row, struct fg_error *err)
+{
     *(char **)arg = fg_strdup(row->spec);
     return 0;
 }
 
-const char *fg_found_spec(struct fg_server *s, struct fg_found *f) {
+const char *fg_found_spec(struct fg_server *s, struct fg_found *f)
+{
     if (f->task->spec.json)
         return f->task->spec.json;
     if (!f->asked_spec)
@@ -53,7 +59,8 @@ const char *fg_found_spec(struct fg_server *s, struct fg_found *f) {
     return f->spec ? f->spec : "";
 }
 
-void fg_found_fini(struct fg_found *f) {
+void fg_found_fini(struct fg_found *f)
+{
     fg_task_fini(&f->loaded);
     free(f->spec);
     *f = (struct fg_found){0};
@@ -61,7 +68,8 @@ void fg_found_fini(struct fg_found *f) {
 
 /* --- for the routes --- */
 
-int fg_call_task_id(struct fg_call *call, fg_id *ret) {
+int fg_call_task_id(struct fg_call *call, fg_id *ret)
+{
     if (fg_id_parse(fg_http_param(call->req, "id"), "tsk", ret))
         return 0;
     struct fg_error err;
@@ -71,11 +79,13 @@ int fg_call_task_id(struct fg_call *call, fg_id *ret) {
 }
 
 /* What was on its way is on disk now, or lost: either way the handler sees the truth. */
-static void run_again(struct fg_call *call, const struct fg_error *err) {
+static void run_again(struct fg_call *call, const struct fg_error *err)
+{
     fg_http_request_route(call->req)->handler(call->req, call->server);
 }
 
-int fg_call_task(struct fg_call *call, struct fg_found *ret) {
+int fg_call_task(struct fg_call *call, struct fg_found *ret)
+{
     struct fg_error err;
     fg_id id;
     if (fg_call_task_id(call, &id))

@@ -4,7 +4,8 @@
 #include "base/mem.h"
 #include "base/units.h"
 
-static void begin(struct fg_str *out, const char *key) {
+static void begin(struct fg_str *out, const char *key)
+{
     char last = out->len ? out->data[out->len - 1] : '[';
     if (last != '{' && last != '[')
         fg_str_add(out, ",", 1);
@@ -15,21 +16,25 @@ static void begin(struct fg_str *out, const char *key) {
     fg_str_add(out, "\":", 2);
 }
 
-void fg_out_open(struct fg_str *out, const char *key, char bracket) {
+void fg_out_open(struct fg_str *out, const char *key, char bracket)
+{
     begin(out, key);
     fg_str_add(out, &bracket, 1);
 }
 
-void fg_out_close(struct fg_str *out, char bracket) {
+void fg_out_close(struct fg_str *out, char bracket)
+{
     fg_str_add(out, &bracket, 1);
 }
 
-void fg_out_null(struct fg_str *out, const char *key) {
+void fg_out_null(struct fg_str *out, const char *key)
+{
     begin(out, key);
     fg_str_add(out, "null", 4);
 }
 
-void fg_out_text(struct fg_str *out, const char *key, const char *text) {
+void fg_out_text(struct fg_str *out, const char *key, const char *text)
+{
     if (!text) {
         fg_out_null(out, key);
         return;
@@ -38,30 +43,35 @@ void fg_out_text(struct fg_str *out, const char *key, const char *text) {
     fg_json_quote(out, text, strlen(text));
 }
 
-void fg_out_int(struct fg_str *out, const char *key, int64_t value) {
+void fg_out_int(struct fg_str *out, const char *key, int64_t value)
+{
     char text[24];
     int n = snprintf(text, sizeof text, "%lld", (long long)value);
     begin(out, key);
     fg_str_add(out, text, (size_t)n);
 }
 
-void fg_out_bool(struct fg_str *out, const char *key, bool value) {
+void fg_out_bool(struct fg_str *out, const char *key, bool value)
+{
     begin(out, key);
     fg_str_adds(out, value ? "true" : "false");
 }
 
-void fg_out_id(struct fg_str *out, const char *key, const char *prefix, fg_id id) {
+void fg_out_id(struct fg_str *out, const char *key, const char *prefix, fg_id id)
+{
     char text[FG_ID_TEXT];
     fg_out_text(out, key, fg_id_is_none(id) ? NULL : fg_id_format(text, prefix, id));
 }
 
-void fg_out_time(struct fg_str *out, const char *key, int64_t utc_ns) {
+void fg_out_time(struct fg_str *out, const char *key, int64_t utc_ns)
+{
     char text[40];
     fg_out_text(out, key, utc_ns ? fg_format_time(text, sizeof text, utc_ns) : NULL);
 }
 
 /* Exact: six digits of a second, cut. */
-void fg_out_seconds(struct fg_str *out, const char *key, int64_t ns) {
+void fg_out_seconds(struct fg_str *out, const char *key, int64_t ns)
+{
     if (ns < 0) {
         fg_out_null(out, key);
         return;
@@ -72,7 +82,8 @@ void fg_out_seconds(struct fg_str *out, const char *key, int64_t ns) {
     fg_str_add(out, text, (size_t)n);
 }
 
-void fg_out_percent(struct fg_str *out, const char *key, uint32_t permille) {
+void fg_out_percent(struct fg_str *out, const char *key, uint32_t permille)
+{
     if (!permille) {
         fg_out_null(out, key);
         return;
@@ -83,17 +94,20 @@ void fg_out_percent(struct fg_str *out, const char *key, uint32_t permille) {
         fg_str_addf(out, ".%u", permille % 10);
 }
 
-void fg_out_money(struct fg_str *out, const char *key, int64_t nanousd) {
+void fg_out_money(struct fg_str *out, const char *key, int64_t nanousd)
+{
     char text[40];
     fg_out_text(out, key, fg_format_money(text, sizeof text, nanousd));
 }
 
-void fg_out_raw(struct fg_str *out, const char *key, const char *json) {
+void fg_out_raw(struct fg_str *out, const char *key, const char *json)
+{
     begin(out, key);
     fg_str_adds(out, json && *json ? json : "null");
 }
 
-void fg_out_json(struct fg_str *out, const char *key, const json_t *value) {
+void fg_out_json(struct fg_str *out, const char *key, const json_t *value)
+{
     begin(out, key);
     if (value)
         fg_json_dump(value, out);
@@ -101,7 +115,8 @@ void fg_out_json(struct fg_str *out, const char *key, const json_t *value) {
         fg_str_add(out, "null", 4);
 }
 
-int fg_json_known(const json_t *object, const char *names, struct fg_error *err) {
+int fg_json_known(const json_t *object, const char *names, struct fg_error *err)
+{
     if (!json_is_object(object))
         return fg_fail(err, FG_E_INVALID, "the body is not a JSON object");
     const char *known[16];

@@ -8,12 +8,14 @@
 
 struct wish { char name[100], tenant[100], scopes[400]; int64_t expires_s; };
 
-static int invalid(struct fg_error *err, const char *pointer, const char *text) {
+static int invalid(struct fg_error *err, const char *pointer, const char *text)
+{
     fg_fail(err, FG_E_INVALID, "%s", text);
     return fg_fail_at(err, "%s", pointer);
 }
 
-static int read_name(const json_t *body, const char *member, const char *fallback, char ret[100], struct fg_error *err) {
+static int read_name(const json_t *body, const char *member, const char *fallback, char ret[100], struct fg_error *err)
+{
     const json_t *value = json_object_get(body, member);
     char pointer[32];
     snprintf(pointer, sizeof pointer, "/%s", member);
@@ -30,7 +32,8 @@ static int read_name(const json_t *body, const char *member, const char *fallbac
     return 0;
 }
 
-static int add_scope(const struct fg_call *call, const char *name, struct wish *wish, struct fg_error *err) {
+static int add_scope(const struct fg_call *call, const char *name, struct wish *wish, struct fg_error *err)
+{
     uint32_t bits = fg_scope_by_name(name);
     if (!bits) {
         fg_fail(err, FG_E_INVALID, "there is no scope '%.60s'", name);
@@ -51,7 +54,8 @@ static int add_scope(const struct fg_call *call, const char *name, struct wish *
 }
 
 /* Without "scopes" a key may do what a user of tasks needs. */
-static int read_scopes(const struct fg_call *call, const json_t *body, struct wish *wish, struct fg_error *err) {
+static int read_scopes(const struct fg_call *call, const json_t *body, struct wish *wish, struct fg_error *err)
+{
     static const char *const usual[] = {"tasks:read", "tasks:write", "blobs:read", "blobs:write", "devices:read"};
     const json_t *scopes = json_object_get(body, "scopes");
     if (!scopes) {
@@ -70,7 +74,8 @@ static int read_scopes(const struct fg_call *call, const json_t *body, struct wi
     return 0;
 }
 
-static int read_wish(const struct fg_call *call, const json_t *body, struct wish *wish, struct fg_error *err) {
+static int read_wish(const struct fg_call *call, const json_t *body, struct wish *wish, struct fg_error *err)
+{
     const json_t *expires = json_object_get(body, "expires_s");
     if (fg_json_known(body, "name|tenant|scopes|expires_s", err) || read_name(body, "name", "key", wish->name, err) ||
         read_scopes(call, body, wish, err))
@@ -86,7 +91,8 @@ static int read_wish(const struct fg_call *call, const json_t *body, struct wish
     return fg_fail_at(err, "/tenant");
 }
 
-static int create(struct fg_call *call, struct fg_str *out, struct fg_error *err) {
+static int create(struct fg_call *call, struct fg_str *out, struct fg_error *err)
+{
     struct fg_server *s = call->server;
     struct wish wish = {0};
     size_t len;
@@ -113,7 +119,8 @@ static int create(struct fg_call *call, struct fg_str *out, struct fg_error *err
     return 0;
 }
 
-void fg_route_keys_create(struct fg_http_request *req, void *arg) {
+void fg_route_keys_create(struct fg_http_request *req, void *arg)
+{
     struct fg_call *call = fg_call_of(req);
     struct fg_error err;
     FG_AUTO_STR struct fg_str out = {0};
@@ -123,7 +130,8 @@ void fg_route_keys_create(struct fg_http_request *req, void *arg) {
         fg_answer_json(call, 201, &out, NULL);
 }
 
-static void take_key(void *arg, const struct fg_store_key *key) {
+static void take_key(void *arg, const struct fg_store_key *key)
+{
     struct fg_str *out = arg;
     fg_out_open(out, NULL, '{');
     fg_out_id(out, "id", "key", key->id);
@@ -136,7 +144,8 @@ static void take_key(void *arg, const struct fg_store_key *key) {
     fg_out_close(out, '}');
 }
 
-void fg_route_keys_list(struct fg_http_request *req, void *arg) {
+void fg_route_keys_list(struct fg_http_request *req, void *arg)
+{
     struct fg_call *call = fg_call_of(req);
     struct fg_error err;
     FG_AUTO_STR struct fg_str out = {0};
@@ -151,7 +160,8 @@ void fg_route_keys_list(struct fg_http_request *req, void *arg) {
     fg_answer_json(call, 200, &out, NULL);
 }
 
-static int revoke_key(struct fg_call *call, struct fg_error *err) {
+static int revoke_key(struct fg_call *call, struct fg_error *err)
+{
     struct fg_server *s = call->server;
     struct fg_store_key key;
     fg_id id;
@@ -166,7 +176,8 @@ static int revoke_key(struct fg_call *call, struct fg_error *err) {
     return 0;
 }
 
-void fg_route_key_revoke(struct fg_http_request *req, void *arg) {
+void fg_route_key_revoke(struct fg_http_request *req, void *arg)
+{
     struct fg_call *call = fg_call_of(req);
     struct fg_error err;
     if (revoke_key(call, &err))

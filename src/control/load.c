@@ -6,7 +6,8 @@
 #include "control/nodes.h"
 #include "control/server.h"
 
-static int load_task(void *arg, const struct fg_store_task *row, struct fg_error *err) {
+static int load_task(void *arg, const struct fg_store_task *row, struct fg_error *err)
+{
     struct fg_server *s = arg;
     struct fg_task task = {0};
     char id[FG_ID_TEXT];
@@ -19,7 +20,8 @@ static int load_task(void *arg, const struct fg_store_task *row, struct fg_error
     return rc;
 }
 
-static int load_aux(void *arg, const char *key, const char *doc, struct fg_error *err) {
+static int load_aux(void *arg, const char *key, const char *doc, struct fg_error *err)
+{
     struct fg_server *s = arg;
     if (!fg_starts_with(key, "model:"))
         return fg_core_load_aux(s->core, key, doc, err);
@@ -28,11 +30,13 @@ static int load_aux(void *arg, const char *key, const char *doc, struct fg_error
 }
 
 /* Per second from per hour, to the nearest nano-dollar. */
-static int64_t per_second(int64_t nanousd_per_hour) {
+static int64_t per_second(int64_t nanousd_per_hour)
+{
     return (nanousd_per_hour + 1800) / 3600;
 }
 
-static struct fg_core *make_core(const struct fg_config *config) {
+static struct fg_core *make_core(const struct fg_config *config)
+{
     struct fg_price prices[] = {
         {.kind = "cpu", .nanousd_per_s = per_second(fg_config_int(config, "price.cpu_usd_per_hour"))},
     };
@@ -43,7 +47,8 @@ static struct fg_core *make_core(const struct fg_config *config) {
     return fg_core_create(&core);
 }
 
-int fg_server_load(struct fg_server *s, struct fg_error *err) {
+int fg_server_load(struct fg_server *s, struct fg_error *err)
+{
     uint64_t last_seq;
     int64_t last_ns;
     if (fg_store_last(s->store, &last_seq, &last_ns, err))
@@ -65,7 +70,8 @@ int fg_server_load(struct fg_server *s, struct fg_error *err) {
 
 /* --- a failed commit --- */
 
-static void try_again(uv_timer_t *timer) {
+static void try_again(uv_timer_t *timer)
+{
     struct fg_server *s = timer->data;
     struct fg_error err;
     if (!fg_list_empty(&s->committing))  /* batches behind the failed one are still to be told */
@@ -82,7 +88,8 @@ static void try_again(uv_timer_t *timer) {
     uv_timer_stop(timer);
 }
 
-void fg_server_lose(struct fg_server *s, const struct fg_error *why) {
+void fg_server_lose(struct fg_server *s, const struct fg_error *why)
+{
     if (!s->core)
         return;
     fg_log_error("commit failed: %s; nothing of it was acknowledged, submits are refused until the store takes writes", why->text);

@@ -23,7 +23,8 @@ struct fg_log_file {
 };
 struct fg_logs { char *dir; struct fg_link buckets[BUCKETS]; };
 
-struct fg_logs *fg_logs_create(const char *dir) {
+struct fg_logs *fg_logs_create(const char *dir)
+{
     struct fg_logs *logs = fg_alloc(sizeof *logs);
     logs->dir = fg_strdup(dir);
     for (size_t i = 0; i < BUCKETS; i++)
@@ -31,14 +32,16 @@ struct fg_logs *fg_logs_create(const char *dir) {
     return logs;
 }
 
-static void file_free(struct fg_log_file *f) {
+static void file_free(struct fg_log_file *f)
+{
     fg_link_leave(&f->link);
     if (f->fd >= 0)
         close(f->fd);
     free(f);
 }
 
-void fg_logs_destroy(struct fg_logs *logs) {
+void fg_logs_destroy(struct fg_logs *logs)
+{
     if (!logs)
         return;
     for (size_t i = 0; i < BUCKETS; i++)
@@ -48,16 +51,19 @@ void fg_logs_destroy(struct fg_logs *logs) {
     free(logs);
 }
 
-char *fg_log_path(const struct fg_logs *logs, fg_id task, uint32_t attempt) {
+char *fg_log_path(const struct fg_logs *logs, fg_id task, uint32_t attempt)
+{
     char id[FG_ID_TEXT];
     return fg_asprintf("%s/%s.%u.log", logs->dir, fg_id_format(id, "tsk", task), attempt);
 }
 
-static struct fg_link *bucket(struct fg_logs *logs, fg_id task) {
+static struct fg_link *bucket(struct fg_logs *logs, fg_id task)
+{
     return &logs->buckets[fg_id_hash(task) % BUCKETS];
 }
 
-static struct fg_log_file *find(struct fg_logs *logs, fg_id task, uint32_t attempt) {
+static struct fg_log_file *find(struct fg_logs *logs, fg_id task, uint32_t attempt)
+{
     fg_list_each(l, bucket(logs, task)) {
         struct fg_log_file *f = fg_link_of(l, struct fg_log_file, link);
         if (f->attempt == attempt && fg_id_eq(f->task, task))
@@ -66,7 +72,8 @@ static struct fg_log_file *find(struct fg_logs *logs, fg_id task, uint32_t attem
     return NULL;
 }
 
-uint64_t fg_log_size(struct fg_logs *logs, fg_id task, uint32_t attempt) {
+uint64_t fg_log_size(struct fg_logs *logs, fg_id task, uint32_t attempt)
+{
     struct fg_log_file *f = find(logs, task, attempt);
     if (f)
         return f->size;
@@ -76,7 +83,8 @@ uint64_t fg_log_size(struct fg_logs *logs, fg_id task, uint32_t attempt) {
 }
 
 /* fd is -1 when the file could not be opened: the disk may be full of inodes, and the piece is refused. */
-static struct fg_log_file *open_file(struct fg_logs *logs, fg_id task, uint32_t attempt) {
+static struct fg_log_file *open_file(struct fg_logs *logs, fg_id task, uint32_t attempt)
+{
     struct fg_log_file *f = find(logs, task, attempt);
     if (!f) {
         f = fg_alloc(sizeof *f);
@@ -96,7 +104,8 @@ static struct fg_log_file *open_file(struct fg_logs *logs, fg_id task, uint32_t 
 }
 
 /* A piece that was written in part is cut off again: what the file holds is whole pieces, and the sender repeats. */
-static bool write_at(struct fg_log_file *f, const char *data, size_t n) {
+static bool write_at(struct fg_log_file *f, const char *data, size_t n)
+{
     for (size_t done = 0; done < n;) {
         ssize_t w = pwrite(f->fd, data + done, n - done, (off_t)(f->size + done));
         if (w > 0) {
@@ -112,7 +121,8 @@ static bool write_at(struct fg_log_file *f, const char *data, size_t n) {
 }
 
 enum fg_log_append fg_log_append(struct fg_logs *logs, fg_id task, uint32_t attempt, uint64_t offset, const void *data, size_t n,
-                                 int64_t now_ns, uint64_t *ret_size, bool *ret_ask) {
+                                 int64_t now_ns, uint64_t *ret_size, bool *ret_ask)
+{
     struct fg_log_file *f = open_file(logs, task, attempt);
     f->used_ns = now_ns;
     *ret_ask = false;
@@ -134,7 +144,8 @@ enum fg_log_append fg_log_append(struct fg_logs *logs, fg_id task, uint32_t atte
     return FG_LOG_APPENDED;
 }
 
-void fg_logs_retry(struct fg_logs *logs, int64_t now_ns, void (*ask)(void *arg, fg_id task, uint32_t attempt, uint64_t offset), void *arg) {
+void fg_logs_retry(struct fg_logs *logs, int64_t now_ns, void (*ask)(void *arg, fg_id task, uint32_t attempt, uint64_t offset), void *arg)
+{
     for (size_t i = 0; i < BUCKETS; i++) {
         fg_list_each(l, &logs->buckets[i]) {
             struct fg_log_file *f = fg_link_of(l, struct fg_log_file, link);
@@ -146,18 +157,21 @@ void fg_logs_retry(struct fg_logs *logs, int64_t now_ns, void (*ask)(void *arg, 
     }
 }
 
-bool fg_log_incomplete(struct fg_logs *logs, fg_id task, uint32_t attempt) {
+bool fg_log_incomplete(struct fg_logs *logs, fg_id task, uint32_t attempt)
+{
     const struct fg_log_file *f = find(logs, task, attempt);
     return f && f->refused;
 }
 
-void fg_logs_reconnected(struct fg_logs *logs) {
+void fg_logs_reconnected(struct fg_logs *logs)
+{
     for (size_t i = 0; i < BUCKETS; i++)
         fg_list_each(l, &logs->buckets[i])
             fg_link_of(l, struct fg_log_file, link)->asked = false;
 }
 
-void fg_logs_sweep(struct fg_logs *logs, int64_t now_ns) {
+void fg_logs_sweep(struct fg_logs *logs, int64_t now_ns)
+{
     for (size_t i = 0; i < BUCKETS; i++) {
         fg_list_each(l, &logs->buckets[i]) {
             struct fg_log_file *f = fg_link_of(l, struct fg_log_file, link);
@@ -167,7 +181,8 @@ void fg_logs_sweep(struct fg_logs *logs, int64_t now_ns) {
     }
 }
 
-void fg_log_close(struct fg_logs *logs, fg_id task, uint32_t attempt) {
+void fg_log_close(struct fg_logs *logs, fg_id task, uint32_t attempt)
+{
     struct fg_log_file *f = find(logs, task, attempt);
     if (f)
         file_free(f);

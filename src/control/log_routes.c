@@ -38,17 +38,20 @@ struct log_stream {
 
 /* --- records to bytes --- */
 
-static const char *source_name(enum fg_log_source source) {
+static const char *source_name(enum fg_log_source source)
+{
     return source == FG_LOG_STDOUT ? "stdout" : source == FG_LOG_STDERR ? "stderr" : "system";
 }
 
-static uint64_t record_id(const struct log_stream *st, uint64_t end) {
+static uint64_t record_id(const struct log_stream *st, uint64_t end)
+{
     return (uint64_t)(st->attempt - 1) << ATTEMPT_SHIFT | end;
 }
 
 /* "line" where the bytes are text; "base64" where they are not, be it only because a record ends within a character, or
  * hold a NUL, which strict readers of JSON refuse. */
-static void put_bytes(struct fg_str *out, const char *bytes, size_t n) {
+static void put_bytes(struct fg_str *out, const char *bytes, size_t n)
+{
     if (fg_utf8_valid(bytes, n) && !memchr(bytes, 0, n)) {
         fg_str_adds(out, ",\"line\":");
         fg_json_quote(out, bytes, n);
@@ -61,7 +64,8 @@ static void put_bytes(struct fg_str *out, const char *bytes, size_t n) {
     fg_str_adds(out, "\"");
 }
 
-static void put_record(struct fg_str *out, const struct log_stream *st, const struct fg_log_record *rec, uint64_t end) {
+static void put_record(struct fg_str *out, const struct log_stream *st, const struct fg_log_record *rec, uint64_t end)
+{
     const char *bytes = rec->data + st->skip;
     size_t n = rec->len - st->skip;
     if (st->format == TEXT) {
@@ -84,7 +88,8 @@ static void put_record(struct fg_str *out, const struct log_stream *st, const st
 }
 
 /* Read and tell one piece of the file. False: nothing more is there now. */
-static bool tell_piece(struct log_stream *st) {
+static bool tell_piece(struct log_stream *st)
+{
     static char piece[PIECE];            /* the loop's thread alone comes here */
     if (st->fd < 0) {
         FG_AUTO_FREE char *path = fg_log_path(st->base.call->server->logs, st->task, st->attempt);
@@ -113,7 +118,8 @@ static bool tell_piece(struct log_stream *st) {
 
 /* --- going on --- */
 
-static void next_attempt(struct log_stream *st) {
+static void next_attempt(struct log_stream *st)
+{
     if (st->fd >= 0)
         close(st->fd);
     st->fd = -1;
@@ -121,7 +127,8 @@ static void next_attempt(struct log_stream *st) {
     st->attempt++;
 }
 
-static void stream_end(struct log_stream *st, const struct fg_task *task) {
+static void stream_end(struct log_stream *st, const struct fg_task *task)
+{
     if (st->format == SSE) {
         FG_AUTO_STR struct fg_str out = {0};
         fg_str_adds(&out, "event: done\ndata: ");
@@ -140,7 +147,8 @@ static void stream_end(struct log_stream *st, const struct fg_task *task) {
 }
 
 /* All of the file was told. True: there is another attempt's to go on with. */
-static bool at_the_end(struct log_stream *st) {
+static bool at_the_end(struct log_stream *st)
+{
     struct fg_server *s = st->base.call->server;
     struct fg_found found;
     bool gone = fg_find_task(s, st->task, st->base.call->tenant, &found, NULL) != 0;
@@ -156,7 +164,8 @@ static bool at_the_end(struct log_stream *st) {
     return more;
 }
 
-static void pump(struct log_stream *st) {
+static void pump(struct log_stream *st)
+{
     while (!st->ended && fg_http_stream_pending(st->base.call->req) < FG_STREAM_FULL)
         if (!tell_piece(st) && !at_the_end(st))
             return;
@@ -164,20 +173,23 @@ static void pump(struct log_stream *st) {
         fg_http_stream_end(st->base.call->req);
 }
 
-static void on_drained(struct fg_http_request *req, void *arg) {
+static void on_drained(struct fg_http_request *req, void *arg)
+{
     struct log_stream *st = arg;
     if (!st->ended)
         pump(st);
 }
 
-static void on_logged(struct fg_stream *base, fg_id task, uint32_t attempt) {
+static void on_logged(struct fg_stream *base, fg_id task, uint32_t attempt)
+{
     struct log_stream *st = fg_link_of(base, struct log_stream, base);
     if (!st->ended && attempt == st->attempt && fg_id_eq(task, st->task))
         pump(st);
 }
 
 /* Its end, or its return to the queue for another attempt. */
-static void on_committed(struct fg_stream *base, const struct fg_store_batch *batch) {
+static void on_committed(struct fg_stream *base, const struct fg_store_batch *batch)
+{
     struct log_stream *st = fg_link_of(base, struct log_stream, base);
     for (size_t i = 0; i < batch->events.count; i++) {
         const struct fg_store_event *ev = &batch->events.items[i];
@@ -189,7 +201,8 @@ static void on_committed(struct fg_stream *base, const struct fg_store_batch *ba
     }
 }
 
-static void drop(void *state) {
+static void drop(void *state)
+{
     struct log_stream *st = state;
     fg_link_leave(&st->base.link);
     if (st->fd >= 0)
@@ -202,7 +215,8 @@ static void drop(void *state) {
 struct spot { uint64_t record; uint32_t len; };
 
 /* Where the last n lines begin: over the records backwards, counting line ends. A log is at most log_limit_bytes long. */
-static void seek_tail(struct log_stream *st, int64_t n) {
+static void seek_tail(struct log_stream *st, int64_t n)
+{
     uint64_t size = fg_log_size(st->base.call->server->logs, st->task, st->attempt);
     FG_AUTO_FREE char *path = fg_log_path(st->base.call->server->logs, st->task, st->attempt);
     st->fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
@@ -236,7 +250,8 @@ static void seek_tail(struct log_stream *st, int64_t n) {
 
 /* --- the request --- */
 
-static int read_sources(const char *text, enum format format, unsigned *ret, struct fg_error *err) {
+static int read_sources(const char *text, enum format format, unsigned *ret, struct fg_error *err)
+{
     const unsigned out = 1u << FG_LOG_STDOUT, errs = 1u << FG_LOG_STDERR, sys = 1u << FG_LOG_SYSTEM;
     *ret = format == TEXT ? out | errs : out | errs | sys;
     if (!text || !strcmp(text, "both"))
@@ -250,7 +265,8 @@ static int read_sources(const char *text, enum format format, unsigned *ret, str
     return fg_fail_hint(err, "stdout, stderr, system or all");
 }
 
-static int read_int(struct fg_http_request *req, const char *name, int64_t min, int64_t max, int64_t *ret, struct fg_error *err) {
+static int read_int(struct fg_http_request *req, const char *name, int64_t min, int64_t max, int64_t *ret, struct fg_error *err)
+{
     const char *text = fg_http_query(req, name);
     if (!text || !fg_parse_int(text, min, max, ret, err))
         return 0;
@@ -261,7 +277,8 @@ static bool is_true(const char *text) { return text && (!*text || !strcmp(text, 
 
 struct asked { int64_t attempt, tail, after; };
 
-static int read_request(struct fg_call *call, const struct fg_task *task, struct log_stream *st, struct asked *asked, struct fg_error *err) {
+static int read_request(struct fg_call *call, const struct fg_task *task, struct log_stream *st, struct asked *asked, struct fg_error *err)
+{
     struct fg_http_request *req = call->req;
     const char *last = fg_http_header(req, "Last-Event-ID"), *follow = fg_http_query(req, "follow");
     *asked = (struct asked){.attempt = 0, .tail = -1, .after = -1};
@@ -280,7 +297,8 @@ static int read_request(struct fg_call *call, const struct fg_task *task, struct
     return 0;
 }
 
-static void set_start(struct log_stream *st, const struct fg_task *task, const struct asked *asked) {
+static void set_start(struct log_stream *st, const struct fg_task *task, const struct asked *asked)
+{
     st->attempt = asked->attempt ? (uint32_t)asked->attempt : task->attempt ? task->attempt : 1;
     st->one_attempt = asked->attempt != 0;
     if (asked->after >= 0) {
@@ -292,7 +310,8 @@ static void set_start(struct log_stream *st, const struct fg_task *task, const s
     }
 }
 
-void fg_route_task_logs(struct fg_http_request *req, void *arg) {
+void fg_route_task_logs(struct fg_http_request *req, void *arg)
+{
     struct fg_call *call = fg_call_of(req);
     static const char *const types[] = {"text/plain; charset=utf-8", "application/x-ndjson", "text/event-stream"};
     struct fg_error err;

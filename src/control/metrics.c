@@ -28,7 +28,8 @@ struct fg_metrics {
 struct fg_metrics *fg_metrics_create(void) { return fg_alloc(sizeof(struct fg_metrics)); }
 void fg_metrics_destroy(struct fg_metrics *m) { free(m); }
 
-static void observe(struct hist *h, const double *bounds, int64_t ns) {
+static void observe(struct hist *h, const double *bounds, int64_t ns)
+{
     size_t i = 0;
     while (i < HIST_MAX && (double)ns > bounds[i] * 1e9)
         i++;
@@ -37,7 +38,8 @@ static void observe(struct hist *h, const double *bounds, int64_t ns) {
 }
 
 /* The task is in memory still: it is evicted after its events were counted. */
-void fg_metrics_event(struct fg_server *s, const struct fg_store_event *ev) {
+void fg_metrics_event(struct fg_server *s, const struct fg_store_event *ev)
+{
     struct fg_metrics *m = s->metrics;
     const struct fg_task *task = s->core ? fg_core_task(s->core, ev->task) : NULL;
     if (ev->kind == FG_EV_TASK_SUBMITTED)
@@ -61,7 +63,8 @@ void fg_metrics_event(struct fg_server *s, const struct fg_store_event *ev) {
 
 void fg_metrics_commit(struct fg_server *s, int64_t took_ns) { observe(&s->metrics->commit, io_bounds, took_ns); }
 
-void fg_metrics_answer(struct fg_server *s, size_t route, int status, int64_t took_ns) {
+void fg_metrics_answer(struct fg_server *s, size_t route, int status, int64_t took_ns)
+{
     size_t i = 0;
     while (statuses[i] && statuses[i] != status)
         i++;
@@ -71,11 +74,13 @@ void fg_metrics_answer(struct fg_server *s, size_t route, int status, int64_t to
 
 /* --- text --- */
 
-static void head(struct fg_str *out, const char *name, const char *type, const char *help) {
+static void head(struct fg_str *out, const char *name, const char *type, const char *help)
+{
     fg_str_addf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
 }
 
-static void put_hist(struct fg_str *out, const char *name, const char *help, const struct hist *h, const double *bounds) {
+static void put_hist(struct fg_str *out, const char *name, const char *help, const struct hist *h, const double *bounds)
+{
     head(out, name, "histogram", help);
     uint64_t sum = 0;
     for (size_t i = 0; i < HIST_MAX; i++)
@@ -85,7 +90,8 @@ static void put_hist(struct fg_str *out, const char *name, const char *help, con
                 (double)h->sum_ns / 1e9, name, (unsigned long long)sum);
 }
 
-static void put_tasks(struct fg_str *out, struct fg_server *s) {
+static void put_tasks(struct fg_str *out, struct fg_server *s)
+{
     struct fg_core_counts n = {0};
     if (s->core)
         fg_core_counts(s->core, &n);
@@ -109,7 +115,8 @@ static void put_tasks(struct fg_str *out, struct fg_server *s) {
     fg_str_addf(out, "fastgpu_cost_total{currency=\"USD\"} %s\n", fg_format_money(money, sizeof money, s->metrics->cost_nanousd));
 }
 
-static void put_http(struct fg_str *out, const struct fg_metrics *m) {
+static void put_http(struct fg_str *out, const struct fg_metrics *m)
+{
     head(out, "fastgpu_http_requests_total", "counter", "Answers by route and status.");
     for (size_t r = 0; r < ROUTES_MAX; r++)
         for (size_t i = 0; i < STATUSES; i++)
@@ -119,7 +126,8 @@ static void put_http(struct fg_str *out, const struct fg_metrics *m) {
 }
 
 /* Label values that agents named: backslash, quote and line end escaped, as the text format wants. */
-static void put_label(struct fg_str *out, const char *name, const char *value) {
+static void put_label(struct fg_str *out, const char *name, const char *value)
+{
     fg_str_addf(out, "%s=\"", name);
     for (const char *p = value; *p; p++) {
         if (*p == '\n')
@@ -130,7 +138,8 @@ static void put_label(struct fg_str *out, const char *name, const char *value) {
     fg_str_adds(out, "\"");
 }
 
-static void put_device(struct fg_str *out, const struct fg_device_view *v, const char *name, const char *extra, double value) {
+static void put_device(struct fg_str *out, const struct fg_device_view *v, const char *name, const char *extra, double value)
+{
     fg_str_addf(out, "%s{", name);
     put_label(out, "device", v->device->name);
     put_label(out, ",kind", v->device->kind);
@@ -138,7 +147,8 @@ static void put_device(struct fg_str *out, const struct fg_device_view *v, const
     fg_str_addf(out, "%s} %.15g\n", extra, value);
 }
 
-static void put_devices(struct fg_str *out, struct fg_server *s) {
+static void put_devices(struct fg_str *out, struct fg_server *s)
+{
     static struct fg_device_view views[DEVICES_MAX];
     size_t n = s->core ? fg_core_devices(s->core, views, DEVICES_MAX) : 0;
     n = FG_MIN(n, (size_t)DEVICES_MAX);
@@ -158,7 +168,8 @@ static void put_devices(struct fg_str *out, struct fg_server *s) {
         put_device(out, &views[i], "fastgpu_gpu_healthy", "", views[i].device->healthy && views[i].node && views[i].node->connected);
 }
 
-static long resident_bytes(void) {
+static long resident_bytes(void)
+{
     long pages = 0;
     FILE *f = fopen("/proc/self/statm", "re");
     if (!f)
@@ -169,7 +180,8 @@ static long resident_bytes(void) {
     return pages * sysconf(_SC_PAGESIZE);
 }
 
-void fg_route_metrics(struct fg_http_request *req, void *arg) {
+void fg_route_metrics(struct fg_http_request *req, void *arg)
+{
     struct fg_server *s = arg;
     const struct fg_metrics *m = s->metrics;
     FG_AUTO_STR struct fg_str out = {0};

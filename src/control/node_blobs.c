@@ -9,14 +9,16 @@
 
 #define PIECE (512u << 10)
 
-static void answer(struct fg_agent *agent, enum fg_msg_kind kind, const char *sha256, const char *error) {
+static void answer(struct fg_agent *agent, enum fg_msg_kind kind, const char *sha256, const char *error)
+{
     struct fg_msg msg = {.kind = kind};
     snprintf(msg.blob.sha256, sizeof msg.blob.sha256, "%s", sha256);
     snprintf(msg.blob.error, sizeof msg.blob.error, "%.199s", error ? error : "");
     fg_agent_send(agent, &msg);
 }
 
-int fg_agent_blob_get(struct fg_agent *agent, const struct fg_msg_blob *get, struct fg_error *err) {
+int fg_agent_blob_get(struct fg_agent *agent, const struct fg_msg_blob *get, struct fg_error *err)
+{
     FG_AUTO_FD int fd = -1;
     FG_AUTO_FREE char *piece = NULL;
     struct fg_error why;
@@ -53,18 +55,21 @@ struct fg_upload {
     bool failed;
 };
 
-static void upload_free(struct fg_upload *up) {
+static void upload_free(struct fg_upload *up)
+{
     fg_link_leave(&up->link);
     fg_blob_abort(up->writer);
     free(up);
 }
 
-void fg_agent_uploads_drop(struct fg_agent *agent) {
+void fg_agent_uploads_drop(struct fg_agent *agent)
+{
     fg_list_each(l, &agent->uploads)
         upload_free(fg_link_of(l, struct fg_upload, link));
 }
 
-static struct fg_upload *upload_find(struct fg_agent *agent, const char *sha256) {
+static struct fg_upload *upload_find(struct fg_agent *agent, const char *sha256)
+{
     fg_list_each(l, &agent->uploads) {
         struct fg_upload *up = fg_link_of(l, struct fg_upload, link);
         if (!strcmp(up->sha256, sha256))
@@ -73,14 +78,16 @@ static struct fg_upload *upload_find(struct fg_agent *agent, const char *sha256)
     return NULL;
 }
 
-static void upload_sync(uv_work_t *work) {
+static void upload_sync(uv_work_t *work)
+{
     struct fg_upload *up = fg_link_of(work, struct fg_upload, work);
     char sha256[65];
     uint64_t size;
     up->failed = fg_blob_finish(fg_take_ptr(up->writer), sha256, &size, &up->err) != 0;
 }
 
-static void upload_done(uv_work_t *work, int status) {
+static void upload_done(uv_work_t *work, int status)
+{
     struct fg_upload *up = fg_link_of(work, struct fg_upload, work);
     struct fg_agent *agent = up->agent;
     answer(agent, FG_MSG_BLOB_OK, up->sha256, up->failed ? up->err.text : status ? "the server stops" : NULL);
@@ -88,7 +95,8 @@ static void upload_done(uv_work_t *work, int status) {
     fg_agent_job_done(agent);
 }
 
-static struct fg_upload *upload_begin(struct fg_agent *agent, const struct fg_msg_blob *put, struct fg_error *err) {
+static struct fg_upload *upload_begin(struct fg_agent *agent, const struct fg_msg_blob *put, struct fg_error *err)
+{
     struct fg_upload *up = fg_alloc(sizeof *up);
     up->agent = agent;
     up->size = put->size;
@@ -102,7 +110,8 @@ static struct fg_upload *upload_begin(struct fg_agent *agent, const struct fg_ms
 }
 
 /* Outputs are taken even when little disk is left (min_free_bytes keeps room for what runs); a full disk is told. */
-int fg_agent_blob_put(struct fg_agent *agent, const struct fg_msg *msg, struct fg_error *err) {
+int fg_agent_blob_put(struct fg_agent *agent, const struct fg_msg *msg, struct fg_error *err)
+{
     const struct fg_msg_blob *put = &msg->blob;
     if (!fg_is_sha256(put->sha256))
         return fg_fail(err, FG_E_MALFORMED, "blob_put: sha256 is not one");

@@ -13,7 +13,8 @@
 /* --- hello --- */
 
 /* Attempts that go on: known, and under the same lease. The log goes on where our file ends. */
-static void send_welcome(struct fg_agent *agent, const struct fg_msg_hello *hello) {
+static void send_welcome(struct fg_agent *agent, const struct fg_msg_hello *hello)
+{
     struct fg_server *s = agent->server;
     struct fg_msg msg = {.kind = FG_MSG_WELCOME,
                          .welcome = {.lease_s = fg_config_int(s->config, "lease_s"), .heartbeat_s = fg_config_int(s->config, "heartbeat_s")}};
@@ -30,7 +31,8 @@ static void send_welcome(struct fg_agent *agent, const struct fg_msg_hello *hell
     fg_vec_fini(&msg.welcome.keep);
 }
 
-static int on_hello(struct fg_agent *agent, struct fg_msg_hello *hello, struct fg_error *err) {
+static int on_hello(struct fg_agent *agent, struct fg_msg_hello *hello, struct fg_error *err)
+{
     struct fg_server *s = agent->server;
     if (!fg_id_is_none(agent->node))
         return fg_fail(err, FG_E_MALFORMED, "a second hello");
@@ -63,7 +65,8 @@ static int on_hello(struct fg_agent *agent, struct fg_msg_hello *hello, struct f
 /* --- reports --- */
 
 /* What the attempt left belongs to the task's tenant from now on: then it may be downloaded, and named by other tasks. */
-static void own_outputs(struct fg_server *s, const struct fg_task *task, const struct fg_outcome *outcome) {
+static void own_outputs(struct fg_server *s, const struct fg_task *task, const struct fg_outcome *outcome)
+{
     FG_AUTO_JSON json_t *outputs = outcome->outputs ? json_loads(outcome->outputs, 0, NULL) : NULL;
     size_t i;
     json_t *item;
@@ -86,7 +89,8 @@ static void own_outputs(struct fg_server *s, const struct fg_task *task, const s
 }
 
 /* What a program wrote stands in our answers as it is: so it must be JSON. What is none becomes a string, or nothing. */
-static void clean_outcome(struct fg_outcome *outcome) {
+static void clean_outcome(struct fg_outcome *outcome)
+{
     FG_AUTO_JSON json_t *result = outcome->result ? fg_json_parse(outcome->result, strlen(outcome->result), NULL) : NULL;
     FG_AUTO_JSON json_t *outputs = outcome->outputs ? fg_json_parse(outcome->outputs, strlen(outcome->outputs), NULL) : NULL;
     if (outcome->result && !result) {
@@ -99,7 +103,8 @@ static void clean_outcome(struct fg_outcome *outcome) {
         free(fg_take_ptr(outcome->outputs));
 }
 
-static int on_report(struct fg_agent *agent, struct fg_msg_report *report, struct fg_error *err) {
+static int on_report(struct fg_agent *agent, struct fg_msg_report *report, struct fg_error *err)
+{
     struct fg_server *s = agent->server;
     const struct fg_task *task = fg_core_task(s->core, report->task);
     if (report->kind == FG_REPORT_FINISHED)
@@ -115,7 +120,8 @@ static int on_report(struct fg_agent *agent, struct fg_msg_report *report, struc
 
 /* --- logs --- */
 
-static int on_log(struct fg_agent *agent, const struct fg_msg *msg, struct fg_error *err) {
+static int on_log(struct fg_agent *agent, const struct fg_msg *msg, struct fg_error *err)
+{
     struct fg_server *s = agent->server;
     const struct fg_msg_ref *ref = &msg->ref;
     const struct fg_task *task = fg_core_task(s->core, ref->task);
@@ -134,7 +140,8 @@ static int on_log(struct fg_agent *agent, const struct fg_msg *msg, struct fg_er
     return 0;
 }
 
-int fg_agent_message(struct fg_agent *agent, struct fg_msg *msg, struct fg_error *err) {
+int fg_agent_message(struct fg_agent *agent, struct fg_msg *msg, struct fg_error *err)
+{
     struct fg_server *s = agent->server;
     if (!s->core) {
         *err = s->down;
@@ -159,7 +166,8 @@ int fg_agent_message(struct fg_agent *agent, struct fg_msg *msg, struct fg_error
 
 /* --- actions --- */
 
-static void send_start(struct fg_server *s, struct fg_agent *agent, const struct fg_action *action) {
+static void send_start(struct fg_server *s, struct fg_agent *agent, const struct fg_action *action)
+{
     struct fg_error err;
     struct fg_found found;
     const struct fg_device *device = fg_core_device(s->core, action->lease.device);
@@ -186,14 +194,16 @@ static void send_start(struct fg_server *s, struct fg_agent *agent, const struct
 /* The end is in the store; the log must be on disk too before the agent may drop its copy. */
 struct forget_job { uv_work_t work; struct fg_server *server; struct fg_agent *agent; struct fg_action action; char *path; };
 
-static void forget_sync(uv_work_t *work) {
+static void forget_sync(uv_work_t *work)
+{
     struct forget_job *job = fg_link_of(work, struct forget_job, work);
     FG_AUTO_FD int fd = open(job->path, O_RDONLY | O_CLOEXEC);
     if (fd >= 0 && fsync(fd))
         abort();                         /* as in the store: what an fsync error lost cannot be known */
 }
 
-static void forget_send(uv_work_t *work, int status) {
+static void forget_send(uv_work_t *work, int status)
+{
     struct forget_job *job = fg_link_of(work, struct forget_job, work);
     const struct fg_action *a = &job->action;
     struct fg_msg msg = {.kind = FG_MSG_FORGET, .ref = {.task = a->task, .attempt = a->attempt}};
@@ -205,7 +215,8 @@ static void forget_send(uv_work_t *work, int status) {
     free(job);
 }
 
-static void send_forget(struct fg_server *s, struct fg_agent *agent, const struct fg_action *action) {
+static void send_forget(struct fg_server *s, struct fg_agent *agent, const struct fg_action *action)
+{
     if (fg_log_incomplete(s->logs, action->task, action->attempt))
         return;                          /* a full disk: the agent keeps it, and is told at a later hello */
     struct forget_job *job = fg_alloc(sizeof *job);
@@ -215,7 +226,8 @@ static void send_forget(struct fg_server *s, struct fg_agent *agent, const struc
     uv_queue_work(&s->loop, &job->work, forget_sync, forget_send);
 }
 
-void fg_nodes_perform(struct fg_server *s, const struct fg_action *action, uint64_t connection) {
+void fg_nodes_perform(struct fg_server *s, const struct fg_action *action, uint64_t connection)
+{
     struct fg_agent *agent = s->core ? fg_agent_of(s, action->node) : NULL;
     if (!agent || agent->number != connection)
         return;

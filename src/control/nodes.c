@@ -13,7 +13,8 @@
 #define READ_CHUNK (256u << 10)
 #define OUT_MAX (64u << 20)              /* an agent that reads nothing any more is dropped */
 
-struct fg_agent *fg_agent_of(struct fg_server *s, fg_id node) {
+struct fg_agent *fg_agent_of(struct fg_server *s, fg_id node)
+{
     fg_list_each(l, &s->nodes->agents) {
         struct fg_agent *agent = fg_link_of(l, struct fg_agent, link);
         if (!agent->closing && fg_id_eq(agent->node, node))
@@ -22,14 +23,16 @@ struct fg_agent *fg_agent_of(struct fg_server *s, fg_id node) {
     return NULL;
 }
 
-uint64_t fg_nodes_connection(struct fg_server *s, fg_id node) {
+uint64_t fg_nodes_connection(struct fg_server *s, fg_id node)
+{
     struct fg_agent *agent = s->nodes ? fg_agent_of(s, node) : NULL;
     return agent ? agent->number : 0;
 }
 
 /* --- closing --- */
 
-static void agent_free(struct fg_agent *agent) {
+static void agent_free(struct fg_agent *agent)
+{
     if (!agent->closed || agent->jobs)
         return;
     fg_agent_uploads_drop(agent);
@@ -39,18 +42,21 @@ static void agent_free(struct fg_agent *agent) {
     free(agent);
 }
 
-static void on_closed(uv_handle_t *handle) {
+static void on_closed(uv_handle_t *handle)
+{
     struct fg_agent *agent = handle->data;
     agent->closed = true;
     agent_free(agent);
 }
 
-void fg_agent_job_done(struct fg_agent *agent) {
+void fg_agent_job_done(struct fg_agent *agent)
+{
     agent->jobs--;
     agent_free(agent);
 }
 
-void fg_agent_close(struct fg_agent *agent, const char *why) {
+void fg_agent_close(struct fg_agent *agent, const char *why)
+{
     if (agent->closing)
         return;
     struct fg_server *s = agent->server;
@@ -72,7 +78,8 @@ void fg_agent_close(struct fg_agent *agent, const char *why) {
 struct write_job { uv_write_t req; struct fg_agent *agent; char *data; };
 static void agent_flush(struct fg_agent *agent);
 
-static void on_written(uv_write_t *req, int status) {
+static void on_written(uv_write_t *req, int status)
+{
     struct write_job *job = fg_link_of(req, struct write_job, req);
     struct fg_agent *agent = job->agent;
     free(job->data);
@@ -84,7 +91,8 @@ static void on_written(uv_write_t *req, int status) {
         agent_flush(agent);
 }
 
-static void agent_flush(struct fg_agent *agent) {
+static void agent_flush(struct fg_agent *agent)
+{
     if (agent->writing || agent->closing || !agent->out.len)
         return;
     struct write_job *job = fg_alloc(sizeof *job);
@@ -102,7 +110,8 @@ static void agent_flush(struct fg_agent *agent) {
     }
 }
 
-void fg_agent_send(struct fg_agent *agent, const struct fg_msg *msg) {
+void fg_agent_send(struct fg_agent *agent, const struct fg_msg *msg)
+{
     if (agent->closing)
         return;
     fg_msg_encode(msg, &agent->out);
@@ -114,12 +123,14 @@ void fg_agent_send(struct fg_agent *agent, const struct fg_msg *msg) {
 
 /* --- in --- */
 
-static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf) {
+static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
+{
     struct fg_agent *agent = handle->data;
     *buf = uv_buf_init(fg_str_reserve(&agent->in, READ_CHUNK), READ_CHUNK);
 }
 
-static int take_frame(struct fg_agent *agent, const struct fg_frame *frame, struct fg_error *err) {
+static int take_frame(struct fg_agent *agent, const struct fg_frame *frame, struct fg_error *err)
+{
     struct fg_msg msg = {0};
     if (fg_msg_decode(frame, &msg, err))
         return -1;
@@ -128,7 +139,8 @@ static int take_frame(struct fg_agent *agent, const struct fg_frame *frame, stru
     return rc;
 }
 
-static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf) {
+static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
+{
     struct fg_agent *agent = stream->data;
     if (n < 0) {
         fg_agent_close(agent, n == UV_EOF || n == UV_ECONNRESET ? NULL : uv_strerror((int)n));
@@ -158,7 +170,8 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf) {
 }
 
 /* The kernel says whose process it is: ours, or root's (an agent that needs root for limits). */
-static int check_peer(uv_pipe_t *pipe, struct fg_error *err) {
+static int check_peer(uv_pipe_t *pipe, struct fg_error *err)
+{
     uv_os_fd_t fd;
     struct ucred peer;
     socklen_t len = sizeof peer;
@@ -169,7 +182,8 @@ static int check_peer(uv_pipe_t *pipe, struct fg_error *err) {
     return 0;
 }
 
-static void on_connect(uv_stream_t *listener, int status) {
+static void on_connect(uv_stream_t *listener, int status)
+{
     struct fg_server *s = listener->data;
     if (status < 0) {
         fg_log_warn("agent socket: %s", uv_strerror(status));
@@ -196,7 +210,8 @@ static void on_connect(uv_stream_t *listener, int status) {
 
 /* --- the whole --- */
 
-static int listen_at(struct fg_server *s, const char *path, struct fg_error *err) {
+static int listen_at(struct fg_server *s, const char *path, struct fg_error *err)
+{
     struct sockaddr_un { sa_family_t family; char path[108]; } limit;
     if (strlen(path) >= sizeof limit.path) {
         fg_fail(err, FG_E_INVALID, "agent socket '%s': the path is too long (%zu bytes at most)", path, sizeof limit.path - 1);
@@ -213,7 +228,8 @@ static int listen_at(struct fg_server *s, const char *path, struct fg_error *err
     return rc ? fg_fail(err, FG_E_IO, "agent socket '%s': %s", path, uv_strerror(rc)) : 0;
 }
 
-int fg_nodes_start(struct fg_server *s, struct fg_error *err) {
+int fg_nodes_start(struct fg_server *s, struct fg_error *err)
+{
     s->nodes = fg_alloc(sizeof *s->nodes);
     fg_list_init(&s->nodes->agents);
     const char *path = fg_config_str(s->config, "agent_socket");
@@ -221,7 +237,8 @@ int fg_nodes_start(struct fg_server *s, struct fg_error *err) {
     return listen_at(s, s->nodes->path, err);
 }
 
-void fg_nodes_drop_all(struct fg_server *s) {
+void fg_nodes_drop_all(struct fg_server *s)
+{
     if (!s->nodes)
         return;
     fg_logs_reconnected(s->logs);
@@ -229,7 +246,8 @@ void fg_nodes_drop_all(struct fg_server *s) {
         fg_agent_close(fg_link_of(l, struct fg_agent, link), NULL);
 }
 
-void fg_nodes_stop(struct fg_server *s) {
+void fg_nodes_stop(struct fg_server *s)
+{
     if (!s->nodes)
         return;
     if (s->nodes->listener.data && !uv_is_closing((uv_handle_t *)&s->nodes->listener))
@@ -239,14 +257,16 @@ void fg_nodes_stop(struct fg_server *s) {
     fg_nodes_drop_all(s);
 }
 
-void fg_nodes_destroy(struct fg_server *s) {
+void fg_nodes_destroy(struct fg_server *s)
+{
     if (s->nodes)
         free(s->nodes->path);
     free(fg_take_ptr(s->nodes));
 }
 
 /* A stopped agent keeps its socket open and says nothing: without this it would be given tasks that it never starts. */
-static void close_silent(struct fg_server *s, int64_t now_ns) {
+static void close_silent(struct fg_server *s, int64_t now_ns)
+{
     int64_t limit = (3 * fg_config_int(s->config, "heartbeat_s") + 1) * FG_NS_PER_S;
     fg_list_each(l, &s->nodes->agents) {
         struct fg_agent *agent = fg_link_of(l, struct fg_agent, link);
@@ -255,7 +275,8 @@ static void close_silent(struct fg_server *s, int64_t now_ns) {
     }
 }
 
-static void ask_log(void *arg, fg_id task, uint32_t attempt, uint64_t offset) {
+static void ask_log(void *arg, fg_id task, uint32_t attempt, uint64_t offset)
+{
     struct fg_server *s = arg;
     const struct fg_task *t = s->core ? fg_core_task(s->core, task) : NULL;
     struct fg_agent *agent = t ? fg_agent_of(s, t->lease.node) : NULL;
@@ -265,7 +286,8 @@ static void ask_log(void *arg, fg_id task, uint32_t attempt, uint64_t offset) {
     fg_agent_send(agent, &msg);
 }
 
-void fg_nodes_tick(struct fg_server *s, int64_t now_ns) {
+void fg_nodes_tick(struct fg_server *s, int64_t now_ns)
+{
     close_silent(s, now_ns);
     fg_logs_retry(s->logs, now_ns, ask_log, s);
     fg_logs_sweep(s->logs, now_ns);

@@ -21,7 +21,8 @@
 
 int64_t fg_server_now(struct fg_server *s) { return fg_now(&s->clock); }
 
-int fg_server_writable(struct fg_server *s, struct fg_error *err) {
+int fg_server_writable(struct fg_server *s, struct fg_error *err)
+{
     if (!s->core) {
         *err = s->down;
         return -1;
@@ -50,7 +51,8 @@ const struct fg_http_route fg_routes[] = {
 };
 const size_t fg_route_count = FG_COUNT(fg_routes);
 
-static int on_authorize(struct fg_http_request *req, const struct fg_http_route *route, void *arg, struct fg_error *err) {
+static int on_authorize(struct fg_http_request *req, const struct fg_http_route *route, void *arg, struct fg_error *err)
+{
     struct fg_call *call = fg_alloc(sizeof *call);
     call->server = arg;
     call->req = req;
@@ -58,7 +60,8 @@ static int on_authorize(struct fg_http_request *req, const struct fg_http_route 
     return fg_auth_check(call, route->scope, err);
 }
 
-static void on_close(struct fg_http_request *req, void *arg) {
+static void on_close(struct fg_http_request *req, void *arg)
+{
     struct fg_call *call = fg_call_of(req);
     if (!call)
         return;
@@ -69,12 +72,14 @@ static void on_close(struct fg_http_request *req, void *arg) {
     *fg_http_request_user(req) = NULL;
 }
 
-static void on_answer(struct fg_http_request *req, int status, int64_t took_ns, void *arg) {
+static void on_answer(struct fg_http_request *req, int status, int64_t took_ns, void *arg)
+{
     const struct fg_http_route *route = fg_http_request_route(req);
     fg_metrics_answer(arg, route ? (size_t)(route - fg_routes) : fg_route_count, status, took_ns);
 }
 
-static int split_listen(const char *listen, char address[64], uint16_t *ret_port, struct fg_error *err) {
+static int split_listen(const char *listen, char address[64], uint16_t *ret_port, struct fg_error *err)
+{
     const char *colon = strrchr(listen, ':');
     int64_t port;
     if (!colon || colon == listen || (size_t)(colon - listen) >= 64)
@@ -87,7 +92,8 @@ static int split_listen(const char *listen, char address[64], uint16_t *ret_port
     return 0;
 }
 
-static int start_http(struct fg_server *s, struct fg_error *err) {
+static int start_http(struct fg_server *s, struct fg_error *err)
+{
     char address[64];
     uint16_t port = 0;
     if (split_listen(fg_config_str(s->config, "listen"), address, &port, err))
@@ -106,14 +112,16 @@ static int start_http(struct fg_server *s, struct fg_error *err) {
 /* --- the loop's handles --- */
 
 /* What a turn performs may open the next one (an agent turned out to be gone): it must not wait for the next event. */
-static void on_turn_prepare(uv_prepare_t *handle) {
+static void on_turn_prepare(uv_prepare_t *handle)
+{
     struct fg_server *s = handle->data;
     for (int i = 0; i < 8 && s->turn; i++)
         fg_turn_end(s);
 }
 static void on_turn_check(uv_check_t *handle) { fg_turn_end(handle->data); }
 
-static void on_tick(uv_timer_t *timer) {
+static void on_tick(uv_timer_t *timer)
+{
     struct fg_server *s = timer->data;
     struct fg_error err;
     struct fg_input in = {.kind = FG_IN_TICK};
@@ -121,26 +129,30 @@ static void on_tick(uv_timer_t *timer) {
         fg_log_error("tick: %s", err.text);
 }
 
-static void on_heartbeat(uv_timer_t *timer) {
+static void on_heartbeat(uv_timer_t *timer)
+{
     struct fg_server *s = timer->data;
     fg_nodes_tick(s, fg_server_now(s));
     if (++s->seconds % 15 == 0)
         fg_streams_heartbeat(timer);
 }
 
-static void on_store(uv_poll_t *handle, int status, int events) {
+static void on_store(uv_poll_t *handle, int status, int events)
+{
     struct fg_server *s = handle->data;
     fg_store_poll(s->store);
 }
 
-static void on_signal(uv_signal_t *handle, int signum) {
+static void on_signal(uv_signal_t *handle, int signum)
+{
     struct fg_server *s = handle->data;
     fg_log_info("signal %d: stopping", signum);
     s->stopping = true;
     uv_stop(&s->loop);
 }
 
-static void start_handles(struct fg_server *s) {
+static void start_handles(struct fg_server *s)
+{
     uv_signal_init(&s->loop, &s->on_term);
     uv_signal_init(&s->loop, &s->on_int);
     uv_prepare_init(&s->loop, &s->prepare);
@@ -165,7 +177,8 @@ static void start_handles(struct fg_server *s) {
 
 /* --- start and stop --- */
 
-static char *data_folder(const struct fg_config *config) {
+static char *data_folder(const struct fg_config *config)
+{
     const char *set = fg_config_str(config, "data_dir");
     if (set && *set)
         return fg_strdup(set);
@@ -174,7 +187,8 @@ static char *data_folder(const struct fg_config *config) {
 }
 
 /* One server to a data folder; the lock goes with the process. */
-static int lock_data(struct fg_server *s, struct fg_error *err) {
+static int lock_data(struct fg_server *s, struct fg_error *err)
+{
     FG_AUTO_FREE char *path = fg_path_join(s->data_dir, "server.lock");
     s->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (s->lock_fd < 0)
@@ -185,7 +199,8 @@ static int lock_data(struct fg_server *s, struct fg_error *err) {
     return fg_fail_hint(err, "stop it first, or give another data_dir");
 }
 
-static int make_folders(struct fg_server *s, struct fg_error *err) {
+static int make_folders(struct fg_server *s, struct fg_error *err)
+{
     s->data_dir = data_folder(s->config);
     s->blob_dir = fg_path_join(s->data_dir, "blobs");
     s->log_dir = fg_path_join(s->data_dir, "logs");
@@ -194,13 +209,15 @@ static int make_folders(struct fg_server *s, struct fg_error *err) {
     return lock_data(s, err);
 }
 
-static int write_ready(struct fg_server *s, struct fg_error *err) {
+static int write_ready(struct fg_server *s, struct fg_error *err)
+{
     FG_AUTO_FREE char *path = fg_path_join(s->data_dir, "server.json");
     FG_AUTO_FREE char *text = fg_asprintf("{\"url\":\"%s\",\"pid\":%d}\n", s->url, (int)getpid());
     return fg_write_file_atomic(path, text, strlen(text), 0600, err);
 }
 
-static int start(struct fg_server *s, struct fg_error *err) {
+static int start(struct fg_server *s, struct fg_error *err)
+{
     if (make_folders(s, err))
         return -1;
     FG_AUTO_FREE char *db = fg_path_join(s->data_dir, "fgpu.db");
@@ -220,13 +237,15 @@ static int start(struct fg_server *s, struct fg_error *err) {
     return write_ready(s, err);
 }
 
-static void close_handle(uv_handle_t *handle, void *arg) {
+static void close_handle(uv_handle_t *handle, void *arg)
+{
     if (!uv_is_closing(handle))
         uv_close(handle, NULL);
 }
 
 /* What is under way is committed and answered; then everything closes. */
-static void stop(struct fg_server *s) {
+static void stop(struct fg_server *s)
+{
     s->stopping = true;
     if (s->data_dir && s->url) {
         FG_AUTO_FREE char *path = fg_path_join(s->data_dir, "server.json");
@@ -264,7 +283,8 @@ static void stop(struct fg_server *s) {
     free(s);
 }
 
-int fg_serve_main(const struct fg_config *config, struct fg_error *err) {
+int fg_serve_main(const struct fg_config *config, struct fg_error *err)
+{
     struct fg_server *s = fg_alloc(sizeof *s);
     s->config = config;
     s->lock_fd = -1;

@@ -12,7 +12,8 @@
 #define MANIFEST_MAX (8u << 20)
 
 /* The value at a dotted path of the table, or NULL. */
-static const json_t *at_path(const json_t *object, const char *path) {
+static const json_t *at_path(const json_t *object, const char *path)
+{
     char part[64];
     while (object && *path) {
         size_t n = strcspn(path, ".");
@@ -23,7 +24,8 @@ static const json_t *at_path(const json_t *object, const char *path) {
     return object;
 }
 
-static int blob_owned(struct fg_server *s, fg_id tenant, const char *sha256, struct fg_error *err) {
+static int blob_owned(struct fg_server *s, fg_id tenant, const char *sha256, struct fg_error *err)
+{
     uint64_t size;
     if (fg_is_sha256(sha256) && fg_store_blob_owned(s->store, sha256, tenant, &size))
         return 0;
@@ -32,7 +34,8 @@ static int blob_owned(struct fg_server *s, fg_id tenant, const char *sha256, str
 }
 
 /* "blob:SHA256", or an object of such: {"image": "blob:SHA256"}. */
-static int input_owned(struct fg_server *s, fg_id tenant, const json_t *value, struct fg_error *err) {
+static int input_owned(struct fg_server *s, fg_id tenant, const json_t *value, struct fg_error *err)
+{
     const char *text = json_string_value(value), *key;
     json_t *member;
     if (text)
@@ -44,7 +47,8 @@ static int input_owned(struct fg_server *s, fg_id tenant, const json_t *value, s
 }
 
 /* A working directory's manifest names blobs itself: without this check it would be a way to read another tenant's. */
-static int manifest_owned(struct fg_server *s, fg_id tenant, const char *sha256, struct fg_error *err) {
+static int manifest_owned(struct fg_server *s, fg_id tenant, const char *sha256, struct fg_error *err)
+{
     FG_AUTO_FREE char *path = fg_asprintf("%s/%.2s/%s", s->blob_dir, sha256, sha256);
     FG_AUTO_STR struct fg_str text = {0};
     if (fg_read_file(path, MANIFEST_MAX, &text, err))
@@ -64,7 +68,8 @@ static int manifest_owned(struct fg_server *s, fg_id tenant, const char *sha256,
     return 0;
 }
 
-static int check_blobs(struct fg_server *s, fg_id tenant, const json_t *object, struct fg_error *err) {
+static int check_blobs(struct fg_server *s, fg_id tenant, const json_t *object, struct fg_error *err)
+{
     for (size_t i = 0; i < fg_task_field_count; i++) {
         const struct fg_task_field *field = &fg_task_fields[i];
         const json_t *value = field->type == FG_FIELD_INPUT ? at_path(object, field->path) : NULL;
@@ -78,21 +83,24 @@ static int check_blobs(struct fg_server *s, fg_id tenant, const json_t *object, 
     return 0;
 }
 
-static int point_at_need(const struct fg_spec *spec, struct fg_error *err) {
+static int point_at_need(const struct fg_spec *spec, struct fg_error *err)
+{
     if (err->code == FG_E_INVALID && !*err->pointer)
         fg_fail_at(err, spec->need.memory_bytes ? "/resources/memory" : "/resources");
     return -1;
 }
 
 /* Planning a quote is only needed where the spec asks for what may not exist. */
-static int check_need(struct fg_server *s, const struct fg_spec *spec, struct fg_error *err) {
+static int check_need(struct fg_server *s, const struct fg_spec *spec, struct fg_error *err)
+{
     struct fg_quote quote;
     if (!spec->need.memory_bytes && !*spec->need.device_kind)
         return 0;
     return fg_core_quote(s->core, spec, &quote, err) ? point_at_need(spec, err) : 0;
 }
 
-int fg_submit_check(struct fg_server *s, fg_id tenant, const json_t *object, struct fg_spec *ret_spec, struct fg_error *err) {
+int fg_submit_check(struct fg_server *s, fg_id tenant, const json_t *object, struct fg_spec *ret_spec, struct fg_error *err)
+{
     struct fg_spec spec = {0};
     if (fg_task_spec_parse(object, &spec, err))
         return -1;
@@ -105,7 +113,8 @@ int fg_submit_check(struct fg_server *s, fg_id tenant, const json_t *object, str
 }
 
 int fg_submit_enter(struct fg_server *s, fg_id tenant, struct fg_spec *spec, const char *key, const char body_hash[65],
-                    fg_id *ret_task, struct fg_error *err) {
+                    fg_id *ret_task, struct fg_error *err)
+{
     FG_AUTO_FREE char *idempotency = key ? fg_asprintf("%s\n%s", key, body_hash) : NULL;
     struct fg_input in = {.kind = FG_IN_SUBMIT, .task = fg_id_new(&s->ids, fg_server_now(s)),
                           .submit = {.tenant = tenant, .spec = spec, .idempotency = idempotency}};
@@ -117,7 +126,8 @@ int fg_submit_enter(struct fg_server *s, fg_id tenant, struct fg_spec *spec, con
 
 /* --- idempotency --- */
 
-int fg_submit_key(struct fg_http_request *req, const char **ret, struct fg_error *err) {
+int fg_submit_key(struct fg_http_request *req, const char **ret, struct fg_error *err)
+{
     const char *key = *ret = fg_http_header(req, "Idempotency-Key");
     if (!key)
         return 0;
@@ -132,13 +142,15 @@ int fg_submit_key(struct fg_http_request *req, const char **ret, struct fg_error
 }
 
 /* The body of a live task's submit is in the task; a settled one's is in the store. */
-static const char *body_of(struct fg_server *s, fg_id task, char stored[65]) {
+static const char *body_of(struct fg_server *s, fg_id task, char stored[65])
+{
     const struct fg_task *t = s->core ? fg_core_task(s->core, task) : NULL;
     const char *newline = t && t->idempotency ? strrchr(t->idempotency, '\n') : NULL;
     return newline ? newline + 1 : stored;
 }
 
-int fg_submit_repeated(struct fg_server *s, fg_id tenant, const char *key, const char body_hash[65], fg_id *ret_task, struct fg_error *err) {
+int fg_submit_repeated(struct fg_server *s, fg_id tenant, const char *key, const char body_hash[65], fg_id *ret_task, struct fg_error *err)
+{
     char stored[65] = "";
     if (!key || (!(s->core && fg_core_idempotent(s->core, tenant, key, ret_task)) &&
                  !fg_store_idempotent(s->store, tenant, key, ret_task, stored)))
@@ -151,7 +163,8 @@ int fg_submit_repeated(struct fg_server *s, fg_id tenant, const char *key, const
 
 /* --- quotes --- */
 
-int fg_submit_quote(struct fg_server *s, const struct fg_spec *spec, struct fg_str *out, struct fg_error *err) {
+int fg_submit_quote(struct fg_server *s, const struct fg_spec *spec, struct fg_str *out, struct fg_error *err)
+{
     struct fg_quote q = {0};
     if (!s->core) {
         *err = s->down;

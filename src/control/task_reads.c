@@ -10,12 +10,14 @@
 #define LIST_MAX 1000
 #define LABEL_SCAN_MAX 1000              /* rows a list by label looks at before it hands back a cursor: 25 ms of the loop */
 
-static void run_again(struct fg_call *call, const struct fg_error *err) {
+static void run_again(struct fg_call *call, const struct fg_error *err)
+{
     fg_http_request_route(call->req)->handler(call->req, call->server);
 }
 
 /* True: the call was held until the task ended or its time is up, and its handler runs again. */
-static bool hold_until_end(struct fg_call *call, const struct fg_found *found) {
+static bool hold_until_end(struct fg_call *call, const struct fg_found *found)
+{
     struct fg_error err;
     if (fg_wait_asked(call, &call->deadline_ns, &err)) {
         fg_answer_fail(call, &err);
@@ -30,7 +32,8 @@ static bool hold_until_end(struct fg_call *call, const struct fg_found *found) {
 /* --- get --- */
 
 /* Of what changes a task, not of the answer: "waiting for 3 s" is no change. */
-static void etag_of(const struct fg_task *t, char ret[24]) {
+static void etag_of(const struct fg_task *t, char ret[24])
+{
     const int64_t parts[] = {(int64_t)t->id.lo, t->state, t->reason, t->class, t->attempt, t->held, t->cancel_requested, t->settled,
                              t->usage.seq, t->cost_nanousd, t->queued_ns, t->placed_ns, t->started_ns, t->finished_ns};
     uint64_t hash = 1469598103934665603u;
@@ -40,7 +43,8 @@ static void etag_of(const struct fg_task *t, char ret[24]) {
     snprintf(ret, 24, "\"%016llx\"", (unsigned long long)hash);
 }
 
-static void answer_task(struct fg_call *call, const char *etag, const struct fg_str *body) {
+static void answer_task(struct fg_call *call, const char *etag, const struct fg_str *body)
+{
     char extra[48];
     snprintf(extra, sizeof extra, "ETag: %s\n", etag);
     const char *known = fg_http_header(call->req, "If-None-Match");
@@ -48,7 +52,8 @@ static void answer_task(struct fg_call *call, const char *etag, const struct fg_
     fg_answer_json(call, same ? 304 : 200, same ? &(struct fg_str){0} : body, extra);
 }
 
-static bool answer_ended(struct fg_call *call) {
+static bool answer_ended(struct fg_call *call)
+{
     fg_id id;
     const struct fg_ended_answer *kept = fg_id_parse(fg_http_param(call->req, "id"), "tsk", &id)
                                              ? fg_ended_get(call->server->ended, id, call->tenant) : NULL;
@@ -57,7 +62,8 @@ static bool answer_ended(struct fg_call *call) {
     return kept;
 }
 
-void fg_route_task_get(struct fg_http_request *req, void *arg) {
+void fg_route_task_get(struct fg_http_request *req, void *arg)
+{
     struct fg_call *call = fg_call_of(req);
     struct fg_found found;
     if (answer_ended(call) || fg_call_task(call, &found))
@@ -67,7 +73,7 @@ void fg_route_task_get(struct fg_http_request *req, void *arg) {
         char etag[24];
         etag_of(found.task, etag);
         fg_out_task(&out, NULL, call->server, &found);
-        if (found.task == &found.loaded && found.task->settled)
+        if (found.task == &found.loaded && found.task->settled && call->server->core)    /* without it names are missing */
             fg_ended_put(call->server->ended, found.task->id, call->tenant, etag, &out);
         answer_task(call, etag, &out);
     }
@@ -76,7 +82,8 @@ void fg_route_task_get(struct fg_http_request *req, void *arg) {
 
 /* --- result --- */
 
-void fg_route_task_result(struct fg_http_request *req, void *arg) {
+void fg_route_task_result(struct fg_http_request *req, void *arg)
+{
     struct fg_call *call = fg_call_of(req);
     struct fg_found found;
     if (fg_call_task(call, &found))
@@ -95,20 +102,34 @@ void fg_route_task_result(struct fg_http_request *req, void *arg) {
 
 /* --- list --- */
 
-struct page { FG_VEC(fg_id) ids; };
+struct page { FG_VEC(struct fg_found) rows; };
 
-static int take_id(void *arg, const struct fg_store_task *row, struct fg_error *err) {
+static int take_row(void *arg, const struct fg_store_task *row, struct fg_error *err)
+{
     struct page *page = arg;
-    fg_vec_push(&page->ids, row->id);
+    struct fg_found *f = fg_vec_add(&page->rows);
+    if (fg_task_decode(row->doc, strlen(row->doc), &f->loaded, err))
+        return -1;
+    f->loaded.id = row->id;
+    f->loaded.tenant = row->tenant;
     return 0;
 }
 
-static int bad_query(struct fg_error *err, const char *name, const char *hint) {
+static void page_clear(struct page *page)
+{
+    for (size_t i = 0; i < page->rows.count; i++)
+        fg_found_fini(&page->rows.items[i]);
+    page->rows.count = 0;
+}
+
+static int bad_query(struct fg_error *err, const char *name, const char *hint)
+{
     fg_fail_at(err, "?%s", name);
     return hint ? fg_fail_hint(err, "%s", hint) : -1;
 }
 
-static int list_query(struct fg_call *call, struct fg_store_list *what, size_t *ret_limit, struct fg_error *err) {
+static int list_query(struct fg_call *call, struct fg_store_list *what, size_t *ret_limit, struct fg_error *err)
+{
     struct fg_http_request *req = call->req;
     const char *state = fg_http_query(req, "state"), *limit = fg_http_query(req, "limit"), *cursor = fg_http_query(req, "cursor");
     *what = (struct fg_store_list){.tenant = call->tenant, .state = -1, .name = fg_http_query(req, "name")};
@@ -128,7 +149,8 @@ static int list_query(struct fg_call *call, struct fg_store_list *what, size_t *
 }
 
 /* label=KEY or label=KEY=VALUE. */
-static bool has_label(const char *spec, const char *label) {
+static bool has_label(const char *spec, const char *label)
+{
     FG_AUTO_JSON json_t *object = json_loads(spec, 0, NULL);
     const char *equals = strchr(label, '=');
     FG_AUTO_FREE char *key = fg_strndup(label, equals ? (size_t)(equals - label) : strlen(label));
@@ -136,25 +158,25 @@ static bool has_label(const char *spec, const char *label) {
     return value && (!equals || !strcmp(value, equals + 1));
 }
 
-/* Append the rows of one page of the store; stops when limit are told. Returns the last row looked at in what->before. */
-static size_t put_page(struct fg_server *s, struct fg_str *out, struct fg_store_list *what, const struct page *page,
-                       const char *label, size_t limit) {
+/* Append the rows of one page of the store; stops when limit are told. Returns how many were; the last row looked at is in
+ * what->before. */
+static size_t put_page(struct fg_server *s, struct fg_str *out, struct fg_store_list *what, struct page *page, const char *label, size_t limit)
+{
     size_t told = 0;
-    for (size_t i = 0; i < page->ids.count && told < limit; i++) {
-        struct fg_found found;
-        what->before = page->ids.items[i];
-        if (fg_find_stored(s, what->before, what->tenant, &found, NULL))
+    for (size_t i = 0; i < page->rows.count && told < limit; i++) {
+        struct fg_found *f = &page->rows.items[i];
+        f->task = &f->loaded;            /* here, not in take_row: the array moves while it grows */
+        what->before = f->loaded.id;
+        if (label && !has_label(fg_found_spec(s, f), label))
             continue;
-        if (!label || has_label(fg_found_spec(s, &found), label)) {
-            fg_out_task(out, NULL, s, &found);
-            told++;
-        }
-        fg_found_fini(&found);
+        fg_out_task(out, NULL, s, f);
+        told++;
     }
     return told;
 }
 
-static int list(struct fg_call *call, struct fg_error *err) {
+static int list(struct fg_call *call, struct fg_error *err)
+{
     struct fg_store_list what;
     size_t limit = 0, told = 0, seen = 0;
     const char *label = fg_http_query(call->req, "label");
@@ -165,21 +187,20 @@ static int list(struct fg_call *call, struct fg_error *err) {
     fg_out_open(&out, "tasks", '[');
     struct page page = {0};
     bool more = true;
-    while (more && told < limit && seen < LABEL_SCAN_MAX) {
-        page.ids.count = 0;
+    int rc = 0;
+    while (more && told < limit && seen < LABEL_SCAN_MAX && !rc) {
         what.limit = label ? LIST_MAX : limit - told + 1;
-        int rc = fg_store_task_list(call->server->store, &what, take_id, &page, err);
-        if (rc) {
-            fg_vec_fini(&page.ids);
-            return -1;
-        }
-        seen += page.ids.count;
-        told += put_page(call->server, &out, &what, &page, label, limit - told);
-        more = page.ids.count && !fg_id_eq(what.before, page.ids.items[page.ids.count - 1]);
-        if (label)
-            more = more || page.ids.count == what.limit;
+        rc = fg_store_task_list(call->server->store, &what, take_row, &page, err);
+        size_t n = page.rows.count;
+        seen += n;
+        if (!rc)
+            told += put_page(call->server, &out, &what, &page, label, limit - told);
+        more = n && (!fg_id_eq(what.before, page.rows.items[n - 1].loaded.id) || (label && n == what.limit));
+        page_clear(&page);
     }
-    fg_vec_fini(&page.ids);
+    fg_vec_fini(&page.rows);
+    if (rc)
+        return -1;
     fg_out_close(&out, ']');
     fg_out_id(&out, "next_cursor", "tsk", more ? what.before : FG_ID_NONE);
     fg_out_close(&out, '}');
@@ -187,7 +208,8 @@ static int list(struct fg_call *call, struct fg_error *err) {
     return 0;
 }
 
-void fg_route_task_list(struct fg_http_request *req, void *arg) {
+void fg_route_task_list(struct fg_http_request *req, void *arg)
+{
     struct fg_error err;
     if (list(fg_call_of(req), &err))
         fg_answer_fail(fg_call_of(req), &err);
@@ -195,7 +217,8 @@ void fg_route_task_list(struct fg_http_request *req, void *arg) {
 
 /* --- why --- */
 
-static void put_block(struct fg_str *out, struct fg_server *s, const struct fg_block *block) {
+static void put_block(struct fg_str *out, struct fg_server *s, const struct fg_block *block)
+{
     const struct fg_device *device = block->device ? fg_core_device(s->core, block->device) : NULL;
     fg_out_open(out, NULL, '{');
     if (block->device)
@@ -211,7 +234,8 @@ static void put_block(struct fg_str *out, struct fg_server *s, const struct fg_b
     fg_out_close(out, '}');
 }
 
-static void put_blocks(struct fg_str *out, struct fg_server *s, const struct fg_task *task) {
+static void put_blocks(struct fg_str *out, struct fg_server *s, const struct fg_task *task)
+{
     struct fg_block blocks[64];
     size_t n = fg_core_why(s->core, task->id, blocks, FG_COUNT(blocks));
     size_t position = fg_core_position(s->core, task->id);
@@ -225,7 +249,8 @@ static void put_blocks(struct fg_str *out, struct fg_server *s, const struct fg_
     fg_out_close(out, ']');
 }
 
-static void put_decision(struct fg_str *out, const struct fg_task *task) {
+static void put_decision(struct fg_str *out, const struct fg_task *task)
+{
     const struct fg_placed *placed = &task->placed;
     if (!placed->rule) {
         fg_out_null(out, "decision");
@@ -243,7 +268,8 @@ static void put_decision(struct fg_str *out, const struct fg_task *task) {
     fg_out_close(out, '}');
 }
 
-void fg_route_task_why(struct fg_http_request *req, void *arg) {
+void fg_route_task_why(struct fg_http_request *req, void *arg)
+{
     struct fg_call *call = fg_call_of(req);
     struct fg_server *s = call->server;
     struct fg_found found;

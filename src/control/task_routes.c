@@ -12,14 +12,16 @@
 /* An answer that is made when the input is taken and sent when it is on disk. */
 struct prepared { int status; struct fg_str body; char *extra; };
 
-static void prepared_drop(void *state) {
+static void prepared_drop(void *state)
+{
     struct prepared *p = state;
     fg_str_fini(&p->body);
     free(p->extra);
     free(p);
 }
 
-static struct prepared *prepare(struct fg_call *call, int status) {
+static struct prepared *prepare(struct fg_call *call, int status)
+{
     struct prepared *p = fg_alloc(sizeof *p);
     p->status = status;
     call->state = p;
@@ -27,7 +29,8 @@ static struct prepared *prepare(struct fg_call *call, int status) {
     return p;
 }
 
-static void send_prepared(struct fg_call *call, const struct fg_error *err) {
+static void send_prepared(struct fg_call *call, const struct fg_error *err)
+{
     const struct prepared *p = call->state;
     if (err)
         fg_answer_fail(call, err);
@@ -37,13 +40,15 @@ static void send_prepared(struct fg_call *call, const struct fg_error *err) {
 
 /* --- submit --- */
 
-static char *location(fg_id task) {
+static char *location(fg_id task)
+{
     char id[FG_ID_TEXT];
     return fg_asprintf("Location: /v1/tasks/%s\n", fg_id_format(id, "tsk", task));
 }
 
 /* The task as it stands: 201 (a new one) or 200 (a repeat's) when it has ended, else 202. */
-static void answer_task(struct fg_call *call, int ended_status) {
+static void answer_task(struct fg_call *call, int ended_status)
+{
     struct fg_error err;
     struct fg_found found;
     if (fg_find_task(call->server, call->task, call->tenant, &found, &err)) {
@@ -61,7 +66,8 @@ static void waited(struct fg_call *call, const struct fg_error *err) { answer_ta
 static void repeat_waited(struct fg_call *call, const struct fg_error *err) { answer_task(call, 200); }
 
 /* Go on waiting, now for the task's end; it may have ended already. An end that is not on disk yet will wake us. */
-static void wait_for_end(struct fg_call *call, fg_call_fn *resume) {
+static void wait_for_end(struct fg_call *call, fg_call_fn *resume)
+{
     struct fg_found found;
     bool ended = !fg_find_task(call->server, call->task, call->tenant, &found, NULL) && fg_state_is_terminal(found.task->state) &&
                  !fg_turn_pending(call->server, call->task);
@@ -73,7 +79,8 @@ static void wait_for_end(struct fg_call *call, fg_call_fn *resume) {
 }
 
 /* On disk. */
-static void submitted(struct fg_call *call, const struct fg_error *err) {
+static void submitted(struct fg_call *call, const struct fg_error *err)
+{
     if (err || !call->deadline_ns)
         send_prepared(call, err);
     else
@@ -81,7 +88,8 @@ static void submitted(struct fg_call *call, const struct fg_error *err) {
 }
 
 /* The first one's commit is behind us. */
-static void repeated(struct fg_call *call, const struct fg_error *err) {
+static void repeated(struct fg_call *call, const struct fg_error *err)
+{
     if (err)
         fg_answer_fail(call, err);
     else
@@ -89,7 +97,8 @@ static void repeated(struct fg_call *call, const struct fg_error *err) {
 }
 
 /* Take the spec in and have the call answered once it is on disk. */
-static int enter(struct fg_call *call, struct fg_spec *spec, const char *key, const char hash[65], int status, struct fg_error *err) {
+static int enter(struct fg_call *call, struct fg_spec *spec, const char *key, const char hash[65], int status, struct fg_error *err)
+{
     struct fg_server *s = call->server;
     if (fg_submit_enter(s, call->tenant, spec, key, hash, &call->task, err))
         return -1;
@@ -104,7 +113,8 @@ static int enter(struct fg_call *call, struct fg_spec *spec, const char *key, co
     return 0;
 }
 
-static int quote(struct fg_call *call, const json_t *body, struct fg_error *err) {
+static int quote(struct fg_call *call, const json_t *body, struct fg_error *err)
+{
     FG_AUTO_STR struct fg_str out = {0};
     struct fg_spec spec;
     if (fg_submit_check(call->server, call->tenant, body, &spec, err))
@@ -116,7 +126,8 @@ static int quote(struct fg_call *call, const json_t *body, struct fg_error *err)
     return rc;
 }
 
-static int submit(struct fg_call *call, struct fg_error *err) {
+static int submit(struct fg_call *call, struct fg_error *err)
+{
     struct fg_server *s = call->server;
     size_t len;
     const char *text = fg_http_body(call->req, &len), *key, *dry = fg_http_query(call->req, "dry_run");
@@ -145,7 +156,8 @@ static int submit(struct fg_call *call, struct fg_error *err) {
     return rc;
 }
 
-void fg_route_task_submit(struct fg_http_request *req, void *arg) {
+void fg_route_task_submit(struct fg_http_request *req, void *arg)
+{
     struct fg_error err;
     if (submit(fg_call_of(req), &err))
         fg_answer_fail(fg_call_of(req), &err);
@@ -154,7 +166,8 @@ void fg_route_task_submit(struct fg_http_request *req, void *arg) {
 /* --- batch --- */
 
 /* One item; the key of item N is KEY#N, so that a batch that is sent again gives the same tasks. */
-static int batch_item(struct fg_call *call, const json_t *item, const char *key, size_t index, fg_id *ret_task, struct fg_error *err) {
+static int batch_item(struct fg_call *call, const json_t *item, const char *key, size_t index, fg_id *ret_task, struct fg_error *err)
+{
     FG_AUTO_FREE char *item_key = key ? fg_asprintf("%s#%zu", key, index) : NULL;
     struct fg_spec spec;
     char hash[65] = "";
@@ -169,7 +182,8 @@ static int batch_item(struct fg_call *call, const json_t *item, const char *key,
     return rc < 0 ? -1 : 0;
 }
 
-static int batch(struct fg_call *call, struct fg_error *err) {
+static int batch(struct fg_call *call, struct fg_error *err)
+{
     size_t len, i;
     const char *text = fg_http_body(call->req, &len), *key;
     if (fg_server_writable(call->server, err) || fg_submit_key(call->req, &key, err))
@@ -202,7 +216,8 @@ static int batch(struct fg_call *call, struct fg_error *err) {
     return 0;
 }
 
-void fg_route_task_batch(struct fg_http_request *req, void *arg) {
+void fg_route_task_batch(struct fg_http_request *req, void *arg)
+{
     struct fg_error err;
     if (batch(fg_call_of(req), &err))
         fg_answer_fail(fg_call_of(req), &err);
@@ -210,7 +225,8 @@ void fg_route_task_batch(struct fg_http_request *req, void *arg) {
 
 /* --- cancel, hold, release --- */
 
-static void changed(struct fg_call *call, const struct fg_error *err) {
+static void changed(struct fg_call *call, const struct fg_error *err)
+{
     bool cancel = !strcmp(fg_http_request_route(call->req)->name, "task_cancel");
     struct fg_found found;
     struct fg_error why;
@@ -225,7 +241,8 @@ static void changed(struct fg_call *call, const struct fg_error *err) {
 }
 
 /* The core decides on live tasks; one that has ended is as it is: fine to cancel, a conflict for the others. */
-static int change(struct fg_call *call, const struct fg_found *found, enum fg_input_kind kind, struct fg_error *err) {
+static int change(struct fg_call *call, const struct fg_found *found, enum fg_input_kind kind, struct fg_error *err)
+{
     struct fg_input in = {.kind = kind, .task = call->task};
     if (!call->server->core) {
         *err = call->server->down;
@@ -239,7 +256,8 @@ static int change(struct fg_call *call, const struct fg_found *found, enum fg_in
     return fg_fail_hint(err, "only a queued task can be held or released; `fgpu retry` runs it again");
 }
 
-static void change_route(struct fg_http_request *req, enum fg_input_kind kind) {
+static void change_route(struct fg_http_request *req, enum fg_input_kind kind)
+{
     struct fg_call *call = fg_call_of(req);
     struct fg_error err;
     struct fg_found found;
@@ -263,7 +281,8 @@ void fg_route_task_release(struct fg_http_request *req, void *arg) { change_rout
 
 /* --- retry --- */
 
-static int retry(struct fg_call *call, struct fg_found *found, struct fg_error *err) {
+static int retry(struct fg_call *call, struct fg_found *found, struct fg_error *err)
+{
     struct fg_server *s = call->server;
     const char *spec_text = fg_found_spec(s, found), *key;
     struct fg_spec spec;
@@ -293,7 +312,8 @@ static int retry(struct fg_call *call, struct fg_found *found, struct fg_error *
     return rc;
 }
 
-void fg_route_task_retry(struct fg_http_request *req, void *arg) {
+void fg_route_task_retry(struct fg_http_request *req, void *arg)
+{
     struct fg_call *call = fg_call_of(req);
     struct fg_error err;
     struct fg_found found;

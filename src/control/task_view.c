@@ -4,7 +4,8 @@
 #include "control/json_out.h"
 #include "meter/meter.h"
 
-void fg_out_error(struct fg_str *out, const char *key, const struct fg_error *err) {
+void fg_out_error(struct fg_str *out, const char *key, const struct fg_error *err)
+{
     const struct fg_error_info *info = fg_error_info(err->code);
     fg_out_open(out, key, '{');
     fg_out_text(out, "code", info->name);
@@ -16,7 +17,8 @@ void fg_out_error(struct fg_str *out, const char *key, const struct fg_error *er
     fg_out_close(out, '}');
 }
 
-void fg_out_need(struct fg_str *out, const char *key, const struct fg_need *need) {
+void fg_out_need(struct fg_str *out, const char *key, const struct fg_need *need)
+{
     fg_out_open(out, key, '{');
     if (need->memory_bytes)
         fg_out_int(out, "memory_bytes", (int64_t)need->memory_bytes);
@@ -27,7 +29,8 @@ void fg_out_need(struct fg_str *out, const char *key, const struct fg_need *need
     fg_out_close(out, '}');
 }
 
-void fg_out_cost(struct fg_str *out, const char *key, int64_t nanousd, const char *lines) {
+void fg_out_cost(struct fg_str *out, const char *key, int64_t nanousd, const char *lines)
+{
     fg_out_open(out, key, '{');
     fg_out_money(out, "amount", nanousd);
     fg_out_text(out, "currency", "USD");
@@ -39,7 +42,8 @@ void fg_out_cost(struct fg_str *out, const char *key, int64_t nanousd, const cha
 
 struct last_lines { char *text; uint64_t seq; size_t events; };
 
-static int take_lines(void *arg, const struct fg_store_event *ev, struct fg_error *err) {
+static int take_lines(void *arg, const struct fg_store_event *ev, struct fg_error *err)
+{
     struct last_lines *last = arg;
     last->seq = ev->seq;
     last->events++;
@@ -57,7 +61,8 @@ static int take_lines(void *arg, const struct fg_store_event *ev, struct fg_erro
     return 0;
 }
 
-static char *lines_from_log(struct fg_server *s, const struct fg_task *task) {
+static char *lines_from_log(struct fg_server *s, const struct fg_task *task)
+{
     struct last_lines last = {0};
     do
         last.events = 0;
@@ -67,7 +72,8 @@ static char *lines_from_log(struct fg_server *s, const struct fg_task *task) {
 
 /* The priced lines of a settled task. They follow from the task, except where an earlier attempt was charged too or the
  * device is gone: then the event that closed the account tells. */
-static char *cost_lines(struct fg_server *s, const struct fg_task *task) {
+static char *cost_lines(struct fg_server *s, const struct fg_task *task)
+{
     struct fg_line lines[FG_PHASE_COUNT];
     size_t n = 0;
     const struct fg_device *device = s->core ? fg_core_device(s->core, task->lease.device) : NULL;
@@ -82,14 +88,16 @@ static char *cost_lines(struct fg_server *s, const struct fg_task *task) {
     return lines_from_log(s, task);
 }
 
-static void put_cost(struct fg_str *out, struct fg_server *s, const struct fg_task *task) {
+static void put_cost(struct fg_str *out, struct fg_server *s, const struct fg_task *task)
+{
     FG_AUTO_FREE char *lines = task->settled ? cost_lines(s, task) : NULL;
     fg_out_cost(out, "cost", task->cost_nanousd, lines);
 }
 
 /* --- parts --- */
 
-static void put_slice(struct fg_str *out, const struct fg_task *task) {
+static void put_slice(struct fg_str *out, const struct fg_task *task)
+{
     if (!task->lease.device) {
         fg_out_null(out, "slice");
         return;
@@ -100,7 +108,8 @@ static void put_slice(struct fg_str *out, const struct fg_task *task) {
     fg_out_close(out, '}');
 }
 
-static void put_node(struct fg_str *out, struct fg_server *s, fg_id id) {
+static void put_node(struct fg_str *out, struct fg_server *s, fg_id id)
+{
     const struct fg_node *nodes[256];
     size_t n = s->core ? fg_core_nodes(s->core, nodes, FG_COUNT(nodes)) : 0;
     const char *name = NULL;
@@ -111,7 +120,8 @@ static void put_node(struct fg_str *out, struct fg_server *s, fg_id id) {
     fg_out_text(out, "node_name", name);
 }
 
-static void put_placement(struct fg_str *out, struct fg_server *s, const struct fg_task *task) {
+static void put_placement(struct fg_str *out, struct fg_server *s, const struct fg_task *task)
+{
     const struct fg_lease *lease = &task->lease;
     if (!lease->device || task->state == FG_STATE_QUEUED) {
         fg_out_null(out, "placement");
@@ -138,7 +148,8 @@ static void put_placement(struct fg_str *out, struct fg_server *s, const struct 
     fg_out_close(out, '}');
 }
 
-static void put_times(struct fg_str *out, const struct fg_task *task) {
+static void put_times(struct fg_str *out, const struct fg_task *task)
+{
     fg_out_open(out, "times", '{');
     fg_out_time(out, "submitted", task->submitted_ns);
     fg_out_time(out, "queued", task->queued_ns);
@@ -149,7 +160,8 @@ static void put_times(struct fg_str *out, const struct fg_task *task) {
 }
 
 /* Phases that are over; of the one that goes on, its length so far. */
-static void put_timings(struct fg_str *out, struct fg_server *s, const struct fg_task *task) {
+static void put_timings(struct fg_str *out, struct fg_server *s, const struct fg_task *task)
+{
     bool ended = fg_state_is_terminal(task->state);
     int64_t now = fg_server_now(s);
     int64_t queue_end = task->placed_ns ? task->placed_ns : ended ? task->finished_ns : now;
@@ -163,7 +175,8 @@ static void put_timings(struct fg_str *out, struct fg_server *s, const struct fg
     fg_out_close(out, '}');
 }
 
-static void put_usage(struct fg_str *out, const struct fg_task *task) {
+static void put_usage(struct fg_str *out, const struct fg_task *task)
+{
     const struct fg_usage *usage = &task->usage;
     fg_out_open(out, "usage", '{');
     fg_out_seconds(out, "device_s", usage->device_ns);
@@ -179,14 +192,16 @@ static void put_usage(struct fg_str *out, const struct fg_task *task) {
 #define LABEL_SLOTS 1024
 struct label_slot { fg_id task; char *json; };
 
-void fg_labels_destroy(struct label_slot *slots) {
+void fg_labels_destroy(struct label_slot *slots)
+{
     for (size_t i = 0; slots && i < LABEL_SLOTS; i++)
         free(slots[i].json);
     free(slots);
 }
 
 /* Looking for the word is cheaper than parsing, and most tasks have no labels. */
-static char *read_labels(const char *spec) {
+static char *read_labels(const char *spec)
+{
     FG_AUTO_JSON json_t *object = strstr(spec, "\"labels\"") ? json_loads(spec, 0, NULL) : NULL;
     const json_t *labels = json_object_get(object, "labels");
     struct fg_str out = {0};
@@ -197,7 +212,8 @@ static char *read_labels(const char *spec) {
     return fg_str_take(&out);
 }
 
-static void put_labels(struct fg_str *out, struct fg_server *s, struct fg_found *f) {
+static void put_labels(struct fg_str *out, struct fg_server *s, struct fg_found *f)
+{
     if (!s->labels)
         s->labels = fg_alloc(LABEL_SLOTS * sizeof *s->labels);
     struct label_slot *slot = &s->labels[fg_id_hash(f->task->id) % LABEL_SLOTS];
@@ -209,7 +225,8 @@ static void put_labels(struct fg_str *out, struct fg_server *s, struct fg_found 
     fg_out_raw(out, "labels", slot->json);
 }
 
-static void put_end(struct fg_str *out, const struct fg_task *task) {
+static void put_end(struct fg_str *out, const struct fg_task *task)
+{
     bool ended = fg_state_is_terminal(task->state);
     const struct fg_outcome *o = &task->outcome;
     if (ended && o->exit_code >= 0)
@@ -224,7 +241,8 @@ static void put_end(struct fg_str *out, const struct fg_task *task) {
     fg_out_raw(out, "outputs", ended && o->outputs ? o->outputs : "[]");
 }
 
-void fg_out_task(struct fg_str *out, const char *key, struct fg_server *s, struct fg_found *f) {
+void fg_out_task(struct fg_str *out, const char *key, struct fg_server *s, struct fg_found *f)
+{
     const struct fg_task *task = f->task;
     fg_out_open(out, key, '{');
     fg_out_id(out, "id", "tsk", task->id);
@@ -254,7 +272,8 @@ void fg_out_task(struct fg_str *out, const char *key, struct fg_server *s, struc
     fg_out_close(out, '}');
 }
 
-void fg_out_result(struct fg_str *out, struct fg_server *s, struct fg_found *f) {
+void fg_out_result(struct fg_str *out, struct fg_server *s, struct fg_found *f)
+{
     const struct fg_task *task = f->task;
     const struct fg_outcome *o = &task->outcome;
     fg_out_open(out, NULL, '{');

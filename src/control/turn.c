@@ -28,7 +28,8 @@ struct fg_turn {
     int64_t handed_ns;
 };
 
-static struct fg_turn *turn_open(struct fg_server *s) {
+static struct fg_turn *turn_open(struct fg_server *s)
+{
     if (!s->turn) {
         s->turn = fg_alloc(sizeof *s->turn);
         s->turn->server = s;
@@ -37,7 +38,8 @@ static struct fg_turn *turn_open(struct fg_server *s) {
     return s->turn;
 }
 
-static void turn_free(struct fg_turn *t) {
+static void turn_free(struct fg_turn *t)
+{
     for (size_t i = 0; i < t->aux.count; i++) {
         free(t->aux.items[i].key);
         free(t->aux.items[i].doc);
@@ -50,7 +52,8 @@ static void turn_free(struct fg_turn *t) {
     free(t);
 }
 
-static void take_actions(struct fg_server *s) {
+static void take_actions(struct fg_server *s)
+{
     for (size_t i = 0; i < s->fx.actions.count; i++) {
         const struct fg_action *action = &s->fx.actions.items[i];
         fg_vec_push(&s->turn->actions, (struct decided){*action, fg_nodes_connection(s, action->node)});
@@ -58,7 +61,8 @@ static void take_actions(struct fg_server *s) {
     s->fx.actions.count = 0;
 }
 
-int fg_turn_input(struct fg_server *s, const struct fg_input *in, struct fg_error *err) {
+int fg_turn_input(struct fg_server *s, const struct fg_input *in, struct fg_error *err)
+{
     if (!s->core) {
         if (err)
             *err = s->down;
@@ -71,26 +75,31 @@ int fg_turn_input(struct fg_server *s, const struct fg_input *in, struct fg_erro
     return 0;
 }
 
-void fg_turn_aux(struct fg_server *s, const char *key, const char *doc) {
+void fg_turn_aux(struct fg_server *s, const char *key, const char *doc)
+{
     fg_vec_push(&turn_open(s)->aux, (struct fg_store_aux){fg_strdup(key), fg_strdup(doc)});
 }
 
-void fg_turn_own(struct fg_server *s, const char sha256[65], fg_id tenant, uint64_t size) {
+void fg_turn_own(struct fg_server *s, const char sha256[65], fg_id tenant, uint64_t size)
+{
     struct fg_store_own *own = fg_vec_add(&turn_open(s)->owns);
     *own = (struct fg_store_own){.tenant = tenant, .size = size, .time_ns = fg_server_now(s)};
     memcpy(own->sha256, sha256, sizeof own->sha256);
 }
 
-void fg_turn_wait(struct fg_call *call, fg_call_fn *resume) {
+void fg_turn_wait(struct fg_call *call, fg_call_fn *resume)
+{
     call->resume = resume;
     fg_list_push(&turn_open(call->server)->calls, &call->link);
 }
 
-static int id_order(const void *a, const void *b) {
+static int id_order(const void *a, const void *b)
+{
     return fg_id_cmp(*(const fg_id *)a, *(const fg_id *)b);
 }
 
-bool fg_turn_pending(const struct fg_server *s, fg_id task) {
+bool fg_turn_pending(const struct fg_server *s, fg_id task)
+{
     for (size_t i = s->fx.events.count; i-- > 0;)
         if (fg_id_eq(s->fx.events.items[i].task, task))
             return true;
@@ -102,14 +111,16 @@ bool fg_turn_pending(const struct fg_server *s, fg_id task) {
     return false;
 }
 
-static void turn_fail_calls(struct fg_turn *t, const struct fg_error *why) {
+static void turn_fail_calls(struct fg_turn *t, const struct fg_error *why)
+{
     for (struct fg_link *l; (l = fg_list_pop(&t->calls));) {
         struct fg_call *call = fg_link_of(l, struct fg_call, link);
         call->resume(call, why);
     }
 }
 
-void fg_turn_abandon(struct fg_server *s, const struct fg_error *why) {
+void fg_turn_abandon(struct fg_server *s, const struct fg_error *why)
+{
     struct fg_turn *t = fg_take_ptr(s->turn);
     fg_effects_clear(&s->fx);
     if (!t)
@@ -123,13 +134,15 @@ void fg_turn_abandon(struct fg_server *s, const struct fg_error *why) {
 struct batch_maker { struct fg_turn *turn; struct fg_store_batch *batch; size_t next_event; struct fg_str text; };
 
 /* What was just encoded, in memory of its own size: 20,000 rows a second are not grown step by step. */
-static char *text_of(struct batch_maker *m) {
+static char *text_of(struct batch_maker *m)
+{
     return fg_strndup(fg_str_cstr(&m->text), m->text.len);
 }
 
 /* The submit of task in this turn, or NULL when it is not new. Rows come in id order and ids grow with time, so that one
  * pass over the events serves all rows. */
-static const struct fg_event *next_submitted(struct fg_server *s, struct batch_maker *m, fg_id task) {
+static const struct fg_event *next_submitted(struct fg_server *s, struct batch_maker *m, fg_id task)
+{
     for (; m->next_event < s->fx.events.count; m->next_event++) {
         const struct fg_event *ev = &s->fx.events.items[m->next_event];
         int order = ev->kind == FG_EV_TASK_SUBMITTED ? fg_id_cmp(ev->task, task) : -1;
@@ -139,7 +152,8 @@ static const struct fg_event *next_submitted(struct fg_server *s, struct batch_m
     return NULL;
 }
 
-static void row_new(struct fg_store_task *row, const struct fg_event *ev) {
+static void row_new(struct fg_store_task *row, const struct fg_event *ev)
+{
     row->spec = fg_strdup(ev->submitted.spec.json);
     const char *idempotency = ev->submitted.idempotency;
     const char *newline = idempotency ? strrchr(idempotency, '\n') : NULL;
@@ -149,7 +163,8 @@ static void row_new(struct fg_store_task *row, const struct fg_event *ev) {
     row->idempotency_body = fg_strdup(newline + 1);
 }
 
-static void row_add(void *arg, const struct fg_task *task, const char *aux_key, const char *aux_doc) {
+static void row_add(void *arg, const struct fg_task *task, const char *aux_key, const char *aux_doc)
+{
     struct batch_maker *m = arg;
     struct fg_server *s = m->turn->server;
     if (!task) {
@@ -172,7 +187,8 @@ static void row_add(void *arg, const struct fg_task *task, const char *aux_key, 
         fg_vec_push(&m->turn->settled, task->id);
 }
 
-static void batch_events(struct fg_server *s, struct batch_maker *m) {
+static void batch_events(struct fg_server *s, struct batch_maker *m)
+{
     struct fg_store_batch *batch = m->batch;
     fg_vec_reserve(&batch->events, s->fx.events.count);
     for (size_t i = 0; i < s->fx.events.count; i++) {
@@ -187,7 +203,8 @@ static void batch_events(struct fg_server *s, struct batch_maker *m) {
 
 /* --- when it is on disk --- */
 
-static void turn_perform(struct fg_turn *t) {
+static void turn_perform(struct fg_turn *t)
+{
     struct fg_server *s = t->server;
     for (struct fg_link *l; (l = fg_list_pop(&t->calls));) {
         struct fg_call *call = fg_link_of(l, struct fg_call, link);
@@ -199,7 +216,8 @@ static void turn_perform(struct fg_turn *t) {
         fg_core_evict(s->core, t->settled.items, t->settled.count);
 }
 
-static void turn_publish(struct fg_server *s, const struct fg_store_batch *batch) {
+static void turn_publish(struct fg_server *s, const struct fg_store_batch *batch)
+{
     for (size_t i = 0; i < batch->events.count; i++)
         fg_metrics_event(s, &batch->events.items[i]);
     fg_streams_publish(s, batch);
@@ -208,7 +226,8 @@ static void turn_publish(struct fg_server *s, const struct fg_store_batch *batch
             fg_wait_wake(s, batch->events.items[i].task);
 }
 
-static void turn_done(void *arg, struct fg_store_batch *batch, const struct fg_error *err) {
+static void turn_done(void *arg, struct fg_store_batch *batch, const struct fg_error *err)
+{
     struct fg_turn *t = arg;
     struct fg_server *s = t->server;
     fg_link_leave(&t->link);
@@ -225,7 +244,8 @@ static void turn_done(void *arg, struct fg_store_batch *batch, const struct fg_e
 }
 
 /* Nothing to write: go with the newest batch under way, or at once when the disk has all. */
-static void turn_ride(struct fg_server *s, struct fg_turn *t) {
+static void turn_ride(struct fg_server *s, struct fg_turn *t)
+{
     if (fg_list_empty(&s->committing)) {
         turn_perform(t);
     } else {
@@ -237,13 +257,15 @@ static void turn_ride(struct fg_server *s, struct fg_turn *t) {
     turn_free(t);
 }
 
-static void arm_tick(struct fg_server *s, int64_t now) {
+static void arm_tick(struct fg_server *s, int64_t now)
+{
     int64_t due = fg_core_next_deadline(s->core);
     int64_t in_ms = due <= now ? 0 : due == INT64_MAX ? 1000 : (due - now) / 1000000 + 1;
     uv_timer_start(&s->tick, s->tick.timer_cb, (uint64_t)FG_MIN(in_ms, 1000), 0);
 }
 
-void fg_turn_end(struct fg_server *s) {
+void fg_turn_end(struct fg_server *s)
+{
     if (!s->turn)
         return;
     if (!s->core) {

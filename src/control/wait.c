@@ -3,17 +3,20 @@
 #include "base/units.h"
 #include "control/server.h"
 
-static struct fg_link *bucket(struct fg_server *s, fg_id task) {
+static struct fg_link *bucket(struct fg_server *s, fg_id task)
+{
     return &s->waits[fg_id_hash(task) % FG_WAIT_BUCKETS];
 }
 
-static void arm(struct fg_server *s, int64_t deadline_ns) {
+static void arm(struct fg_server *s, int64_t deadline_ns)
+{
     int64_t in_ms = FG_MAX((deadline_ns - fg_server_now(s)) / 1000000 + 1, 1);
     if (!uv_is_active((uv_handle_t *)&s->wait_timer) || uv_timer_get_due_in(&s->wait_timer) > (uint64_t)in_ms)
         uv_timer_start(&s->wait_timer, fg_wait_timer, (uint64_t)in_ms, 0);
 }
 
-void fg_wait_task(struct fg_call *call, fg_id task, int64_t deadline_ns, fg_call_fn *resume) {
+void fg_wait_task(struct fg_call *call, fg_id task, int64_t deadline_ns, fg_call_fn *resume)
+{
     call->task = task;
     call->deadline_ns = deadline_ns;
     call->resume = resume;
@@ -21,7 +24,8 @@ void fg_wait_task(struct fg_call *call, fg_id task, int64_t deadline_ns, fg_call
     arm(call->server, deadline_ns);
 }
 
-void fg_wait_wake(struct fg_server *s, fg_id task) {
+void fg_wait_wake(struct fg_server *s, fg_id task)
+{
     fg_list_each(l, bucket(s, task)) {
         struct fg_call *call = fg_link_of(l, struct fg_call, link);
         if (!fg_id_eq(call->task, task))
@@ -32,7 +36,8 @@ void fg_wait_wake(struct fg_server *s, fg_id task) {
 }
 
 /* At most 4,096 connections can wait: looking at all of them when one is due is cheaper than an ordered structure. */
-void fg_wait_timer(uv_timer_t *timer) {
+void fg_wait_timer(uv_timer_t *timer)
+{
     struct fg_server *s = timer->data;
     struct fg_error late;
     fg_fail(&late, FG_E_TIMEOUT, "it has not ended yet");
@@ -53,7 +58,8 @@ void fg_wait_timer(uv_timer_t *timer) {
 }
 
 /* The value of wait in a Prefer header such as "respond-async, wait=10". NULL when it has none. */
-static const char *prefer_wait(const char *header) {
+static const char *prefer_wait(const char *header)
+{
     for (const char *p = header; p && *p;) {
         p += strspn(p, " \t,;");
         if (!strncasecmp(p, "wait=", 5))
@@ -63,7 +69,8 @@ static const char *prefer_wait(const char *header) {
     return NULL;
 }
 
-int fg_wait_asked(struct fg_call *call, int64_t *ret_deadline_ns, struct fg_error *err) {
+int fg_wait_asked(struct fg_call *call, int64_t *ret_deadline_ns, struct fg_error *err)
+{
     *ret_deadline_ns = call->deadline_ns;
     if (call->deadline_ns)               /* kept from the first pass of a handler that runs again */
         return 0;

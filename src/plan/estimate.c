@@ -15,6 +15,7 @@
 
 #define TRUST_ABOVE 2.0                  /* k */
 #define TRUST_HALF 4                     /* attempts at which confidence is half of its level's most */
+#define FEW_RUNS 5
 #define MEMORY_FLOOR (UINT64_C(128) << 20)
 #define MEMORY_STEP (UINT64_C(1) << 20)
 #define TIME_MAX_NS (INT64_C(10) * 365 * 86400 * FG_NS_PER_S)
@@ -76,7 +77,7 @@ static uint64_t propose_memory(const struct fg_history *h, const struct fg_spec 
         return prior;
     uint64_t want = c->peak_bytes ? c->peak_bytes + c->peak_bytes / 4 : prior;
     want = FG_MAX(want, c->oom_bytes * 2);               /* what was not enough is doubled */
-    want = FG_MAX(want, MEMORY_FLOOR);
+    want = FG_MAX(want, c->n < FEW_RUNS ? prior : MEMORY_FLOOR); /* one small run says little about the next */
     return (want + MEMORY_STEP - 1) / MEMORY_STEP * MEMORY_STEP;
 }
 

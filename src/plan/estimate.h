@@ -22,7 +22,7 @@ void fg_history_observe(struct fg_history *h, const struct fg_spec *spec, const 
                         const struct fg_outcome *outcome);
 void fg_estimate(const struct fg_history *h, const struct fg_spec *spec, const char *device_kind, uint32_t share_permille,
                  struct fg_estimate *ret);
-/* Slice size for what the spec leaves open: memory from past peaks + 25 % or the type's prior; share by class. */
+/* Slice size for what the spec leaves open: memory from past peaks + 25 %, not below the type's prior until there were five; share by class. */
 void fg_propose_need(const struct fg_history *h, const struct fg_spec *spec, enum fg_class class, struct fg_need *ret);
 /* Persistence: changed entries since the last call as (key, JSON) through fn, and one entry back. */
 void fg_history_changes(struct fg_history *h, void (*fn)(void *arg, const char *key, const char *doc), void *arg);

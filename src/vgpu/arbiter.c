@@ -13,10 +13,12 @@
 
 #define NEVER       INT64_MAX
 #define BACKLOG_NS  100000000       /* what a waiting capped vGPU may be owed: its share of this */
-#define SANE_NS     1000000000000   /* no more is believed to have been used between two turns */
+#define SANE_NS     1000000000000   /* no more is believed to be in flight, or used between two turns */
+#define SANE_VTIME  ((int64_t)1 << 52)
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+static int64_t within(int64_t a, int64_t limit) { return most(-limit, least(a, limit)); }
 
 /* Device time as virtual time of a vGPU, and its part of wall time. */
 static int64_t weighted(const struct fg_arbiter_vgpu *v, int64_t ns) { return ns * 1000 / v->share_permille; }
@@ -86,7 +88,7 @@ static int exclusive_place(const struct fg_arbiter *a)
 static void fill(const struct fg_arbiter *a, struct fg_arbiter_vgpu *v, int waiting, int64_t used, int64_t dt)
 {
     int64_t brim = part(v, waiting ? most(BACKLOG_NS, (int64_t)a->params.window_ns) : (int64_t)a->params.window_ns);
-    v->credit_ns -= used;
+    v->credit_ns = within(v->credit_ns - used, SANE_NS);
     if (v->credit_ns < brim)
         v->credit_ns = least(brim, v->credit_ns + part(v, dt));
 }
@@ -111,11 +113,12 @@ static void account(struct fg_arbiter *a, const struct fg_arbiter_input *in, int
         if (!v->id)
             continue;
         int64_t used = (int64_t)(in[i].charged_ns - v->charged_ns); /* below 0: a prediction was too high */
-        used = most(-SANE_NS, least(used, SANE_NS));
+        used = within(used, SANE_NS);
         v->charged_ns = in[i].charged_ns;
         if (used > 0 && !v->active) /* it came back without a bell, on what it was lent */
             join(a, v);
-        v->vtime += weighted(v, used);
+        v->vtime = within(v->vtime + weighted(v, used), SANE_VTIME);
+        v->inflight_ns = least((int64_t)(in[i].inflight_ns >> 1), SANE_NS / 2) * 2;
         if (v->mode == FG_SHARE_CAPPED)
             fill(a, v, in[i].waiting != 0, used, dt);
         if (in[i].waiting || in[i].inflight)
@@ -155,7 +158,7 @@ static void center(struct fg_arbiter *a)
         }
     int64_t mean = weights ? sum / weights * 1000 : 0;
     for (unsigned i = 0; i < a->count; i++)
-        a->vgpus[i].vtime = most(a->vgpus[i].vtime - mean, -((int64_t)1 << 60));
+        a->vgpus[i].vtime = within(a->vgpus[i].vtime - mean, SANE_VTIME);
 }
 
 /* Mark who competes. What was used since the last turn was used among those who competed then, so the mean moves before
@@ -216,7 +219,7 @@ static int wanted_by_other(const struct fg_arbiter *a, const struct fg_arbiter_i
 }
 
 /* Device time the owner may use before the next look. */
-static void open_window(struct fg_arbiter *a, const struct fg_arbiter_input *in, int i, int64_t now, int contended)
+static void open_window(struct fg_arbiter *a, int i, int64_t now, int contended)
 {
     struct fg_arbiter_vgpu *v = &a->vgpus[i];
     int64_t span = contended ? (int64_t)a->params.window_ns : (int64_t)a->params.lend_ns;
@@ -226,7 +229,7 @@ static void open_window(struct fg_arbiter *a, const struct fg_arbiter_input *in,
     a->owner = i;
     a->draining = -1;
     a->opened_ns = now;
-    a->opened_settled_ns = v->charged_ns - in[i].inflight_ns;
+    a->opened_settled_ns = v->charged_ns - (uint64_t)v->inflight_ns;
     a->lent = !contended;
     a->windows++;
     v->grant.allow_ns = v->charged_ns + (uint64_t)span;
@@ -238,16 +241,16 @@ static void charge_idle(struct fg_arbiter *a, int64_t now)
 {
     struct fg_arbiter_vgpu *v = &a->vgpus[a->owner];
     int64_t window = (int64_t)a->params.window_ns, held = now - a->opened_ns;
-    int64_t idle = held - (int64_t)(v->charged_ns - a->opened_settled_ns) - window / 8; /* all in flight counts as run */
+    int64_t idle = held - within((int64_t)(v->charged_ns - a->opened_settled_ns), SANE_NS) - window / 8; /* in flight counts as run */
     if (held <= 2 * window && idle > 0) /* longer: the others came only now */
         v->vtime += weighted(v, idle);
 }
 
-static void close_window(struct fg_arbiter *a, const struct fg_arbiter_input *in, int64_t now)
+static void close_window(struct fg_arbiter *a, int64_t now)
 {
     a->draining = a->owner;
     a->owner = -1;
-    a->drain_until_ns = now + least(most((int64_t)a->params.window_ns, 2 * (int64_t)in[a->draining].inflight_ns), 1000000000);
+    a->drain_until_ns = now + least(most((int64_t)a->params.window_ns, 2 * a->vgpus[a->draining].inflight_ns), 1000000000);
 }
 
 /* Is the owner's window over? */
@@ -265,7 +268,7 @@ static int is_over(const struct fg_arbiter *a, int64_t now, int contended)
 
 static int drained(const struct fg_arbiter *a, const struct fg_arbiter_input *in, int64_t now)
 {
-    return a->draining < 0 || !in[a->draining].inflight || in[a->draining].inflight_ns <= a->params.overlap_ns ||
+    return a->draining < 0 || !in[a->draining].inflight || a->vgpus[a->draining].inflight_ns <= (int64_t)a->params.overlap_ns ||
            now >= a->drain_until_ns;
 }
 
@@ -309,17 +312,17 @@ int64_t fg_arbiter_turn(struct fg_arbiter *a, const struct fg_arbiter_input *in,
         if (contended)
             charge_idle(a, now);
         if (choose(a, in) == a->owner)
-            open_window(a, in, a->owner, now, contended);
+            open_window(a, a->owner, now, contended);
         else
-            close_window(a, in, now);
+            close_window(a, now);
     }
     if (a->owner >= 0 && !contended && a->vgpus[a->owner].idle_since_ns < 0)
-        open_window(a, in, a->owner, now, 0); /* lend ahead */
+        open_window(a, a->owner, now, 0); /* lend ahead */
     if (a->owner < 0 && drained(a, in, now)) {
         a->draining = -1;
         int next = choose(a, in);
         if (next >= 0)
-            open_window(a, in, next, now, contended = wanted_by_other(a, in, next));
+            open_window(a, next, now, contended = wanted_by_other(a, in, next));
     }
     return finish(a, in, now, contended);
 }

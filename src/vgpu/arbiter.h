@@ -47,6 +47,7 @@ struct fg_arbiter_vgpu {
     int active;           /* wants or uses the device; counted in the weighted mean */
     int64_t vtime;        /* weighted virtual time, ns x 1000 / permille; kept relative to the mean */
     uint64_t charged_ns;  /* at the last turn */
+    int64_t inflight_ns;  /* likewise, of a sane size */
     int64_t credit_ns;    /* capped: device time it may use now; below 0: owed */
     int fresh;            /* it just came: has the next window */
     int64_t left_ns;      /* when it stopped competing */

@@ -18,7 +18,7 @@
 
 static const char *const texts[FG_LEASE_STATUS_COUNT] = {
     [FG_LEASE_OK] = "in a vGPU",
-    [FG_LEASE_NONE] = "not in a vGPU: FGPU_LEASE is not set and there is no " FG_LEASE_DEFAULT_LIMITS,
+    [FG_LEASE_NONE] = "not in a vGPU: FGPU_LEASE is not set and there is no /run/fgpu/lease.limits",
     [FG_LEASE_MALFORMED] = "FGPU_LEASE is not LIMITS_PATH:COUNTERS_PATH",
     [FG_LEASE_OPEN] = "a lease file cannot be opened; has the arbiter gone?",
     [FG_LEASE_TRUNCATED] = "a lease file has the wrong length",

@@ -65,7 +65,8 @@ int fg_vgpu_server_close(struct fg_vgpu_server *server, const char *id, struct f
 
 /* Value for FGPU_LEASE, valid for processes of this user while the server lives. */
 int fg_vgpu_server_env(struct fg_vgpu_server *server, const char *id, char *buf, size_t size, struct fg_error *err);
-/* The two files, borrowed: to hand to a supervisor or to place in a sandbox. */
+/* The two files, borrowed: to hand to a supervisor. The kernel does not bind-mount memory files: in a sandbox they are
+ * reached as /proc/PID/fd/N of a process inside that holds them and has the same uid (its pid 1), named in FGPU_LEASE. */
 int fg_vgpu_server_fds(struct fg_vgpu_server *server, const char *id, int *ret_limits_fd, int *ret_counters_fd, struct fg_error *err);
 int fg_vgpu_server_stats(struct fg_vgpu_server *server, const char *id, struct fg_lease_stats *ret, struct fg_error *err);
 /* Up to max leases, by age. Returns how many there are. */

@@ -7,6 +7,15 @@ import pytest
 
 from fake_server import AGENT, Agent, FakeServer
 
+
+
+def users_have_namespaces():
+    """Whether an ordinary user can make a user namespace here; in a chroot, for one, the kernel lets none."""
+    return os.geteuid() != 0 or subprocess.run(["unshare", "--user", "true"], user=64999, group=64999, extra_groups=[], cwd="/",
+                                               stderr=subprocess.DEVNULL, check=False).returncode == 0
+
+
+USERS = pytest.mark.skipif(not users_have_namespaces(), reason="this machine lets no ordinary user make a user namespace (a chroot?)")
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make cgroups and users here")
 
 

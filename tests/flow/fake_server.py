@@ -5,6 +5,7 @@ Frames: u32 LE header length, u32 LE payload length, JSON header with member "m"
 import hashlib
 import json
 import os
+import shutil
 import socket
 import struct
 import subprocess
@@ -207,6 +208,15 @@ class FakeServer:
         self.drop()
 
 
+def public_copy(program, folder):
+    """program where other users may run it: the checkout may be closed to them, below /root for instance."""
+    copy = Path(folder) / program.name
+    if not copy.exists():
+        shutil.copy(program, copy)
+        copy.chmod(0o755)
+    return copy
+
+
 class Agent:
     """The real agent on a folder of its own; stopped, and its tasks with it, at the end."""
 
@@ -216,7 +226,7 @@ class Agent:
         self.run()
 
     def run(self):
-        command = [str(AGENT), f"data_dir={self.data}", *self.settings]
+        command = [str(public_copy(AGENT, self.data) if self.user else AGENT), f"data_dir={self.data}", *self.settings]
         extra = {"user": self.user, "group": self.user, "extra_groups": []} if self.user else {}
         self.log = open(self.data / "agent.log", "ab")
         env = dict(os.environ, HOME=str(self.data), FGPU_CONFIG="")

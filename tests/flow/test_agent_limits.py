@@ -1,9 +1,12 @@
 """Limits are the kernel's: memory, share, processes, time."""
+import os
+import signal
 import time
 
 import pytest
 
-from agent_world import ROOT_ONLY, world  # noqa: F401
+from agent_world import ROOT_ONLY, make_world, marked, until, world  # noqa: F401
+from fake_server import STARTED
 
 BURN = """
 import multiprocessing, os, time
@@ -100,3 +103,23 @@ def test_usage_is_reported_each_second_with_growing_numbers(world):  # noqa: F81
     assert len(usage) >= 2
     assert all(a["seq"] < b["seq"] and a["device_ns"] <= b["device_ns"] and a["wall_ns"] < b["wall_ns"] for a, b in zip(usage, usage[1:]))
     assert world.server.finished(task)["usage"]["seq"] > usage[-1]["seq"]
+
+
+@ROOT_ONLY
+@pytest.mark.skipif(not os.path.exists("/sys/fs/cgroup/memory/cgroup.procs"), reason="this machine has no cgroup v1 memory hierarchy")
+def test_without_cgroup_v2_the_tree_is_killed_pid_by_pid(make_world):  # noqa: F811
+    """cgroup_root narrows what the agent sees to one v1 hierarchy: no cgroup.kill, and no cpu controller."""
+    world = make_world(settings=["cgroup_root=/sys/fs/cgroup/memory"])  # noqa: F811
+    device = world.server.hellos[0]["devices"][0]
+    assert (device["memory_level"], device["share_level"]) == ("kernel", "none")
+    assert "no cgroup for cpu" in device["level_why"]
+    outcome, _ = world.run("python3", "-c", "x = bytearray(200 << 20)", memory=64 << 20)
+    assert outcome["reason"] == "oom_host"
+    outcome, _ = world.sh("trap '' TERM; setsid sleep 306.5 & sleep 306.5", limits={"run": 1}, timeout=30)
+    assert outcome["reason"] == "time_limit"
+    assert marked("sleep 306.5") == []
+    task = world.server.start(["sleep", "307.5"])
+    world.server.report(task, STARTED)
+    os.kill(world.agent.supervisors()[f"{task}.1"], signal.SIGKILL)
+    assert world.server.finished(task)["reason"] == "internal"
+    until(lambda: marked("sleep 307.5") == [])

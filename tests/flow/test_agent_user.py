@@ -3,7 +3,7 @@ import shutil
 
 import pytest
 
-from agent_world import ROOT_ONLY, World, open_way
+from agent_world import ROOT_ONLY, USERS, World, open_way
 from fake_server import STARTED
 
 USER = 64999                             # nobody's
@@ -28,6 +28,7 @@ def test_levels_are_reported_as_they_are(user_world):
     assert "no cgroup for memory and cpu" in device["level_why"]
 
 
+@USERS
 @ROOT_ONLY
 def test_tasks_run_in_the_same_sandbox(user_world):
     outcome, text = user_world.sh("id -u; echo > /etc/x; ls -d /proc/[0-9]* | wc -l; echo out > /out/file; grep NoNewPrivs /proc/self/status")
@@ -38,6 +39,7 @@ def test_tasks_run_in_the_same_sandbox(user_world):
     assert outcome["usage"]["device_ns"] > 0
 
 
+@USERS
 @ROOT_ONLY
 def test_a_task_over_its_memory_is_stopped_within_seconds(user_world):
     task = user_world.server.start(["python3", "-c", "import time; x = bytearray(200 << 20); time.sleep(60)"], memory=64 << 20)
@@ -47,6 +49,7 @@ def test_a_task_over_its_memory_is_stopped_within_seconds(user_world):
     assert outcome["usage"]["wall_ns"] < 5e9
 
 
+@USERS
 @ROOT_ONLY
 def test_a_task_within_its_memory_is_left_alone(user_world):
     script = "import os, time\nx = bytearray(40 << 20)\nfor _ in range(6):\n    if os.fork() == 0: time.sleep(1.5); os._exit(0)\ntime.sleep(2)"

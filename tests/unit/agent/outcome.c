@@ -72,11 +72,11 @@ static void every_ending_has_its_cause(void **state)
 
 static void a_workers_result_and_load_time_are_taken_apart(void **state)
 {
-    struct ending e = {RUNS, .model = true, .answer = (char *)"{\"id\":1,\"result\":{\"labels\":[]},\"load_ns\":1500,\"run_ns\":9}"};
+    struct ending e = {RUNS, .model = true, .answer = (char *)"{\"id\":1,\"result\":{\"p\":0.951062},\"load_ns\":1500,\"run_ns\":9}"};
     struct fg_outcome o;
     outcome_of(&e, &o);
     assert_int_equal(o.state, FG_STATE_SUCCEEDED);
-    assert_string_equal(o.result, "{\"labels\":[]}");
+    assert_string_equal(o.result, "{\"p\":0.951062}");
     assert_int_equal(o.load_ns, 1500);   /* of the 4000 ns between start and end */
     assert_int_equal(o.run_ns, 2500);
     fg_outcome_fini(&o);

@@ -170,7 +170,11 @@ static void the_slice_proposed_is_the_peak_and_a_quarter(void **state)
     assert_int_equal(need.memory_bytes, 1 * GIB); /* prior */
     assert_int_equal(need.share_permille, 250);
     fg_history_observe(h, &s, "cpu", 250, &o);
-    fg_history_observe(h, &s, "cpu", 250, &tiny); /* the largest counts */
+    for (int i = 0; i < 4; i++) {
+        fg_propose_need(h, &s, FG_CLASS_BATCH, &need);
+        assert_int_equal(need.memory_bytes, 1 * GIB); /* fewer than five runs: not below the prior */
+        fg_history_observe(h, &s, "cpu", 250, &tiny); /* the largest counts */
+    }
     fg_propose_need(h, &s, FG_CLASS_TRAINING, &need);
     assert_int_equal(need.memory_bytes, 500 * MIB);
     assert_int_equal(need.share_permille, 500);

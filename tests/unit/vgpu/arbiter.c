@@ -3,16 +3,13 @@
 #include "random.h"
 #include "vgpu/arbiter.h"
 
-#define US 1000ll
-#define MS 1000000ll
-#define SEC 1000000000ll
-#define TENANTS 8
-#define QUEUE 4096
+enum { TENANTS = 8, QUEUE = 4096 };
+static const int64_t US = 1000, MS = 1000000, SEC = 1000000000;
 
 /* One vGPU with one process: submits jobs through the gate's rules to a device that runs one job at a time, first come
  * first served; measured time is exact. */
 struct tenant {
-    int64_t job_ns;            /* cost of a job; */
+    int64_t job_ns;            /* cost of a job */
     int64_t gap_ns;            /* host time between the end of a job and the next submit; 0: keeps the queue full */
     int64_t from_ns, until_ns; /* wants the device only then ... */
     int64_t cycle_ns;          /* ... or, if not 0, in the first half of every cycle */

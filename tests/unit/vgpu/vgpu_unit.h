@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include "random.h"
 #include "vgpu/gate.h"
@@ -63,12 +64,13 @@ static inline void unit_sleep_ms(unsigned ms) { usleep(ms * 1000); }
         (condition);                                                                                                   \
     })
 
-/* A child process that must not run the parent's exit handlers. */
+/* A child process that does not run the parent's exit handlers, and does not outlive it. */
 static inline pid_t unit_fork(void (*body)(void *), void *arg)
 {
     fflush(stdout);
     pid_t pid = fork();
     if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
         body(arg);
         _exit(0);
     }
