@@ -1,0 +1,154 @@
+/* search.c - from the first assignment to the best that time allows.
+ *
+ *     greedy -> chains, cooled -> prices of tasks -> { dive -> chains, cool } until done
+ *
+ * The first dives go over all agents; later ones keep the current assignment but for a few agents, drawn at random,
+ * and dive over those. Where the knapsacks do not apply (several resources, many agents of one kind) the chains are
+ * alone, cooled again and again, each time longer. Every loop counts work, never time, so that a run limited by
+ * iterations depends on the seed alone. */
+#include "plan/assign/search.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "plan/assign/dive.h"
+#include "plan/assign/tune.h"
+
+/* A task to begin a chain with, and the most that leaving its place may earn: for the unassigned that sum is set by
+ * nobody's price, which would let any detour pass, so their budgets are drawn from small to large. */
+static uint32_t pick(struct search *q, uint64_t bits, double *most_gain)
+{
+    struct work *w = q->w;
+    const struct agent_state *nobody = &q->s->agents[w->agents - 1];
+    *most_gain = INFINITY;
+    if (!nobody->count || (bits >> 32 & 3))
+        return random_scale((uint32_t)bits, w->tasks);
+    *most_gain = q->unit * (double)(1u << (bits >> 36 & 7));
+    return nobody->held[random_scale((uint32_t)random_next(w->random), nobody->count)].task;
+}
+
+void search_anneal(struct search *q, const struct anneal *a)
+{
+    struct work *w = q->w;
+    struct state *s = q->s;
+    enum { BATCH = 256, STEER = 200 };
+    uint64_t found = 0, feasible = 0;
+    chain_strict(&q->chain, a->strict);
+    for (uint64_t x = 0; x < a->attempts && !work_done(w); x += BATCH) {
+        double t = a->t0 * pow(a->t1 / a->t0, (double)x / (double)a->attempts);
+        for (uint32_t y = 0; y < BATCH; y++) {
+            uint64_t bits = random_next(w->random);
+            double most_gain;
+            uint32_t task = pick(q, bits, &most_gain);
+            if (!chain_find(&q->chain, task, t * (double)q->log_table[bits >> 52], most_gain, TUNE_VISITS))
+                continue;
+            chain_apply(&q->chain);
+            found++;
+            feasible += s->over == 0;
+            if (s->over == 0 && s->total < w->best_cost)
+                work_offer(w, s->agent, s->total);
+        }
+        w->iterations += BATCH;
+        if (found >= STEER && a->want > 0) {
+            double factor = (double)feasible > a->want * (double)found ? 0.95 : 1.05;
+            chain_strict(&q->chain, fmin(fmax(q->chain.strict * factor, 0.05), 1e6));
+            found = feasible = 0;
+        }
+    }
+}
+
+static void open_some(struct search *q, bool *open)
+{
+    uint32_t n = q->w->agents - 1, want = FG_MIN((uint32_t)TUNE_DIVE_AGENTS, n);
+    memset(open, 0, q->w->agents * sizeof *open);
+    while (want) {
+        uint32_t i = random_scale((uint32_t)random_next(q->w->random), n);
+        want -= !open[i];
+        open[i] = true;
+    }
+}
+
+static void search_dives(struct search *q, struct dive *d)
+{
+    struct work *w = q->w;
+    struct state *s = q->s;
+    FG_AUTO_FREE uint32_t *agent = fg_realloc(NULL, w->tasks, sizeof *agent);
+    FG_AUTO_FREE bool *open = fg_alloc(w->agents * sizeof *open);
+    struct anneal polish = {q->unit * TUNE_POLISH_HEAT, q->unit * TUNE_POLISH_HEAT / 5, (uint64_t)TUNE_POLISH * w->tasks, 5, 0.3};
+    dive_root(d, TUNE_ROOT);
+    for (uint32_t round = 0; !work_done(w); round++) {
+        bool part = round >= TUNE_DIVES_FULL;
+        if (round == TUNE_DIVES_FULL) {
+            memcpy(q->current, w->best, w->tasks * sizeof *agent);
+            q->current_cost = w->best_cost;
+        }
+        if (part) {
+            memcpy(agent, q->current, w->tasks * sizeof *agent);
+            open_some(q, open);
+        }
+        dive_run(d, agent, part ? open : NULL);
+        state_set(s, agent);
+        if (s->over == 0)
+            work_offer(w, s->agent, s->total);
+        search_anneal(q, &polish);
+        if (part && s->over == 0 && s->total <= q->current_cost) {
+            q->current_cost = s->total;
+            memcpy(q->current, s->agent, w->tasks * sizeof *agent);
+        }
+    }
+}
+
+static void search_chains(struct search *q)
+{
+    for (double attempts = 20.0 * q->w->tasks; !work_done(q->w); attempts *= 2) {
+        search_anneal(q, &(struct anneal){q->unit * 1.5, q->unit * 0.1, (uint64_t)attempts, 2, 0.2});
+        state_set(q->s, q->w->best);
+        search_anneal(q, &(struct anneal){q->unit * 0.5, q->unit * 0.1, (uint64_t)attempts / 4, 1000, 0});
+    }
+}
+
+static void set_unit(struct search *q)
+{
+    const struct work *w = q->w;
+    for (uint32_t c = 0; c < w->classes; c++)             /* the last option is nobody, whose price says nothing here */
+        if (w->option_first[c + 1] - w->option_first[c] > 2)
+            q->unit += (double)w->options[w->option_first[c] + 1].reduced * w->class_count[c] / w->tasks;
+    q->unit += 1e-9;
+}
+
+void fg_assign_search(struct work *w)
+{
+    struct search *q = fg_alloc(sizeof *q);
+    FG_AUTO_FREE uint32_t *agent = fg_realloc(NULL, w->tasks, sizeof *agent);
+    fg_assign_options_make(w, TUNE_OPTIONS);
+    q->w = w;
+    set_unit(q);
+    for (uint32_t i = 0; i < FG_COUNT(q->log_table); i++)
+        q->log_table[i] = -logf(((float)i + 0.5f) / FG_COUNT(q->log_table));
+    q->current = fg_realloc(NULL, w->tasks, sizeof *q->current);
+    q->s = state_create(w);
+    if (w->o->start) {
+        for (uint32_t j = 0; j < w->tasks; j++)
+            agent[j] = w->o->start[j] == FG_ASSIGN_NOBODY ? w->agents - 1 : w->o->start[j];
+        state_set(q->s, agent);
+        if (q->s->over == 0)
+            work_offer(w, agent, q->s->total);
+    }
+    fg_assign_greedy(w, agent);
+    state_set(q->s, agent);
+    work_offer(w, agent, q->s->total);
+    w->start_ns = work_now(w) - w->began_ns;
+    chain_init(&q->chain, q->s, TUNE_GAIN * q->unit);
+    state_set(q->s, w->best);
+    search_anneal(q, &(struct anneal){q->unit, q->unit / 5, (uint64_t)TUNE_FIRST * w->tasks, 1000, 0});
+    struct dive *d = work_done(w) ? NULL : dive_create(w);
+    if (d)
+        search_dives(q, d);
+    else
+        search_chains(q);
+    dive_destroy(d);
+    chain_fini(&q->chain);
+    state_destroy(q->s);
+    free(q->current);
+    free(q);
+}
