@@ -3,7 +3,7 @@ MESON := /usr/bin/meson
 JOBS ?= $(shell nproc)
 PYTEST := /usr/bin/python3 -m pytest
 
-.PHONY: all check check-san check-gpu bench fuzz fmt map docs nightly clean help
+.PHONY: all check check-san check-gpu bench fuzz sim fmt map docs nightly clean help
 .DEFAULT_GOAL := all
 
 all: build/build.ninja ## build everything into build/
@@ -28,6 +28,10 @@ fuzz: ## fuzz the parsers
 	@$(call need,tests/fuzz/run,there are no fuzzers yet)
 	@tests/fuzz/run
 
+SEED ?= $(shell date +%s)
+sim: all ## 20 simulated worlds of a million events each, from SEED on (default: the time)
+	@build/src/sim/fgpu-sim --seeds 20 --seed $(SEED) --events 1000000
+
 fmt: ## clang-format over src, tests and bench
 	@find src tests bench -name '*.[ch]' -exec clang-format -i {} +
 
@@ -38,7 +42,7 @@ docs: ## the pages that come from the tables in api/
 	@$(call need,tools/docs.py,there are no generated pages yet)
 	@/usr/bin/python3 tools/docs.py
 
-nightly: check check-san map bench fuzz docs ## all that needs no GPU
+nightly: check check-san map bench fuzz sim docs ## all that needs no GPU
 
 clean: ## remove the build folders
 	@rm -rf build build-san

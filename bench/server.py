@@ -32,7 +32,7 @@ class Server:
         self.start_serve()
         if agent:
             self.spawn("agent")
-            self.wait(lambda: any(d.get("healthy", True) for d in self.call("GET", "/v1/devices")["items"]), "a device")
+            self.wait(lambda: any(d.get("healthy", True) for d in self.call("GET", "/v1/devices")["devices"]), "a device")
 
     def spawn(self, verb):
         log = open(self.data.parent / f"{verb}.log", "ab")

@@ -132,9 +132,9 @@ def schemas(api):
     s["Event"] = obj(seq=INTEGER, time=TIME, event={"type": "string", "enum": [e["name"] for e in api["states"]["event"]]},
                      task=null(STRING), attempt=INTEGER, data={"type": "object"})
     s["EventPage"] = obj(events=array(ref("Event")), next_after=INTEGER, more=BOOLEAN)
-    s["LogLine"] = {**obj(False, id=text("place in the log, for `after`"), t=TIME, src={"type": "string", "enum": ["stdout", "stderr", "system"]},
-                          attempt=INTEGER, line=text("the bytes as they were printed, line end included; what is no UTF-8 is replaced"))}
-    s["LogLine"]["properties"]["id"] = {"type": "integer", "description": "place in the log, for `after`"}
+    s["LogLine"] = obj(False, id={**INTEGER, "description": "place in the log, for `after`"}, t=TIME, src={"type": "string", "enum": ["stdout", "stderr", "system"]},
+                          attempt=INTEGER, line=text("what was printed, line ends included: some lines, or part of one"),
+                          base64=text("instead of line, where the bytes are no UTF-8"))
     s["Block"] = obj(device=null(INTEGER), device_name=null(STRING), device_kind=null(STRING), reason=ref("Reason"),
                      memory_missing_bytes=INTEGER, share_missing_percent=percent, text=STRING)
     s["Why"] = {**obj(False, id=task_id, state=ref("State"), reason={"oneOf": [ref("Reason"), {"type": "null"}]}, reason_text=null(STRING),
@@ -146,7 +146,7 @@ def schemas(api):
     s["Blob"] = obj(sha256=STRING, size=INTEGER)
     s["Device"] = obj(id=INTEGER, name=STRING, kind=STRING, backend=STRING, node=STRING, node_name=null(STRING), connected=BOOLEAN,
                       healthy=BOOLEAN, units=INTEGER, gflops=NUMBER, memory_bytes=INTEGER, memory_free_bytes=INTEGER,
-                      share_free_percent=NUMBER, price_per_s=MONEY, price_per_hour=MONEY, currency=STRING,
+                      share_free_percent=NUMBER, price_usd_per_s=MONEY, price_usd_per_hour=MONEY,
                       enforcement=obj(memory=ref("Level"), share=ref("Level"), level=ref("Level"), why=null(STRING)),
                       vgpus=array(obj(task=null(text("of your own tenant; null: another's")), name=null(STRING), state=ref("State"),
                                       memory_bytes=INTEGER, share_percent=percent)))
@@ -163,10 +163,11 @@ def schemas(api):
     s["KeyWish"] = {**obj(False, name=STRING, tenant=STRING, scopes=array(STRING), expires_s=INTEGER), "additionalProperties": False}
     s["NewKey"] = obj(id=STRING, name=STRING, tenant=STRING, scopes=STRING, created=TIME, expires=TIME, key=text("told this once"))
     s["KeyList"] = obj(keys=array(ref("Key")))
-    s["UsageReport"] = obj(items=array(obj(task_type=STRING, model_name=null(STRING), state=ref("State"), tasks=INTEGER, cost=MONEY)),
-                           **{"from": TIME}, to=TIME, tasks=INTEGER, cost=MONEY, currency=STRING)
+    s["UsageReport"] = obj(usage=array(obj(task_type=STRING, model=null(STRING), state=ref("State"), tasks=INTEGER, run_s=seconds,
+                                           device_s=seconds, cost=MONEY)),
+                           **{"from": TIME}, to=TIME, tasks=INTEGER, run_s=seconds, device_s=seconds, cost=MONEY, currency=STRING)
     s["Health"] = obj(status=STRING)
-    s["Ready"] = obj(status=STRING, detail=null(STRING), hint=null(STRING))
+    s["Ready"] = obj(status=STRING, code=null(STRING), detail=null(STRING), hint=null(STRING))
     return s
 
 

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/inotify.h>
+#include <sys/resource.h>
 
 #include "agent/internal.h"
 #include "agent/sandbox.h"
@@ -81,6 +82,16 @@ static int lock_folder(struct agent *a, struct fg_error *err)
     return 0;
 }
 
+/* Each attempt takes four descriptors here. */
+static void raise_file_limit(void)
+{
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < files.rlim_max) {
+        files.rlim_cur = files.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &files);
+    }
+}
+
 static int open_devices(struct agent *a, struct fg_error *err)
 {
     struct fg_device list[MAX_DEVICES];
@@ -121,7 +132,7 @@ static int open_all(struct agent *a, struct fg_error *err)
 {
     if (settings_init(&a->set, a->config, true, err) != 0 || lock_folder(a, err) != 0)
         return -1;
-    const char *hide[] = {a->set.data, a->set.config_folder, getenv("HOME")};
+    const char *hide[] = {a->set.data, a->set.config_folder};
     sandbox_base(&a->sandbox_base, hide, FG_COUNT(hide));
     a->lease_ns = a->set.lease_s * FG_NS_PER_S;
     a->heartbeat_ns = a->set.heartbeat_s * FG_NS_PER_S;
@@ -135,17 +146,20 @@ static int open_all(struct agent *a, struct fg_error *err)
     return open_devices(a, err);
 }
 
+struct orphans { struct agent *agent; const char *device; };
+
 static void drop_orphan(void *arg, const char *name)
 {
-    struct agent *a = arg;
+    const struct orphans *o = arg;
+    struct agent *a = o->agent;
     struct fg_error err;
     for (size_t i = 0; i < a->attempts.count; i++)
         if (strcmp(a->attempts.items[i]->name, name) == 0)
             return;
-    a->backend->kill(a->devices, a->device_list.items[0].name, name, NULL);
+    a->backend->kill(a->devices, o->device, name, NULL);
     int rc = -1;
     for (int i = 0; i < 20 && rc != 0; i++) {
-        rc = a->backend->destroy(a->devices, a->device_list.items[0].name, name, &err);
+        rc = a->backend->destroy(a->devices, o->device, name, &err);
         if (rc != 0)
             usleep(10000);
     }
@@ -179,6 +193,7 @@ int fg_agent_main(const struct fg_config *config, struct fg_error *err)
     struct agent a = {.config = config, .inotify = -1, .supervisor_fd = -1, .seccomp_fd = -1, .lock_fd = -1, .link = {.fd = -1}};
     fg_clock_init_real(&a.clock);
     signal(SIGPIPE, SIG_IGN);
+    raise_file_limit();
     if (open_all(&a, err) != 0) {
         close_all(&a);
         return -1;
@@ -186,9 +201,13 @@ int fg_agent_main(const struct fg_config *config, struct fg_error *err)
     open_loop(&a);
     attempt_scan(&a);
     for (size_t i = 0; i < a.device_list.count; i++)
-        a.backend->names(a.devices, a.device_list.items[i].name, drop_orphan, &a, NULL);
+        a.backend->names(a.devices, a.device_list.items[i].name, drop_orphan, &(struct orphans){&a, a.device_list.items[i].name}, NULL);
     link_open(&a);
     uv_run(&a.loop, UV_RUN_DEFAULT);
+    for (size_t i = 0; i < a.attempts.count; i++)
+        pull_stop(a.attempts.items[i]);
+    while (a.jobs)                       /* what is on the pool comes back; the runner takes no further step */
+        uv_run(&a.loop, UV_RUN_ONCE);
     while (a.attempts.count)             /* their handles close with the loop */
         attempt_destroy(a.attempts.items[0]);
     uv_walk(&a.loop, close_handle, NULL);

@@ -37,8 +37,9 @@ static int try_sandbox(const struct settings *set, struct fg_str *says)
     if (pid < 0)
         return -1;
     close(out[1]);
-    for (ssize_t n; says->len < 4096 && (n = read(out[0], fg_str_reserve(says, 1024), 1024)) > 0;)
-        says->len += (size_t)n;
+    char piece[512];
+    for (ssize_t n; says->len < 4096 && (n = read(out[0], piece, sizeof piece)) > 0;)
+        fg_str_add(says, piece, (size_t)n);
     close(out[0]);
     waitpid(pid, &status, 0);
     if (says->len)

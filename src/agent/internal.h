@@ -46,6 +46,7 @@ struct link {
     int fd;
     bool open, polling, welcomed;
     uv_poll_t poll;
+    int events;                          /* what the poll waits for */
     uv_timer_t retry;
     struct fg_str in, out;
     size_t out_at;
@@ -98,7 +99,7 @@ struct attempt {
     /* what is said of it (report.c) */
     struct fg_usage usage;
     uint32_t seq;
-    int seq_fd;
+    int lease_fd;                        /* its file lease: the deadline, and behind it seq */
     bool started_acked, finished_acked, finished_said;
     int64_t said_ns;                     /* last time it was reported */
     struct ending ending;
@@ -150,6 +151,8 @@ int attempt_make_folder(const struct attempt *t, struct fg_error *err);
 /* Write a small file of its folder; not synced. */
 int attempt_write(const struct attempt *t, const char *file, const void *data, size_t n, struct fg_error *err);
 char *attempt_path(const struct attempt *t, const char *file);
+#define LEASE_SEQ_AT 21                  /* 20 digits of the deadline and a newline come first */
+int attempt_lease_fd(struct attempt *t); /* the open file, or -1 */
 /* Open what an earlier agent left, in the phase it is in: the runner goes on from there. */
 void attempt_scan(struct agent *a);
 static inline uid_t attempt_user(const struct attempt *t, const struct settings *set)
@@ -175,6 +178,8 @@ void pull_blob(struct agent *a, const struct fg_msg *msg);
 void pull_reconnected(struct agent *a);
 void pull_drop_all(struct agent *a);
 char *pull_cached(const struct agent *a, const char *sha256);      /* its path there, the caller's to free */
+/* The SHA-256 of the task's input: input_data is a blob, or an object {"image": blob}; NULL: it has none. Borrowed. */
+const char *pull_input(const json_t *spec);
 int pull_weights(struct attempt *t);             /* weights.c: 1 on their way, 0 there, -1 failed (runner_fail was called) */
 
 /* --- workdir.c: files into work/; runs on the pool --- */

@@ -18,19 +18,25 @@
 #include "base/json.h"
 #include "base/log.h"
 
+#ifndef MFD_EXEC
+#define MFD_EXEC 0x0010U
+#endif
 extern const unsigned char fg_supervisor_image[], fg_supervisor_image_end[];
 
 int launch_supervisor(struct fg_error *err)
 {
     size_t n = (size_t)(fg_supervisor_image_end - fg_supervisor_image);
-    int fd = memfd_create("fgpu-supervisor", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    char link[40];
+    FG_AUTO_FD int fd = memfd_create("fgpu-supervisor", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC);
+    if (fd < 0 && errno == EINVAL)       /* before Linux 6.3 all of them are executable */
+        fd = memfd_create("fgpu-supervisor", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (fd < 0 || fg_write_all(fd, fg_supervisor_image, n) != 0 || fchmod(fd, 0500) != 0 ||
-        fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) != 0) {
-        if (fd >= 0)
-            close(fd);
+        fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) != 0)
         return fg_fail(err, FG_E_INTERNAL, "load the supervisor: %m");
-    }
-    return fd;
+    /* What is open for writing is not executed: keep only a descriptor that reads. */
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    int image = open(link, O_RDONLY | O_CLOEXEC);
+    return image >= 0 ? image : fg_fail(err, FG_E_INTERNAL, "open the supervisor: %m");
 }
 
 /* --- starting --- */
@@ -49,11 +55,11 @@ static int high(int fd)
 static int open_fds(struct attempt *t, struct child_fds *fds, struct fg_error *err)
 {
     char link[40];
-    FG_AUTO_FREE char *lock = attempt_path(t, "lock");
+    FG_AUTO_FREE char *lock = attempt_path(t, "launch");
     /* Opened anew: bubblewrap reads the filter to its end, and an end is shared with who shares the open file. */
     snprintf(link, sizeof link, "/proc/self/fd/%d", t->agent->seccomp_fd);
     *fds = (struct child_fds){high(open(t->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC)), high(open(link, O_RDONLY | O_CLOEXEC)),
-                              high(open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0600)), high(open("/dev/null", O_RDWR | O_CLOEXEC))};
+                              high(open(lock, O_RDWR | O_CLOEXEC)), high(open("/dev/null", O_RDWR | O_CLOEXEC))};
     if (fds->dir < 0 || fds->filter < 0 || fds->lock < 0 || fds->null < 0)
         return fg_fail(err, FG_E_IO, "open what the supervisor of %s needs: %m", t->name);
     if (flock(fds->lock, LOCK_EX | LOCK_NB) != 0)
@@ -108,7 +114,7 @@ static void read_status(struct attempt *t)
     FG_AUTO_STR struct fg_str text = {0};
     struct fg_error err;
     struct fg_str last = {0};
-    if (fg_read_file(path, 65536, &text, &err) == 0 && ending_parse(&t->ending, text.data, text.len, &err) != 0)
+    if (fg_read_file(path, 65536, &text, &err) == 0 && text.len && ending_parse(&t->ending, text.data, text.len, &err) != 0)
         fg_log_error("%s: %s", t->name, err.text);
     if (fg_read_file(tail, 65536, &last, NULL) == 0) {
         free(t->ending.tail);
@@ -181,7 +187,7 @@ static void read_run(struct attempt *t)
 {
     FG_AUTO_FREE char *path = attempt_path(t, "run.json");
     FG_AUTO_STR struct fg_str text = {0};
-    if (fg_read_file(path, 4096, &text, NULL) != 0)
+    if ((t->started_ns && t->pidfd >= 0) || fg_read_file(path, 4096, &text, NULL) != 0)
         return;
     FG_AUTO_JSON json_t *doc = fg_json_parse(fg_str_cstr(&text), text.len, NULL);
     pid_t pid = (pid_t)fg_json_int(doc, "pid", 0);
@@ -207,7 +213,7 @@ void launch_event(struct attempt *t, const char *file)
 
 static void watch_folder(struct attempt *t)
 {
-    t->watch = inotify_add_watch(t->agent->inotify, t->dir, IN_MOVED_TO | IN_MODIFY | IN_ONLYDIR);
+    t->watch = inotify_add_watch(t->agent->inotify, t->dir, IN_CLOSE_WRITE | IN_MODIFY | IN_ONLYDIR);
     if (t->watch < 0)
         fg_log_warn("watch '%s': %m; its output comes each second", t->dir);
 }
@@ -222,17 +228,12 @@ void launch_release(struct attempt *t)
 void launch_lease(struct attempt *t)
 {
     char text[32];
-    struct fg_error err;
     int n = snprintf(text, sizeof text, "%020lld\n", (long long)t->agent->lease_deadline);
     if (t->phase != PHASE_RUN)
         return;
     /* In place and of one length: the supervisor never reads half of it. */
-    FG_AUTO_FREE char *path = attempt_path(t, "lease");
-    FG_AUTO_FD int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-    if (fd < 0 || pwrite(fd, text, (size_t)n, 0) != n) {
-        fg_fail(&err, FG_E_IO, "write '%s': %m", path);
-        fg_log_warn("%s", err.text);
-    }
+    if (pwrite(attempt_lease_fd(t), text, (size_t)n, 0) != n)
+        fg_log_warn("%s: move its lease on: %m", t->name);
 }
 
 int launch_start(struct attempt *t, struct fg_error *err)
@@ -251,7 +252,7 @@ int launch_start(struct attempt *t, struct fg_error *err)
     if (rc == 0)
         rc = b->entry(t->agent->devices, t->device, t->name, &entry, err);
     if (rc == 0)
-        rc = launch_write_files(t, &entry, err);
+        rc = launch_write_file(t, &entry, err);
     if (rc == 0) {
         watch_folder(t);
         rc = open_fds(t, &fds, err);
@@ -269,7 +270,7 @@ int launch_start(struct attempt *t, struct fg_error *err)
 
 static bool supervisor_lives(const struct attempt *t)
 {
-    FG_AUTO_FREE char *path = attempt_path(t, "lock");
+    FG_AUTO_FREE char *path = attempt_path(t, "launch");
     FG_AUTO_FD int fd = open(path, O_RDWR | O_CLOEXEC);
     return fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
 }

@@ -162,6 +162,8 @@ static void put_words(struct orders *o, const struct attempt *t, const words *co
     snprintf(args, sizeof args, "%d", FG_SUP_FD_ARGS);
     snprintf(status, sizeof status, "%d", FG_SUP_FD_STATUS);
     snprintf(filter, sizeof filter, "%d", FG_SUP_FD_FILTER);
+    fg_str_add(&o->launch, "args", 5);
+    fg_str_add(&o->launch, o->args.data, o->args.len);
     const char *const first[] = {"argv", t->agent->set.bwrap, "--args", args, "--json-status-fd", status, "--seccomp", filter, "--"};
     for (size_t i = 0; i < FG_COUNT(first); i++)
         fg_str_add(&o->launch, first[i], strlen(first[i]) + 1);
@@ -174,12 +176,17 @@ static void put_folders(struct orders *o, const struct attempt *t)
     FG_AUTO_FREE char *work = attempt_path(t, "work"), *out = attempt_path(t, "out");
     show_at(o, true, work, "/work");
     show_at(o, true, out, "/out");
-    const char *const chdir[] = {"--chdir", "/work"};
-    for (size_t i = 0; i < FG_COUNT(chdir); i++)
-        fg_str_add(&o->args, chdir[i], strlen(chdir[i]) + 1);
 }
 
-int launch_write_files(struct attempt *t, const struct fg_vgpu_entry *entry, struct fg_error *err)
+/* When all is bound: the root itself, a file system of the sandbox's own, takes no files either. */
+static void put_last(struct orders *o)
+{
+    const char *const args[] = {"--chdir", "/work", "--remount-ro", "/"};
+    for (size_t i = 0; i < FG_COUNT(args); i++)
+        fg_str_add(&o->args, args[i], strlen(args[i]) + 1);
+}
+
+int launch_write_file(struct attempt *t, const struct fg_vgpu_entry *entry, struct fg_error *err)
 {
     const struct settings *set = &t->agent->set;
     struct orders o = {.staged = set->own_users};
@@ -201,9 +208,8 @@ int launch_write_files(struct attempt *t, const struct fg_vgpu_entry *entry, str
         put_number(&o.launch, "uid", attempt_user(t, set));
         put_number(&o.launch, "gid", attempt_user(t, set));
     }
+    put_last(&o);
     put_words(&o, t, &command);
-    if (rc == 0)
-        rc = attempt_write(t, "args", o.args.data, o.args.len, err);
     if (rc == 0)
         rc = attempt_write(t, "launch", o.launch.data, o.launch.len, err);
     for (size_t i = 0; i < command.count; i++)

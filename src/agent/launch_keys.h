@@ -1,7 +1,7 @@
 /* launch_keys.h - what agent and supervisor agree on besides the files. No dependency: the supervisor has only libc. */
 #pragma once
 
-/* Descriptors the supervisor starts with. SECCOMP and LOCK may be shut. LOCK holds a flock on the attempt's `lock` for as
+/* Descriptors the supervisor starts with. SECCOMP and LOCK may be shut. LOCK holds a flock on the attempt's `launch` for as
  * long as the supervisor lives: so a new agent knows, whatever the moment the old one died. */
 #define FG_SUP_FD_DIR 3
 #define FG_SUP_FD_SECCOMP 4

@@ -20,8 +20,9 @@ static void watch_socket(struct agent *a)
 {
     struct link *l = &a->link;
     int events = UV_READABLE | (l->out.len > l->out_at ? UV_WRITABLE : 0);
-    if (l->open)
+    if (l->open && l->events != events)
         uv_poll_start(&l->poll, events, on_poll);
+    l->events = events;
 }
 
 static void on_retry(uv_timer_t *timer)
@@ -87,6 +88,7 @@ void link_open(struct agent *a)
     }
     l->fd = fd;
     l->open = l->polling = true;
+    l->events = 0;
     l->welcomed = l->alive_waits = false;
     l->heard_ns = agent_now(a);
     uv_poll_init(&a->loop, &l->poll, fd);

@@ -116,6 +116,8 @@ static void by_sandbox(const struct ending *e, struct fg_outcome *o)
         o->detail[strcspn(o->detail, "\n")] = '\0';
     } else if (*e->step && e->error == ENOENT && fg_starts_with(e->step, "start ")) {
         fail(o, FG_REASON_INTERNAL, fg_strdup("the sandbox is missing: install bubblewrap on the agent's machine"));
+    } else if (e->error == E2BIG && fg_starts_with(e->step, "start ")) {
+        fail(o, FG_REASON_USER_ERROR, fg_strdup("the command and its arguments are too long for this system"));
     } else if (*e->step) {
         fail(o, FG_REASON_INTERNAL, fg_asprintf("the sandbox could not be made: %s: %s", e->step, strerror(e->error)));
     } else if (strstr(says, "namespace") || strstr(says, "uid map")) {
@@ -128,8 +130,7 @@ static void by_sandbox(const struct ending *e, struct fg_outcome *o)
 
 static void by_exit(const struct ending *e, struct fg_outcome *o)
 {
-    int sig = e->exit_code > 128 && e->exit_code <= 128 + 64 ? e->exit_code - 128 : 0;
-    o->signal = sig;
+    int sig = o->signal;
     const char *name = sig ? sigabbrev_np(sig) : NULL;
     if (sig)
         fail(o, FG_REASON_USER_ERROR, fg_asprintf("killed by signal %d%s%s", sig, name ? ", SIG" : "", name ? name : ""));
@@ -182,6 +183,7 @@ void outcome_of(const struct ending *e, struct fg_outcome *o)
 {
     *o = (struct fg_outcome){.exit_code = e->status && e->exec ? e->exit_code : -1};
     o->run_ns = e->status && e->started_ns && e->ended_ns > e->started_ns ? e->ended_ns - e->started_ns : 0;
+    o->signal = o->exit_code > 128 && o->exit_code <= 128 + 64 ? o->exit_code - 128 : 0;
     FG_AUTO_JSON json_t *answer = e->model ? answer_of(e, o) : NULL;
 
     if (e->failed != FG_REASON_NONE)                                            /* 1 */

@@ -126,7 +126,8 @@ static void collect_done(void *arg)
     fg_vec_fini(&c->found);
     free(c);
     t->phase = PHASE_UPLOAD;
-    outputs_next(t);
+    if (!t->agent->stopping)
+        outputs_next(t);
 }
 
 /* The worker's answer, if it is a plain file of sane size. */
@@ -138,10 +139,11 @@ static void read_answer(struct attempt *t)
     struct stat st;
     if (fd < 0 || fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || st.st_size > 800 << 10)
         return;
-    struct fg_str text = {0};
-    ssize_t n = read(fd, fg_str_reserve(&text, (size_t)st.st_size), (size_t)st.st_size);
-    text.len = n > 0 ? (size_t)n : 0;
-    t->ending.answer = fg_str_take(&text);
+    char *text = fg_alloc((size_t)st.st_size + 1);       /* zeroed: terminated whatever is read */
+    if (read(fd, text, (size_t)st.st_size) < 0)
+        *text = '\0';
+    free(t->ending.answer);
+    t->ending.answer = text;
 }
 
 static bool folder_empty(const struct attempt *t, const char *name)

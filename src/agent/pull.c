@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <sodium.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "agent/internal.h"
 #include "agent/job.h"
@@ -81,7 +82,7 @@ static int begin_fetch(struct agent *a, const char *sha256, struct fg_error *err
         return 0;
     FG_AUTO_FREE char *part = fg_asprintf("%s/.%s.part", a->set.cache, sha256);
     int fd = open(part, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    if (fd < 0)
+    if (fd < 0 || fchmod(fd, 0644) != 0) /* tasks read weights as users of their own; the folder around it is closed */
         return fg_fail(err, FG_E_IO, "write '%s': %m", part);
     struct fetch *f = fg_alloc(sizeof *f);
     *f = (struct fetch){.part = fg_take_ptr(part), .fd = fd, .agent = a};
@@ -109,6 +110,12 @@ static const char *blob_member(const json_t *obj, const char *key)
     if (text && fg_starts_with(text, "blob:"))
         text += 5;
     return text && fg_is_sha256(text) ? text : NULL;
+}
+
+const char *pull_input(const json_t *spec)
+{
+    const json_t *input = json_object_get(spec, "input_data");
+    return json_is_object(input) ? blob_member(input, "image") : blob_member(spec, "input_data");
 }
 
 static int load_manifest(struct attempt *t, const char *sha256, struct fg_error *err)
@@ -147,7 +154,7 @@ static void step(struct attempt *t)
 void pull_begin(struct attempt *t)
 {
     const json_t *model = json_object_get(t->spec, "model");
-    const char *first[] = {blob_member(t->spec, "workdir"), blob_member(t->spec, "input_data"), blob_member(model, "weights_blob")};
+    const char *first[] = {blob_member(t->spec, "workdir"), pull_input(t->spec), blob_member(model, "weights_blob")};
     for (size_t i = 0; i < FG_COUNT(first); i++)
         if (first[i])
             want(t, first[i]);

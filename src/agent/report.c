@@ -1,7 +1,6 @@
 /* report.c - what the server is told: hello, started, usage, finished. Started and finished are said again until the server
  * acknowledges that they are on its disk; usage is cumulative, so the next one makes up for a lost one. The number of a
  * report grows over restarts of the agent: it stands in the attempt's folder. */
-#include <fcntl.h>
 #include <string.h>
 
 #include "agent/internal.h"
@@ -12,16 +11,14 @@
 static uint32_t next_seq(struct attempt *t)
 {
     char text[16] = "";
-    if (t->seq_fd < 0) {
-        FG_AUTO_FREE char *path = attempt_path(t, "seq");
-        t->seq_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-        if (t->seq_fd >= 0 && pread(t->seq_fd, text, sizeof text - 1, 0) > 0)
-            t->seq = FG_MAX(t->seq, (uint32_t)strtoul(text, NULL, 10));
+    if (!t->seq) {
+        if (pread(attempt_lease_fd(t), text, sizeof text - 1, LEASE_SEQ_AT) > 0)
+            t->seq = (uint32_t)strtoul(text, NULL, 10);
         if (t->ending.rebooted)          /* the file may have lost its last numbers with the power */
             t->seq += 1000000;
     }
     int n = snprintf(text, sizeof text, "%010u\n", ++t->seq);
-    if (t->seq_fd >= 0 && pwrite(t->seq_fd, text, (size_t)n, 0) != n)
+    if (pwrite(attempt_lease_fd(t), text, (size_t)n, LEASE_SEQ_AT) != n)
         fg_log_warn("%s: keep the number of its report: %m", t->name);
     return t->seq;
 }

@@ -53,7 +53,7 @@ void sandbox_base(struct fg_str *out, const char *const *hide, size_t n)
         "--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-net", "--unshare-cgroup-try",
         "--die-with-parent", "--new-session", "--hostname", "fgpu", "--clearenv"};
     static const char *const folders[] = {"/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc", "/opt"};
-    static const char *const rest[] = {"--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--tmpfs", "/run", "--dir", "/var/tmp",
+    static const char *const rest[] = {"--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--tmpfs", "/run", "--tmpfs", "/var/tmp",
                                        "--ro-bind-try", "/sys/devices/system/cpu", "/sys/devices/system/cpu"};
     add_all(out, first, FG_COUNT(first));
     for (size_t i = 0; i < FG_COUNT(folders); i++) {

@@ -1,11 +1,10 @@
 /* supervisor.c - owns one attempt from fork to exit status. A static program that knows only libc, started by the agent
  * from a sealed memory file; it outlives the agent and needs nothing from it but files in the attempt's folder:
  *
- *   launch  (read)    NUL separated: "key=value"..., "argv", then the sandbox's arguments
- *   args    (read)    the sandbox's options, handed to it as a descriptor so that no secret shows in a process list
+ *   launch  (read)    NUL separated: "key=value"..., "args", the sandbox's options, "argv", the sandbox and the command
  *   lease   (read)    boot-time ns until which the attempt may live; the agent moves it on
  *   kill    (read)    the reason, written before the agent sends SIGTERM
- *   log     (written) output as records of wire/logfile.h; tail: its last bytes
+ *   log     (written) output as records of wire/logfile.h; tail: its last bytes; both only when there is output
  *   run.json, status.json (written) who runs; how it ended, fsynced
  *
  * What ends a task: itself, the run limit, the lease, the agent. The last three: SIGTERM to the task's session, five
@@ -44,7 +43,7 @@ static char chunk[CHUNK], words[4096];
 static size_t words_len;
 static char boot_id[40], stopped[40];
 static pid_t bwrap_pid, init_pid;
-static int bwrap_fd = -1;
+static int bwrap_fd = -1, status_fd = -1;
 static long long started_ns, run_deadline, lease_deadline, grace_deadline;
 
 static long long boot_now(void)
@@ -77,6 +76,8 @@ static void log_put(enum fg_log_source source, const char *data, size_t n, bool 
 {
     unsigned char head[FG_LOG_HEAD];
     struct timespec t;
+    if (out_log.fd < 0)
+        out_log.fd = open("log", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     clock_gettime(CLOCK_REALTIME, &t);
     if (!always && (out_log.full || (long long)(n + FG_LOG_HEAD) > out_log.left)) {
         out_log.full = true;
@@ -120,19 +121,32 @@ static void copy_output(struct pollfd *p, enum fg_log_source source)
 
 /* --- files for the agent --- */
 
-static int write_atomic(const char *path, const char *text, size_t n, bool sync)
+static void write_file(const char *path, const char *text, size_t n)
 {
-    char tmp[40];
-    snprintf(tmp, sizeof tmp, ".%s.tmp", path);
-    int fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (fd < 0)
-        return -1;
-    bool ok = write(fd, text, n) == (ssize_t)n && (!sync || fsync(fd) == 0);
+        return;
+    if (write(fd, text, n) != (ssize_t)n)
+        unlink(path);
     close(fd);
-    if (!ok || rename(tmp, path) != 0)
-        return -1;
-    return sync ? fsync(FG_SUP_FD_DIR) : 0;
 }
+
+/* Its room is taken before the task can fill the disk. */
+static void reserve_status(void)
+{
+    status_fd = open("status.json", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (status_fd >= 0)
+        fallocate(status_fd, FALLOC_FL_KEEP_SIZE, 0, 4096);
+}
+
+/* Read only when we are gone, and half of it is no JSON: no rename is needed, so one journal commit carries it. */
+static bool write_status(const char *text, size_t n)
+{
+    if (status_fd < 0)
+        reserve_status();
+    return pwrite(status_fd, text, n, 0) == (ssize_t)n && fsync(status_fd) == 0 && fsync(FG_SUP_FD_DIR) == 0;
+}
+
 
 static long long own_start_time(void)
 {
@@ -144,14 +158,13 @@ static long long own_start_time(void)
     return p ? atoll(p + 1) : 0;
 }
 
+/* The agent reads it when it is closed, and half of it is no JSON. */
 static void write_run(void)
 {
     char text[300];
-    int n = snprintf(text, sizeof text, "{\"pid\":%d,\"start\":%lld,\"boot_id\":\"%s\"", getpid(), own_start_time(), boot_id);
-    if (bwrap_pid)
-        n += snprintf(text + n, sizeof text - (size_t)n, ",\"child\":%d,\"started_ns\":%lld", bwrap_pid, started_ns);
-    n += snprintf(text + n, sizeof text - (size_t)n, "}\n");
-    write_atomic("run.json", text, (size_t)n, false);
+    int n = snprintf(text, sizeof text, "{\"pid\":%d,\"start\":%lld,\"boot_id\":\"%s\",\"child\":%d,\"started_ns\":%lld}\n", getpid(),
+                     own_start_time(), boot_id, bwrap_pid, started_ns);
+    write_file("run.json", text, (size_t)n);
 }
 
 /* A counter file: one integer, or the line that begins with key. */
@@ -346,7 +359,8 @@ static void finish(struct pollfd pipes[3], const struct fail *f)
         read_words(&pipes[2]);
     if (out_log.dropped)
         say("%lld bytes of output were dropped: only the first %lld are kept", out_log.dropped, launch.log_limit);
-    write_atomic("tail", tail.data, tail.n, false);
+    if (tail.n)
+        write_file("tail", tail.data, tail.n);
 
     const char *code = strstr(words, "\"exit-code\": ");
     struct rusage ru;
@@ -364,8 +378,7 @@ static void finish(struct pollfd pipes[3], const struct fail *f)
                      "\"step\":\"%s\"}\n",
                      code ? "true" : "false", code ? atol(code + 13) : -1L, st, stopped, oom > 0 ? oom : 0, started_ns, ended, cpu,
                      peak > 0 ? peak : ru.ru_maxrss * 1024LL, out_log.dropped, gone ? "false" : "true", f->error, f->step);
-    /* A full disk must not lose how it ended: wait for room. */
-    while (write_atomic("status.json", text, (size_t)n, true) != 0)
+    while (!write_status(text, (size_t)n))
         nanosleep(&(struct timespec){.tv_sec = 1}, NULL);
 }
 
@@ -386,16 +399,14 @@ int main(void)
     prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
     slurp("/proc/sys/kernel/random/boot_id", boot_id, sizeof boot_id);
     boot_id[strcspn(boot_id, "\n")] = '\0';
-    out_log.fd = open("log", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    unlink("log");                       /* of a start that did not come to anything */
     out_log.left = launch.log_limit;
+    reserve_status();
     read_lease();
-    write_run();
 
     struct pollfd pipes[3] = {{.fd = -1}, {.fd = -1}, {.fd = -1}};
     struct fail f = {0};
-    if (out_log.fd < 0)
-        f = (struct fail){errno, "open log"};
-    else if (start(pipes, &f) == 0) {
+    if (start(pipes, &f) == 0) {
         run_deadline = launch.run_ns ? started_ns + launch.run_ns : 0;
         write_run();
         watch(pipes, signals);

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -58,7 +59,7 @@ int read_launch(void)
         return -1;
     text[n] = '\0';
     char *end = text + n, *p = text;
-    for (char *next; p < end && strcmp(p, "argv") != 0; p = next) {
+    for (char *next; p < end && strcmp(p, "args") != 0; p = next) {
         char *value = strchr(p, '=');
         next = p + strlen(p) + 1;
         if (value) {
@@ -66,6 +67,10 @@ int read_launch(void)
             take_key(p, value + 1);
         }
     }
+    launch.args = p += p < end ? strlen(p) + 1 : 0;
+    while (p < end && strcmp(p, "argv") != 0)
+        p += strlen(p) + 1;
+    launch.args_len = (size_t)(p - launch.args);
     size_t count = 0;
     for (char *q = p; q < end; q += strlen(q) + 1)
         count++;
@@ -87,18 +92,48 @@ static void give_up(int fd, const char *step, const char *what)
     _exit(127);
 }
 
+/* In a chroot the kernel lets nobody make a user namespace, and the sandbox is one. In mounts of our own we may put our
+ * root over theirs: what is below it stays the same, only it is no longer a chroot. user_namespaces(7), EPERM of CLONE_NEWUSER. */
+static void own_mounts(int fail_fd)
+{
+    struct stat ours, top;
+    if (unshare(CLONE_NEWNS) != 0)
+        give_up(fail_fd, "mounts of its own", "");
+    int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    /* Out of the root of the moment one can climb to the top of the mounts, whatever root it was before. */
+    if (root < 0 || fchdir(root) != 0 || chroot("/usr") != 0)
+        give_up(fail_fd, "look at the root", "");
+    for (int depth = 0; depth < 100; depth++)
+        if (chdir("..") != 0)
+            give_up(fail_fd, "look at the root", "..");
+    if (fstat(root, &ours) != 0 || stat(".", &top) != 0 || mount(NULL, ".", NULL, MS_REC | MS_PRIVATE, NULL) != 0)
+        give_up(fail_fd, "private mounts", "");
+    if (ours.st_dev != top.st_dev || ours.st_ino != top.st_ino) {
+        int tree = open_tree(root, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | AT_RECURSIVE | OPEN_TREE_CLOEXEC);
+        if (tree < 0 || move_mount(tree, "", AT_FDCWD, ".", MOVE_MOUNT_F_EMPTY_PATH) != 0 || fchdir(tree) != 0)
+            give_up(fail_fd, "a root of its own", "");
+        close(tree);
+    } else if (fchdir(root) != 0) {
+        give_up(fail_fd, "look at the root", "");
+    }
+    if (chroot(".") != 0)
+        give_up(fail_fd, "a root of its own", "");
+    close(root);
+}
+
 /* Another user cannot walk into the data folder (below /root, say). So each folder it needs is bound where it can: a
  * small file system over /tmp that only this process and the sandbox it becomes see. */
 static void stage(int fail_fd)
 {
     int fds[MAX_LIST];
     char name[32], link[40];
+    own_mounts(fail_fd);
+    /* Opened in the new mounts, since only those can be bound, and before /tmp hides what may lie below it. */
     for (int i = 0; i < launch.stages; i++)
         if ((fds[i] = open(launch.stage[i], O_PATH | O_CLOEXEC)) < 0)
             give_up(fail_fd, "open", launch.stage[i]);
-    if (unshare(CLONE_NEWNS) != 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
-        mount("fgpu", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, "mode=755,size=64k") != 0)
-        give_up(fail_fd, "private mounts", "");
+    if (mount("fgpu", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, "mode=755,size=64k") != 0)
+        give_up(fail_fd, "private /tmp", "");
     for (int i = 0; i < launch.stages; i++) {
         struct stat st;
         snprintf(name, sizeof name, FG_SUP_STAGE "%d", i);
@@ -110,9 +145,20 @@ static void stage(int fail_fd)
     }
 }
 
+/* The options as a file: an environment is in them, and a command line can be read by all. */
+static int options_file(void)
+{
+    int fd = memfd_create("args", MFD_CLOEXEC);
+    bool ok = fd >= 0 && write(fd, launch.args, launch.args_len) == (ssize_t)launch.args_len && lseek(fd, 0, SEEK_SET) == 0;
+    return ok ? fd : -1;
+}
+
+/* Up and out of the way of the numbers that the sandbox's arguments name. */
+static int high(int fd) { return fcntl(fd, F_DUPFD_CLOEXEC, 16); }
+
 static void put_fd(int fd, int at, int fail_fd)
 {
-    if (fd >= 0 && dup2(fd, at) < 0)     /* dup2 clears close-on-exec */
+    if (dup2(fd, at) < 0)                /* dup2 clears close-on-exec */
         give_up(fail_fd, "descriptor", "");
 }
 
@@ -126,8 +172,10 @@ static void become_user(int fail_fd)
         give_up(fail_fd, "become the task's own user", "");
 }
 
-void run_sandbox(const int pipes[3], int fail_fd, pid_t parent)
+void run_sandbox(const int pipes[3], int fail_pipe, pid_t parent)
 {
+    int fail_fd = high(fail_pipe), out = high(pipes[0]), err = high(pipes[1]), status = high(pipes[2]);
+    int args = high(options_file()), null = high(open("/dev/null", O_RDONLY | O_CLOEXEC));
     for (int i = 0; i < launch.joins; i++) {
         int fd = open(launch.join[i], O_WRONLY | O_CLOEXEC);
         if (fd < 0 || write(fd, "0", 1) != 1)
@@ -137,9 +185,8 @@ void run_sandbox(const int pipes[3], int fail_fd, pid_t parent)
     int adj = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
     if (adj >= 0 && write(adj, "300", 3) == 3)
         close(adj);
-    int args = open("args", O_RDONLY | O_CLOEXEC), null = open("/dev/null", O_RDONLY | O_CLOEXEC);
     if (args < 0 || null < 0)
-        give_up(fail_fd, "open args", "");
+        give_up(fail_fd, "options", "");
     if (launch.stages)
         stage(fail_fd);
     struct rlimit files, core = {0, 0};
@@ -156,11 +203,11 @@ void run_sandbox(const int pipes[3], int fail_fd, pid_t parent)
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     put_fd(args, FG_SUP_FD_ARGS, fail_fd);
-    put_fd(pipes[2], FG_SUP_FD_STATUS, fail_fd);
+    put_fd(status, FG_SUP_FD_STATUS, fail_fd);
     put_fd(FG_SUP_FD_SECCOMP, FG_SUP_FD_FILTER, fail_fd);
     put_fd(null, 0, fail_fd);
-    put_fd(pipes[0], 1, fail_fd);
-    put_fd(pipes[1], 2, fail_fd);
+    put_fd(out, 1, fail_fd);
+    put_fd(err, 2, fail_fd);
     char *env[] = {"PATH=/usr/bin:/bin", NULL};
     umask(022);
     if (chdir("/") != 0)

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "agent/internal.h"
 #include "agent/job.h"
@@ -29,6 +30,7 @@ static void fail(struct attempt *t, const char *why)
 
 static void forget(struct download *d)
 {
+    d->agent->jobs--;
     unlink(d->part);
     free(d->part);
     free(d->path);
@@ -48,7 +50,7 @@ static void check_run(void *arg)
         d->reason = fg_asprintf("read the download: %s", strerror(errno));
     else if (!fg_starts_with(hex, d->digest))
         d->reason = fg_asprintf("the download has digest %.12s, not %.12s", hex, d->digest);
-    else if (fdatasync(fd) != 0 || rename(d->part, d->path) != 0)
+    else if (fchmod(fd, 0644) != 0 || fdatasync(fd) != 0 || rename(d->part, d->path) != 0)
         d->reason = fg_asprintf("keep the download: %s", strerror(errno));
 }
 
@@ -56,7 +58,7 @@ static void check_done(void *arg)
 {
     struct download *d = arg;
     struct attempt *t = attempt_find(d->agent, d->task, d->number);
-    if (t && t->phase == PHASE_PULL) {
+    if (t && t->phase == PHASE_PULL && !d->agent->stopping) {
         if (d->reason)
             fail(t, d->reason);
         else
@@ -89,6 +91,7 @@ static int download(struct attempt *t, const char *url, const char *digest)
 {
     struct download *d = fg_alloc(sizeof *d);
     d->agent = t->agent;
+    d->agent->jobs++;                    /* the agent does not leave before it is forgotten */
     d->task = t->task;
     d->number = t->number;
     d->path = fg_strdup(t->weights);

@@ -116,12 +116,12 @@ int workdir_place(const struct agent *a, const struct attempt *t, struct fg_erro
     FG_AUTO_FREE char *path = attempt_path(t, "work");
     FG_AUTO_FD int work = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     uid_t user = attempt_user(t, &a->set);
-    const char *input = fg_json_str(t->spec, "input_data", NULL);
+    const char *input = pull_input(t->spec);
     if (work < 0)
         return fg_fail(err, FG_E_IO, "open '%s': %m", path);
     if (t->manifest && place_manifest(a, t->manifest, work, user, err) != 0)
         return -1;
-    if (input && fg_starts_with(input, "blob:") && place_file(a, work, "input", input + 5, 0644, user, err) != 0)
+    if (input && place_file(a, work, "input", input, 0644, user, err) != 0)
         return -1;
     if (fg_streq(fg_json_str(t->spec, "task_type", "command"), "command"))
         return 0;

@@ -10,7 +10,7 @@
 #include "cli/credentials.h"
 
 #define DEFAULT_TIMEOUT_MS 60000
-#define PATIENCE_MS 60000
+#define PATIENCE_MS        60000
 
 struct cli_api {
     struct cli_credentials who;
@@ -62,8 +62,8 @@ static void explain(struct cli *cli, struct fg_error *err)
 }
 
 /* With an idempotency key a repeat is safe, so a short absence of the server is not the user's problem. */
-static int send_retrying(struct cli *cli, const struct fg_client_request *request, bool again, struct fg_client_answer *ret,
-                         struct fg_error *err)
+static int send_retrying(struct cli *cli, const struct fg_client_request *request, bool again,
+                         struct fg_client_answer *ret, struct fg_error *err)
 {
     static const long pauses_ms[] = {200, 1000};
     for (size_t i = 0;; i++) {
@@ -92,7 +92,9 @@ int cli_send(struct cli *cli, const struct cli_request *req, struct fg_client_an
     fg_str_addf(&headers, "Accept: %s", req->accept ? req->accept : "application/json");
     if (req->idempotency_key)
         fg_str_addf(&headers, "\nIdempotency-Key: %s", req->idempotency_key);
-    struct fg_client_request request = {.method = req->method, .path = req->path, .headers = headers.data,
+    struct fg_client_request request = {.method = req->method,
+                                        .path = req->path,
+                                        .headers = headers.data,
                                         .timeout_ms = req->timeout_ms ? req->timeout_ms : DEFAULT_TIMEOUT_MS};
     if (req->body) {
         fg_json_dump(req->body, &body);
@@ -136,7 +138,7 @@ struct follower {
     int (*fn)(void *arg, const struct fg_sse_event *ev, struct fg_error *err);
     void *arg;
     char last_id[64];
-    int rc;                              /* of fn */
+    int rc; /* of fn */
     bool any;
 };
 
@@ -156,8 +158,9 @@ static int64_t boot_ms(void)
 }
 
 /* The client outlives lost connections; here, streams that a stopping server ended properly are taken up again, too. */
-int cli_follow(struct cli *cli, const char *path, int (*fn)(void *arg, const struct fg_sse_event *ev, struct fg_error *err),
-               void *arg, const volatile sig_atomic_t *stop, struct fg_error *err)
+int cli_follow(struct cli *cli, const char *path,
+               int (*fn)(void *arg, const struct fg_sse_event *ev, struct fg_error *err), void *arg,
+               const volatile sig_atomic_t *stop, struct fg_error *err)
 {
     struct follower f = {.fn = fn, .arg = arg};
     const char *url;
@@ -173,7 +176,8 @@ int cli_follow(struct cli *cli, const char *path, int (*fn)(void *arg, const str
             return 0;
         ever |= rc == 0 || f.any;
         since = rc == 0 || f.any ? boot_ms() : since;
-        bool again = f.rc == 0 && ever && (rc == 0 || fg_error_info(e.code)->retryable) && boot_ms() - since < PATIENCE_MS;
+        bool again =
+            f.rc == 0 && ever && (rc == 0 || fg_error_info(e.code)->retryable) && boot_ms() - since < PATIENCE_MS;
         if (!again) {
             explain(cli, &e);
             *err = e;

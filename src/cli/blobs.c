@@ -47,8 +47,13 @@ int cli_blob_put_bytes(struct cli *cli, const void *data, size_t n, char ret_sha
     if (there != 0)
         return there < 0 ? -1 : 0;
     blob_path(&path, ret_sha256);
-    struct fg_client_request put = {.method = "PUT", .path = path.data, .send = FG_SEND_BYTES, .bytes = data, .len = n,
-                                    .content_type = "application/octet-stream", .timeout_ms = TRANSFER_MS};
+    struct fg_client_request put = {.method = "PUT",
+                                    .path = path.data,
+                                    .send = FG_SEND_BYTES,
+                                    .bytes = data,
+                                    .len = n,
+                                    .content_type = "application/octet-stream",
+                                    .timeout_ms = TRANSFER_MS};
     return transfer(cli, &put, err);
 }
 
@@ -62,7 +67,11 @@ static int put_fd(struct cli *cli, int fd, uint64_t size, const char *sha256, st
     if (lseek(fd, 0, SEEK_SET) < 0)
         return fg_fail(err, FG_E_IO, "rewind: %m");
     blob_path(&path, sha256);
-    struct fg_client_request put = {.method = "PUT", .path = path.data, .send = FG_SEND_FD, .send_fd = fd, .send_size = size,
+    struct fg_client_request put = {.method = "PUT",
+                                    .path = path.data,
+                                    .send = FG_SEND_FD,
+                                    .send_fd = fd,
+                                    .send_size = size,
                                     .timeout_ms = TRANSFER_MS};
     return transfer(cli, &put, err);
 }
@@ -93,6 +102,7 @@ int cli_blob_get(struct cli *cli, const char *sha256, int fd, struct fg_error *e
 {
     FG_AUTO_STR struct fg_str path = {0};
     blob_path(&path, sha256);
-    struct fg_client_request get = {.method = "GET", .path = path.data, .take = FG_TAKE_FD, .take_fd = fd, .timeout_ms = TRANSFER_MS};
+    struct fg_client_request get = {
+        .method = "GET", .path = path.data, .take = FG_TAKE_FD, .take_fd = fd, .timeout_ms = TRANSFER_MS};
     return transfer(cli, &get, err);
 }

@@ -1,5 +1,5 @@
 /* devices.c - fgpu devices and nodes. */
-#include "cli/cli.h"
+#include <string.h>
 
 #include "base/units.h"
 #include "cli/api.h"
@@ -33,14 +33,15 @@ static int run_devices(struct cli *cli, const struct cli_args *args, struct fg_e
     json_array_foreach(json_object_get(body, "devices"), i, d)
     {
         const json_t *level = json_object_get(d, "enforcement");
-        FG_AUTO_FREE char *share = cli_member(d, "share_free_percent", "0"), *memory_level = cli_member(level, "memory", "?");
+        FG_AUTO_FREE char *share = cli_member(d, "share_free_percent", "0"),
+                          *memory_level = cli_member(level, "memory", "?");
         FG_AUTO_FREE char *share_level = cli_member(level, "share", "?");
         cell_member(&t, d, "name");
         cell_member(&t, d, "kind");
         cell_member(&t, d, "node_name");
         cell_bytes(&t, d, "memory_bytes");
         cell_bytes(&t, d, "memory_free_bytes");
-        cli_table_cell(&t, CLI_NO_TINT, "%s %%", share);
+        cli_table_cell(&t, CLI_NO_TINT, "%.*s %%", (int)strcspn(share, ".") + (strstr(share, ".0") ? 0 : 2), share);
         cli_table_cell(&t, CLI_NO_TINT, "%zu", json_array_size(json_object_get(d, "vgpus")));
         cli_table_cell(&t, CLI_NO_TINT, "memory %s, share %s", memory_level, share_level);
         cell_member(&t, d, "price_usd_per_hour");
@@ -49,8 +50,9 @@ static int run_devices(struct cli *cli, const struct cli_args *args, struct fg_e
 }
 
 const struct cli_verb cli_verb_devices = {
-    "devices", "", "list devices with capacity, what is free, price, and how limits are enforced", NULL, no_options, 0, 0, false,
-    run_devices,
+    "devices", "",         "list devices with capacity, what is free, price, and how limits are enforced",
+    NULL,      no_options, 0,
+    0,         false,      run_devices,
 };
 
 static int run_nodes(struct cli *cli, const struct cli_args *args, struct fg_error *err)

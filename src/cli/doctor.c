@@ -15,12 +15,14 @@
 struct report {
     struct cli *cli;
     struct fg_str text;
-    json_t *findings;                    /* [{check, ok, text, fix}] */
+    json_t *findings; /* [{check, ok, text, fix}] */
+    json_t *machine;  /* {"machine": what the agent said} */
     bool fit;
 };
 
 /* ok -1: neither good nor bad, only told. */
-static void find(struct report *r, const char *check, int ok, const char *fix, const char *fmt, ...) __attribute__((format(printf, 5, 6)));
+static void find(struct report *r, const char *check, int ok, const char *fix, const char *fmt, ...)
+    __attribute__((format(printf, 5, 6)));
 static void find(struct report *r, const char *check, int ok, const char *fix, const char *fmt, ...)
 {
     FG_AUTO_STR struct fg_str line = {0};
@@ -37,11 +39,49 @@ static void find(struct report *r, const char *check, int ok, const char *fix, c
         cli_clean(&r->text, fix, strlen(fix));
         fg_str_adds(&r->text, "\n");
     }
-    json_array_append_new(r->findings, json_pack("{s:s, s:b, s:s, s:s*}", "check", check, "ok", ok != 0, "text", fg_str_cstr(&line),
-                                                 "fix", ok <= 0 && fix && *fix ? fix : NULL));
+    json_array_append_new(r->findings, json_pack("{s:s, s:b, s:s, s:s*}", "check", check, "ok", ok != 0, "text",
+                                                 fg_str_cstr(&line), "fix", ok <= 0 && fix && *fix ? fix : NULL));
 }
 
 /* --- the machine: what the agent finds --- */
+
+static void check_device(struct report *r, const json_t *d, bool root)
+{
+    char memory[32];
+    const char *by_memory = fg_json_str(d, "memory_level", "none"), *by_share = fg_json_str(d, "share_level", "none");
+    const char *why = fg_json_str(d, "why", "");
+    bool weak = fg_streq(by_memory, "none") || fg_streq(by_share, "none");
+    fg_format_bytes(memory, sizeof memory, (uint64_t)fg_json_int(d, "memory_bytes", 0));
+    find(r, "device", weak ? -1 : 1, root ? "" : "Run 'fgpu up' as root, or delegate a cgroup to this user.",
+         "%s (%s), %lld units, %s; memory limited by: %s, share by: %s%s%s", fg_json_str(d, "name", "?"),
+         fg_json_str(d, "kind", "?"), (long long)fg_json_int(d, "units", 0), memory, by_memory, by_share,
+         *why ? "; " : "", why);
+}
+
+static void check_sandbox(struct report *r, const json_t *box)
+{
+    bool works = fg_json_bool(box, "works", false);
+    const char *why = fg_json_str(box, "why", ""), *program = fg_json_str(box, "program", "");
+    find(r, "sandbox", works, fg_json_str(box, "hint", ""), "%s%s%s", *program ? program : "bubblewrap",
+         works ? " works" : ": ", works ? "" : why);
+    find(r, "seccomp", fg_json_bool(box, "seccomp", false) ? 1 : -1, "", "system calls are %sfiltered",
+         fg_json_bool(box, "seccomp", false) ? "" : "not ");
+    bool own = fg_json_bool(box, "own_users", false);
+    find(r, "users", own ? 1 : -1, "Run 'fgpu up' as root.",
+         own ? "each task has a user of its own" : "tasks run as the agent's user");
+}
+
+static void check_workers(struct report *r, const json_t *workers)
+{
+    const char *python = fg_json_str(workers, "python", "?"), *models = fg_json_str(workers, "models_dir", "");
+    if (fg_json_bool(workers, "ready", false))
+        find(r, "models", 1, NULL, "workers of %s run in %s", models, python);
+    else if (!*models)
+        find(r, "models", -1, "Set models_dir.", "no catalogue of models was found; commands run without it");
+    else
+        find(r, "models", -1, "models/setup makes it; or set worker_python.",
+             "no Python for model workers at %s; commands run without it", python);
+}
 
 static void check_machine(struct report *r, const struct fg_config *config)
 {
@@ -49,20 +89,21 @@ static void check_machine(struct report *r, const struct fg_config *config)
     struct fg_error err = {0};
     bool able = false;
     size_t i;
-    json_t *f;
+    json_t *d;
     if (fg_agent_doctor(config, &json, &able, &err) < 0) {
         find(r, "machine", 0, err.hint, "%s", err.text);
         return;
     }
     FG_AUTO_JSON json_t *doc = fg_json_parse(fg_str_cstr(&json), json.len, NULL);
-    json_array_foreach(json_object_get(doc, "findings"), i, f)
-    {
-        FG_AUTO_FREE char *check = cli_member(f, "check", "machine"), *text = cli_member(f, "text", "");
-        int ok = fg_json_bool(f, "ok", true) ? 1 : able ? -1 : 0;
-        find(r, check, ok, fg_json_str(f, "fix", ""), "%s", text);
-    }
+    const json_t *devices = json_object_get(doc, "devices");
+    if (json_array_size(devices) == 0)
+        find(r, "device", 0, NULL, "no device was found");
+    json_array_foreach(devices, i, d) check_device(r, d, fg_json_bool(doc, "root", false));
+    check_sandbox(r, json_object_get(doc, "sandbox"));
+    check_workers(r, json_object_get(doc, "workers"));
     if (!able && r->fit)
         find(r, "machine", 0, NULL, "no task could run here");
+    json_object_set(r->machine, "machine", doc);
 }
 
 /* --- the data folder and the store --- */
@@ -76,7 +117,8 @@ static void check_folder(struct report *r, const struct fg_config *config, const
     while (access(there, F_OK) < 0 && strrchr(there, '/') > there)
         *strrchr(there, '/') = 0;
     if (access(there, W_OK) < 0) {
-        find(r, "data", 0, "Give another folder with --data-dir, or make it writable.", "%s cannot be written: %s", there, strerror(errno));
+        find(r, "data", 0, "Give another folder with --data-dir, or make it writable.", "%s cannot be written: %s",
+             there, strerror(errno));
         return;
     }
     if (statvfs(there, &fs) < 0) {
@@ -86,7 +128,8 @@ static void check_folder(struct report *r, const struct fg_config *config, const
     uint64_t left = (uint64_t)fs.f_bavail * fs.f_frsize;
     fg_format_bytes(free_text, sizeof free_text, left);
     fg_format_bytes(floor_text, sizeof floor_text, floor);
-    find(r, "data", left >= floor, "Free some disk space, or lower min_free_bytes.", "%s, %s free, at least %s needed", dir, free_text, floor_text);
+    find(r, "data", left >= floor, "Free some disk space, or lower min_free_bytes.", "%s, %s free, at least %s needed",
+         dir, free_text, floor_text);
 }
 
 static void check_store(struct report *r, const char *dir)
@@ -99,7 +142,8 @@ static void check_store(struct report *r, const char *dir)
     else if (fg_store_check(path, &version, &err) == 0)
         find(r, "store", 1, NULL, "%s is whole, schema %d", path, version);
     else
-        find(r, "store", 0, *err.hint ? err.hint : "Restore it from a copy, or move it away to start anew.", "%s", err.text);
+        find(r, "store", 0, *err.hint ? err.hint : "Restore it from a copy, or move it away to start anew.", "%s",
+             err.text);
 }
 
 static void check_server(struct report *r, const char *dir)
@@ -109,27 +153,17 @@ static void check_server(struct report *r, const char *dir)
     struct fg_error err = {0};
     pid_t pid = cli_pid_holder(dir);
     if (!url) {
-        find(r, "server", -1, "fgpu up --detach", pid > 0 ? "starting, watched by process %d" : "not running%.0d", (int)pid);
+        find(r, "server", -1, "fgpu up --detach", pid > 0 ? "starting, watched by process %d" : "not running%.0d",
+             (int)pid);
         return;
     }
     bool ready = cli_api_use(r->cli, url, &err) == 0 && cli_get(r->cli, "/readyz", &body, &err) == 0;
     bool known = ready && cli_get(r->cli, "/v1/devices", NULL, &err) == 0;
     if (known)
-        find(r, "server", 1, NULL, "ready at %s; the key of %s opens it", url, cli_api_key_origin(r->cli) ? cli_api_key_origin(r->cli) : "nobody");
+        find(r, "server", 1, NULL, "ready at %s; the key of %s opens it", url,
+             cli_api_key_origin(r->cli) ? cli_api_key_origin(r->cli) : "nobody");
     else
         find(r, "server", 0, *err.hint ? err.hint : "fgpu down; fgpu up --detach", "%s: %s", url, err.text);
-}
-
-static void check_programs(struct report *r, const struct fg_config *config, const char *dir)
-{
-    const char *set = fg_config_str(config, "worker_python");
-    FG_AUTO_FREE char *usual = fg_path_join(dir, "venv/bin/python3");
-    const char *python = *set ? set : usual;
-    find(r, "version", 1, NULL, "fgpu %s", FGPU_VERSION);
-    if (access(python, X_OK) == 0)
-        find(r, "models", 1, NULL, "model workers run in %s", python);
-    else
-        find(r, "models", -1, "models/setup makes it; or set worker_python.", "no Python for model workers at %s; commands run without it", python);
 }
 
 static void add_settings(struct report *r, const struct fg_config *config, json_t *rows)
@@ -156,14 +190,15 @@ static void add_settings(struct report *r, const struct fg_config *config, json_
 static int run_doctor(struct cli *cli, const struct cli_args *args, struct fg_error *err)
 {
     struct fg_config *config;
-    struct report r = {.cli = cli, .findings = json_array(), .fit = true};
+    struct report r = {.cli = cli, .findings = json_array(), .machine = json_object(), .fit = true};
     FG_AUTO_JSON json_t *settings = json_array();
     if (cli_settings(cli, args, &config, err) < 0) {
         json_decref(r.findings);
+        json_decref(r.machine);
         return -1;
     }
     FG_AUTO_FREE char *dir = cli_data_dir(config);
-    check_programs(&r, config, dir);
+    find(&r, "version", 1, NULL, "fgpu %s", FGPU_VERSION);
     check_folder(&r, config, dir);
     check_store(&r, dir);
     check_server(&r, dir);
@@ -172,6 +207,8 @@ static int run_doctor(struct cli *cli, const struct cli_args *args, struct fg_er
         add_settings(&r, config, settings);
     fg_config_destroy(config);
     FG_AUTO_JSON json_t *doc = json_pack("{s:b, s:o, s:O}", "fit", r.fit, "findings", r.findings, "settings", settings);
+    json_object_update(doc, r.machine);
+    json_decref(r.machine);
     int rc = cli->json ? cli_put_json(doc, err) : cli_put(&r.text, err);
     fg_str_fini(&r.text);
     if (rc < 0)
@@ -185,6 +222,13 @@ static const struct cli_option options[] = {
     {NULL},
 };
 const struct cli_verb cli_verb_doctor = {
-    "doctor", "[options]", "check this machine: what it can enforce and why not more, data folder, store, server",
-    "Every finding comes with its fix. Exit status 0 when tasks could run here, else 5.", options, 0, 0, false, run_doctor,
+    "doctor",
+    "[options]",
+    "check this machine: what it can enforce and why not more, data folder, store, server",
+    "Every finding comes with its fix. Exit status 0 when tasks could run here, else 5.",
+    options,
+    0,
+    0,
+    false,
+    run_doctor,
 };

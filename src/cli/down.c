@@ -8,7 +8,7 @@
 #include "cli/pidfile.h"
 #include "cli/watch.h"
 
-#define STOP_MS 40000                    /* the watcher gives each daemon 15 s */
+#define STOP_MS 40000 /* the watcher gives each daemon 15 s */
 #define KILL_MS 20000
 
 static int64_t now_ms(void)
@@ -96,8 +96,9 @@ static int run_down(struct cli *cli, const struct cli_args *args, struct fg_erro
     else if (n == 0)
         cli_note(cli, "stopped; no task runs");
     else
-        cli_note(cli, "stopped; %zu task%s on until the next 'fgpu up' finds %s again ('fgpu down --kill' ends tasks, too)", n,
-                 n == 1 ? " goes" : "s go", n == 1 ? "it" : "them");
+        cli_note(cli,
+                 "stopped; %zu task%s on until the next 'fgpu up' finds %s again ('fgpu down --kill' ends tasks, too)",
+                 n, n == 1 ? " goes" : "s go", n == 1 ? "it" : "them");
     return 0;
 }
 
@@ -107,7 +108,13 @@ static const struct cli_option options[] = {
     {NULL},
 };
 const struct cli_verb cli_verb_down = {
-    "down", "[options]", "stop what 'fgpu up' started",
-    "Tasks that run go on under their supervisors; the next 'fgpu up' finds them again. Nothing running is no error.", options, 0, 0,
-    false, run_down,
+    "down",
+    "[options]",
+    "stop what 'fgpu up' started",
+    "Tasks that run go on under their supervisors; the next 'fgpu up' finds them again. Nothing running is no error.",
+    options,
+    0,
+    0,
+    false,
+    run_down,
 };

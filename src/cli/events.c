@@ -4,6 +4,8 @@
 #include "cli/api.h"
 #include "cli/task.h"
 
+#define DATA_WIDTH 100 /* bytes of an event's data that people see; --json shows all */
+
 static const struct cli_option options[] = {
     {"follow", 'f', CLI_FLAG, NULL, "Go on as things happen; with an ID until the task has ended."},
     {"after", 0, CLI_INTEGER, "SEQ", "Only events after this one."},
@@ -17,10 +19,14 @@ static int put_event(struct cli *cli, const json_t *event, struct fg_error *err)
         return cli_put_json(event, err);
     FG_AUTO_FREE char *time = cli_member(event, "time", "-"), *kind = cli_member(event, "event", "?");
     FG_AUTO_FREE char *task = cli_member(event, "task", "-"), *data = cli_member(event, "data", "");
-    return cli_put_line(err, "%s  %-22s %s  %s", time, kind, task, data);
+    bool cut = strlen(data) > DATA_WIDTH;
+    return cli_put_line(err, "%s  %-21s %s  %.*s%s", time, kind, task, DATA_WIDTH, data, cut ? "..." : "");
 }
 
-struct following { struct cli *cli; bool one; };
+struct following {
+    struct cli *cli;
+    bool one;
+};
 
 static int on_event(void *arg, const struct fg_sse_event *ev, struct fg_error *err)
 {
@@ -40,9 +46,7 @@ static int list(struct cli *cli, const char *path, struct fg_error *err)
     json_t *event;
     if (cli_get(cli, path, &body, err) < 0)
         return -1;
-    json_array_foreach(json_object_get(body, "events"), i, event)
-        if (put_event(cli, event, err) < 0)
-            return -1;
+    json_array_foreach(json_object_get(body, "events"), i, event) if (put_event(cli, event, err) < 0) return -1;
     return 0;
 }
 

@@ -27,16 +27,18 @@ static int run_get(struct cli *cli, const struct cli_args *args, struct fg_error
     cli_add_summary(&text, &view);
     FG_AUTO_FREE char *class = cli_member(task, "class", "-"), *rule = cli_member(task, "class_rule", "");
     FG_AUTO_FREE char *submitted = cli_member(json_object_get(task, "times"), "submitted", "-");
-    fg_str_addf(&text, "%-8s%s%s%s%s%s", "type", view.type, *view.model ? " " : "", view.model, *view.name ? ", name " : "", view.name);
-    fg_str_addf(&text, "\n%-8s%s%s%s\n%-8s%s, attempt %lld\n", "class", class, *rule ? ": " : "", rule, "since", submitted,
-                (long long)view.attempt);
+    fg_str_addf(&text, "%-8s%s%s%s%s%s", "type", view.type, *view.model ? " " : "", view.model,
+                *view.name ? ", name " : "", view.name);
+    fg_str_addf(&text, "\n%-8s%s%s%s\n%-8s%s, attempt %lld\n", "class", class, *rule ? ": " : "", rule, "since",
+                submitted, (long long)view.attempt);
     if (cli_put(&text, err) < 0)
         return -1;
     return cli_save_outputs(cli, task, NULL, err);
 }
 
 const struct cli_verb cli_verb_get = {
-    "get", "ID", "show a task: state and reason, times, slice, enforcement, cost", NULL, no_options, 1, 1, false, run_get,
+    "get", "ID",    "show a task: state and reason, times, slice, enforcement, cost", NULL, no_options, 1, 1,
+    false, run_get,
 };
 
 /* One line per task, as it ends. */
@@ -81,8 +83,8 @@ static int run_wait(struct cli *cli, const struct cli_args *args, struct fg_erro
         FG_AUTO_FREE char *id = NULL;
         FG_AUTO_JSON json_t *body = NULL;
         int64_t left = timeout < 0 ? -1 : FG_MAX(timeout - (boot_ns() - start), 1);
-        if (cli_task_id(cli, args->names.items[i], &id, err) < 0 || cli_task_wait(cli, id, left, NULL, &body, err) < 0 ||
-            put_end(cli, body, err) < 0)
+        if (cli_task_id(cli, args->names.items[i], &id, err) < 0 ||
+            cli_task_wait(cli, id, left, NULL, &body, err) < 0 || put_end(cli, body, err) < 0)
             return -1;
         if (!fg_streq(fg_json_str(body, "state", ""), "succeeded"))
             status = 1;
@@ -91,7 +93,14 @@ static int run_wait(struct cli *cli, const struct cli_args *args, struct fg_erro
 }
 
 const struct cli_verb cli_verb_wait = {
-    "wait", "ID...", "wait until tasks have ended", "Exit status 1 when one of them did not succeed.", wait_options, 1, -1, false,
+    "wait",
+    "ID...",
+    "wait until tasks have ended",
+    "Exit status 1 when one of them did not succeed.",
+    wait_options,
+    1,
+    -1,
+    false,
     run_wait,
 };
 
@@ -105,15 +114,18 @@ static int fail_task(const json_t *body, struct fg_error *err)
 {
     struct cli_task t;
     cli_task_read(body, &t);
-    fg_fail(err, FG_E_TASK_FAILED, "%s %s%s%s%s%s", t.id, t.state, *t.reason ? ": " : "", t.reason, *t.detail ? ": " : "", t.detail);
-    return fg_fail_hint(err, "%s", t.hint);
+    fg_fail(err, FG_E_TASK_FAILED, "%s %s%s%s%s%s", t.id, t.state, *t.reason ? ": " : "", t.reason,
+            *t.detail ? ": " : "", t.detail);
+    FG_AUTO_FREE char *hint = cli_hint(t.hint, t.id);
+    return fg_fail_hint(err, "%s", hint);
 }
 
 static int run_result(struct cli *cli, const struct cli_args *args, struct fg_error *err)
 {
     FG_AUTO_FREE char *id = NULL;
     FG_AUTO_JSON json_t *body = NULL;
-    if (cli_task_id(cli, args->names.items[0], &id, err) < 0 || cli_task_wait(cli, id, timeout_of(args), NULL, &body, err) < 0)
+    if (cli_task_id(cli, args->names.items[0], &id, err) < 0 ||
+        cli_task_wait(cli, id, timeout_of(args), NULL, &body, err) < 0)
         return -1;
     if ((cli->json ? cli_put_json(body, err) : cli_put_result(cli, json_object_get(body, "result"), err)) < 0)
         return -1;
@@ -123,6 +135,13 @@ static int run_result(struct cli *cli, const struct cli_args *args, struct fg_er
 }
 
 const struct cli_verb cli_verb_result = {
-    "result", "ID", "print a task's result, waiting for it", "Output files are listed on standard error.", result_options, 1, 1,
-    false, run_result,
+    "result",
+    "ID",
+    "print a task's result, waiting for it",
+    "Output files are listed on standard error.",
+    result_options,
+    1,
+    1,
+    false,
+    run_result,
 };

@@ -6,7 +6,7 @@
 #include "cli/cli.h"
 
 #define INDENT 26
-#define WIDTH 100
+#define WIDTH  100
 
 /* Words of text from column INDENT to WIDTH; the cursor stands at column at. */
 static void add_wrapped(struct fg_str *out, const char *text, size_t indent, size_t at)
@@ -86,7 +86,8 @@ void cli_help_verb(const struct cli_verb *verb, struct fg_str *out)
 
 void cli_help_all(struct fg_str *out)
 {
-    fg_str_adds(out, "fgpu - run deep-learning tasks in slices of this machine's GPUs\n\nusage: fgpu VERB [options] ...\n");
+    fg_str_adds(out,
+                "fgpu - run deep-learning tasks in slices of this machine's GPUs\n\nusage: fgpu VERB [options] ...\n");
     for (const struct cli_group *g = cli_groups; g->title; g++) {
         fg_str_addf(out, "\n%s:\n", g->title);
         for (const struct cli_verb *const *v = g->verbs; *v; v++)

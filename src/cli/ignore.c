@@ -70,7 +70,8 @@ bool cli_glob(const char *g, const char *s)
 
 static void add_line(struct cli_ignore *ig, const char *line, size_t n)
 {
-    while (n > 0 && (line[n - 1] == '\r' || line[n - 1] == ' ' || line[n - 1] == '\t') && !(n > 1 && line[n - 2] == '\\'))
+    while (n > 0 && (line[n - 1] == '\r' || line[n - 1] == ' ' || line[n - 1] == '\t') &&
+           !(n > 1 && line[n - 2] == '\\'))
         n--;
     if (n == 0 || line[0] == '#')
         return;

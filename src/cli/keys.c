@@ -8,7 +8,7 @@ static const struct cli_option no_options[] = {{NULL}};
 
 static int run_list(struct cli *cli, const struct cli_args *args, struct fg_error *err)
 {
-    static const char *const keys[] = {"id", "name", "tenant", "scopes", "expires"};
+    static const char *const keys[] = {"id", "name", "tenant", "scopes", "created", "expires", "revoked"};
     FG_AUTO_JSON json_t *body = NULL;
     struct cli_table t;
     size_t i;
@@ -17,7 +17,7 @@ static int run_list(struct cli *cli, const struct cli_args *args, struct fg_erro
         return -1;
     if (cli->json)
         return cli_put_json_list(body, "keys", err);
-    cli_table_init(&t, "ID|NAME|TENANT|SCOPES|EXPIRES");
+    cli_table_init(&t, "ID|NAME|TENANT|SCOPES|CREATED|EXPIRES|REVOKED");
     json_array_foreach(json_object_get(body, "keys"), i, k)
     {
         for (size_t m = 0; m < FG_COUNT(keys); m++) {
@@ -34,7 +34,8 @@ const struct cli_verb cli_verb_keys_list = {
 
 static const struct cli_option create_options[] = {
     {"tenant", 0, CLI_TEXT, "NAME", "Whose key it is. Default: yours."},
-    {"scope", 0, CLI_LIST, "SCOPE", "What it may do: tasks:read, tasks:write, blobs:read, ..., or *; may be repeated. Default: tasks and blobs."},
+    {"scope", 0, CLI_LIST, "SCOPE",
+     "What it may do: tasks:read, tasks:write, blobs:read, ..., or *; may be repeated. Default: tasks and blobs."},
     {"expires", 0, CLI_DURATION, "TIME", "When it ends to be valid (30d). Default: never."},
     {NULL},
 };
@@ -70,7 +71,8 @@ static int run_create(struct cli *cli, const struct cli_args *args, struct fg_er
 }
 
 const struct cli_verb cli_verb_keys_create = {
-    "keys create", "NAME [options]", "make an API key; its secret is printed once", NULL, create_options, 1, 1, false, run_create,
+    "keys create", "NAME [options]", "make an API key; its secret is printed once", NULL, create_options, 1, 1,
+    false,         run_create,
 };
 
 static int run_revoke(struct cli *cli, const struct cli_args *args, struct fg_error *err)

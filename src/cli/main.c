@@ -15,7 +15,8 @@ static void set_globals(struct cli *cli, const struct cli_args *args)
     cli->json = cli_flag(args, "json");
     cli->quiet = cli_flag(args, "quiet");
     cli->config_file = cli_text(args, "config");
-    cli->color = isatty(STDOUT_FILENO) && !cli_flag(args, "no-color") && !(no_color && *no_color) && !fg_streq(term, "dumb");
+    cli->color =
+        isatty(STDOUT_FILENO) && !cli_flag(args, "no-color") && !(no_color && *no_color) && !fg_streq(term, "dumb");
 }
 
 static int check_names(const struct cli_verb *verb, const struct cli_args *args, struct fg_error *err)
@@ -27,7 +28,8 @@ static int check_names(const struct cli_verb *verb, const struct cli_args *args,
         fg_fail(err, FG_E_INVALID, "'fgpu %s' needs more: fgpu %s %.*s", verb->name, verb->name,
                 (int)strcspn(verb->usage, "\n"), verb->usage);
     else if (verb->max >= 0 && n > verb->max)
-        fg_fail(err, FG_E_INVALID, "'fgpu %s' does not know what to do with '%s'", verb->name, args->names.items[verb->max]);
+        fg_fail(err, FG_E_INVALID, "'fgpu %s' does not know what to do with '%s'", verb->name,
+                args->names.items[verb->max]);
     else
         return 0;
     return fg_fail_hint(err, "'fgpu help %s' explains it.", verb->name);

@@ -6,10 +6,11 @@
 #include "api_errors.h"
 #include "cli/cli.h"
 
-#define WIDTH 78
+#define WIDTH     72 /* what is escaped takes more room than is counted; mandoc wants 80 */
 #define PAGE_DATE "November 22, 2026"
 
-/* One word: "--" would be set as a dash, a backslash stands for itself, a leading point or quote would begin a macro. */
+/* One word: "--" would be set as a dash, a backslash stands for itself, a leading point or quote would begin a macro.
+ */
 static void add_word(struct fg_str *out, const char *word, size_t n, bool line_start)
 {
     if (line_start && (word[0] == '.' || word[0] == '\''))
@@ -106,13 +107,16 @@ static void add_verbs(struct fg_str *out)
 
 static void add_settings(struct fg_str *out)
 {
-    static const struct { const char *key, *fallback, *doc; } settings[] = {
+    static const struct {
+        const char *key, *fallback, *doc;
+    } settings[] = {
 #define X(key, type, fallback, min, max, doc) {key, fallback, doc},
         FG_SETTING_LIST(X)
 #undef X
     };
     fg_str_adds(out, ".Sh SETTINGS\nA setting comes from a flag, else from its environment variable,\n"
-                     "else from the settings file, which is YAML.\nThe variable of\n.Ar price.cpu_usd_per_hour\nis\n.Ev FGPU_PRICE_CPU_USD_PER_HOUR .\n"
+                     "else from the settings file, which is YAML.\nThe variable of\n.Ar "
+                     "price.cpu_usd_per_hour\nis\n.Ev FGPU_PRICE_CPU_USD_PER_HOUR .\n"
                      ".Bl -tag -width Ds\n");
     for (size_t i = 0; i < FG_COUNT(settings); i++) {
         fg_str_adds(out, ".It Ar ");
@@ -133,7 +137,8 @@ static const char *const head =
     ".Sh DESCRIPTION\n.Nm\nsubmits tasks to a FastGPU server, follows them, and starts that server.\n"
     "A task runs in a slice of a device: a quota of its memory and a share of\nits compute, both enforced.\n"
     ".Pp\nA task is named by its id, by the beginning of an id that no other recent\ntask has, or by\n.Cm last ,\n"
-    "the newest task.\nOptions may stand before and after names; what follows\n.Fl \\-\nis a command and its arguments.\n"
+    "the newest task.\nOptions may stand before and after names; what follows\n.Fl \\-\nis a command and its "
+    "arguments.\n"
     ".Pp\nEvery verb takes these options:\n";
 
 static const char *const tail =
@@ -142,7 +147,8 @@ static const char *const tail =
     ".It Ev FGPU_API_KEY\nThe API key, unless\n.Fl \\-key-file\nis given.\n"
     ".It Ev FGPU_CONFIG\nThe settings file, unless\n.Fl \\-config\nis given.\n"
     ".It Ev NO_COLOR\nWhen set and not empty, nothing is coloured.\n"
-    ".It Ev XDG_CONFIG_HOME , XDG_DATA_HOME\nWhere the configuration and the data folder are, instead of\n.Pa ~/.config\nand\n"
+    ".It Ev XDG_CONFIG_HOME , XDG_DATA_HOME\nWhere the configuration and the data folder are, instead of\n.Pa "
+    "~/.config\nand\n"
     ".Pa ~/.local/share .\n.El\n"
     ".Sh FILES\n.Bl -tag -width Ds\n"
     ".It Pa ~/.config/fastgpu/config.yaml\nSettings.\n"
@@ -151,12 +157,15 @@ static const char *const tail =
     ".It Pa .fgpuignore\nFiles of a working folder that are not uploaded, in the language of\n.Pa .gitignore .\n.El\n"
     ".Sh EXIT STATUS\n.Bl -tag -width Ds -compact\n"
     ".It 0\nIt worked; of\n.Cm run\nand\n.Cm wait :\nthe task succeeded.\n"
-    ".It 1\nThe task did not succeed.\n.It 2\nWrong usage, or the server refused a value.\n.It 3\nNo valid key, or the key does not "
-    "allow it.\n.It 4\nThere is no such object.\n.It 5\nRefused: wrong state, budget, full disk, or this machine cannot do it.\n"
+    ".It 1\nThe task did not succeed.\n.It 2\nWrong usage, or the server refused a value.\n.It 3\nNo valid key, or the "
+    "key does not "
+    "allow it.\n.It 4\nThere is no such object.\n.It 5\nRefused: wrong state, budget, full disk, or this machine "
+    "cannot do it.\n"
     ".It 6\nIt took too long.\n.It 7\nThe server cannot be reached or failed.\n.It 130\nInterrupted.\n.El\n"
     ".Sh EXAMPLES\nStart FastGPU and classify a photograph:\n.Bd -literal -offset indent\n"
     "fgpu up --detach\nfgpu run efficientnet_lite0 photo.jpg\n.Ed\n"
-    ".Pp\nRun a program in half of the compute and one gigabyte of memory,\nand fetch what it wrote:\n.Bd -literal -offset indent\n"
+    ".Pp\nRun a program in half of the compute and one gigabyte of memory,\nand fetch what it wrote:\n.Bd -literal "
+    "-offset indent\n"
     "fgpu run --mem 1GB --share 50 --output 'model/*.pt' -o . -- python3 train.py\n.Ed\n"
     ".Pp\nSubmit now, look later:\n.Bd -literal -offset indent\n"
     "id=$(fgpu submit --name night -- ./train.sh)\nfgpu why $id\nfgpu logs -f $id\nfgpu wait --timeout 8h $id\n.Ed\n"

@@ -11,6 +11,20 @@ static const struct cli_option usage_options[] = {
     {NULL},
 };
 
+static void add_row(struct cli_table *t, const json_t *row)
+{
+    FG_AUTO_FREE char *type = cli_member(row, "task_type", "-"), *model = cli_member(row, "model", "-");
+    FG_AUTO_FREE char *state = cli_member(row, "state", "-"), *cost = cli_member(row, "cost", "-");
+    char run[32], device[32];
+    cli_table_cell(t, CLI_NO_TINT, "%s", type);
+    cli_table_cell(t, CLI_NO_TINT, "%s", model);
+    cli_table_cell(t, cli_state_tint(state), "%s", state);
+    cli_table_cell(t, CLI_NO_TINT, "%lld", (long long)fg_json_int(row, "tasks", 0));
+    cli_table_cell(t, CLI_NO_TINT, "%s", cli_duration(run, sizeof run, cli_seconds(row, "run_s")));
+    cli_table_cell(t, CLI_NO_TINT, "%s", cli_duration(device, sizeof device, cli_seconds(row, "device_s")));
+    cli_table_cell(t, CLI_NO_TINT, "%s", cost);
+}
+
 static int run_usage(struct cli *cli, const struct cli_args *args, struct fg_error *err)
 {
     FG_AUTO_STR struct fg_str path = {0};
@@ -25,19 +39,17 @@ static int run_usage(struct cli *cli, const struct cli_args *args, struct fg_err
         return -1;
     if (cli->json)
         return cli_put_json(usage, err);
-    cli_table_init(&t, "MODEL|STATE|>TASKS|>DEVICE SECONDS|>COST USD");
+    cli_table_init(&t, "TYPE|MODEL|STATE|>TASKS|>RUN|>DEVICE TIME|>COST USD");
     json_array_foreach(json_object_get(usage, "usage"), i, row)
-    {
-        static const char *const keys[] = {"model", "state", "tasks", "device_s", "cost"};
-        for (size_t k = 0; k < FG_COUNT(keys); k++) {
-            FG_AUTO_FREE char *text = cli_member(row, keys[k], "-");
-            cli_table_cell(&t, CLI_NO_TINT, "%s", text);
-        }
-    }
-    return cli_put_table(cli, &t, err);
+        add_row(&t, row);
+    if (cli_put_table(cli, &t, err) < 0)
+        return -1;
+    return cli_put_line(err, "%lld tasks, %s USD", (long long)fg_json_int(usage, "tasks", 0),
+                        fg_json_str(usage, "cost", "?"));
 }
 
-const struct cli_verb cli_verb_usage = {"usage", "[options]", "show charged time and cost by model and state", NULL, usage_options, 0, 0, false, run_usage};
+const struct cli_verb cli_verb_usage = {
+    "usage", "[options]", "show charged time and cost by model and state", NULL, usage_options, 0, 0, false, run_usage};
 
 static int run_metrics(struct cli *cli, const struct cli_args *args, struct fg_error *err)
 {
@@ -50,4 +62,5 @@ static int run_metrics(struct cli *cli, const struct cli_args *args, struct fg_e
     return rc;
 }
 
-const struct cli_verb cli_verb_metrics = {"metrics", "", "print the server's metrics in Prometheus' text format", NULL, no_options, 0, 0, false, run_metrics};
+const struct cli_verb cli_verb_metrics = {
+    "metrics", "", "print the server's metrics in Prometheus' text format", NULL, no_options, 0, 0, false, run_metrics};

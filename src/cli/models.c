@@ -31,7 +31,8 @@ static int run_list(struct cli *cli, const struct cli_args *args, struct fg_erro
 }
 
 const struct cli_verb cli_verb_models_list = {
-    "models list", "", "list the catalogue and whether each model's weights are here", NULL, no_options, 0, 0, false, run_list,
+    "models list", "",       "list the catalogue and whether each model's weights are here", NULL, no_options, 0, 0,
+    false,         run_list,
 };
 
 static const struct cli_option import_options[] = {
@@ -40,12 +41,13 @@ static const struct cli_option import_options[] = {
     {NULL},
 };
 
-/* A torch file is a zip archive, or a pickle (protocol 2 and up begins with 0x80); ONNX is protobuf, whose first field here
- * is the version, 08 and a small number. The suffix decides first: it is what the user means. */
+/* A torch file is a zip archive, or a pickle (protocol 2 and up begins with 0x80); ONNX is protobuf, whose first field
+ * here is the version, 08 and a small number. The suffix decides first: it is what the user means. */
 static const char *guess_format(const char *path)
 {
-    static const struct { const char *suffix, *format; } known[] = {
-        {".onnx", "onnx"}, {".pt", "torch"}, {".pth", "torch"}, {".ckpt", "torch"}, {".bin", "torch"}};
+    static const struct {
+        const char *suffix, *format;
+    } known[] = {{".onnx", "onnx"}, {".pt", "torch"}, {".pth", "torch"}, {".ckpt", "torch"}, {".bin", "torch"}};
     size_t n = strlen(path);
     for (size_t i = 0; i < FG_COUNT(known); i++) {
         size_t k = strlen(known[i].suffix);
@@ -61,7 +63,7 @@ static const char *guess_format(const char *path)
     return head[0] == 0x08 && head[1] < 32 ? "onnx" : NULL;
 }
 
-/* 1 when the model is there with weights, 0 without them. */
+/* 1 when weights were imported for the model, 0 when not. */
 static int has_weights(struct cli *cli, const char *name, struct fg_error *err)
 {
     FG_AUTO_JSON json_t *body = NULL;
@@ -69,9 +71,9 @@ static int has_weights(struct cli *cli, const char *name, struct fg_error *err)
     json_t *m;
     if (cli_get(cli, "/v1/models", &body, err) < 0)
         return -1;
-    json_array_foreach(json_object_get(body, "models"), i, m)
-        if (fg_streq(fg_json_str(m, "name", NULL), name))
-            return fg_json_bool(m, "weights_here", false);
+    json_array_foreach(
+        json_object_get(body, "models"), i,
+        m) if (fg_streq(fg_json_str(m, "name", NULL), name)) return fg_streq(fg_json_str(m, "weights", ""), "imported");
     return 0; /* the server names the nearest model when it is unknown */
 }
 
@@ -87,7 +89,8 @@ static int run_import(struct cli *cli, const struct cli_args *args, struct fg_er
         return have < 0 ? -1 : 0;
     }
     if (!format && !(format = guess_format(file))) {
-        fg_fail(err, FG_E_INVALID, access(file, R_OK) < 0 ? "'%s': %m" : "'%s' is neither an ONNX nor a torch file by its looks", file);
+        fg_fail(err, FG_E_INVALID,
+                access(file, R_OK) < 0 ? "'%s': %m" : "'%s' is neither an ONNX nor a torch file by its looks", file);
         return fg_fail_hint(err, "--format onnx or --format torch says which it is.");
     }
     if (cli_blob_put_file(cli, file, sha256, NULL, err) < 0)
@@ -106,6 +109,13 @@ static int run_import(struct cli *cli, const struct cli_args *args, struct fg_er
 }
 
 const struct cli_verb cli_verb_models_import = {
-    "models import", "NAME FILE [options]", "upload a file as a model's weights",
-    "FILE is an ONNX model or a torch state dict that fits the model's architecture.", import_options, 2, 2, false, run_import,
+    "models import",
+    "NAME FILE [options]",
+    "upload a file as a model's weights",
+    "FILE is an ONNX model or a torch state dict that fits the model's architecture.",
+    import_options,
+    2,
+    2,
+    false,
+    run_import,
 };

@@ -12,7 +12,8 @@ const struct cli_option cli_global_options[] = {
     {"json", 0, CLI_FLAG, NULL, "Print the server's JSON; of lists one object a line."},
     {"quiet", 'q', CLI_FLAG, NULL, "Print ids and results only."},
     {"url", 0, CLI_TEXT, "URL", "The server. Default: $FGPU_URL, the credentials file, or http://127.0.0.1:8470."},
-    {"key-file", 0, CLI_PATH, "FILE", "File whose first line is the API key. Default: $FGPU_API_KEY or the credentials file."},
+    {"key-file", 0, CLI_PATH, "FILE",
+     "File whose first line is the API key. Default: $FGPU_API_KEY or the credentials file."},
     {"config", 0, CLI_PATH, "FILE", "Settings file. Default: $FGPU_CONFIG or config.yaml in the configuration folder."},
     {"no-color", 0, CLI_FLAG, NULL, "Never colour what is printed; the same as setting $NO_COLOR."},
     {"help", 'h', CLI_FLAG, NULL, "Explain the verb."},
@@ -62,14 +63,20 @@ static int check_value(const struct cli_option *o, const char *value, struct fg_
     int64_t number;
     uint32_t permille;
     switch (o->type) {
-    case CLI_INTEGER: return fg_parse_int(value, 0, INT32_MAX, &number, err);
-    case CLI_BYTES: return fg_parse_bytes(value, &bytes, err);
-    case CLI_DURATION: return fg_parse_duration(value, &number, err);
-    case CLI_SHARE: return fg_parse_share(value, &permille, err);
-    case CLI_MONEY: return fg_parse_money(value, &number, err);
+    case CLI_INTEGER:
+        return fg_parse_int(value, 0, INT32_MAX, &number, err);
+    case CLI_BYTES:
+        return fg_parse_bytes(value, &bytes, err);
+    case CLI_DURATION:
+        return fg_parse_duration(value, &number, err);
+    case CLI_SHARE:
+        return fg_parse_share(value, &permille, err);
+    case CLI_MONEY:
+        return fg_parse_money(value, &number, err);
     case CLI_CHOICE:
         return is_choice(o->metavar, value) ? 0 : fg_fail(err, FG_E_INVALID, "'%s' is none of %s", value, o->metavar);
-    default: return 0;
+    default:
+        return 0;
     }
 }
 

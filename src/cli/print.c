@@ -21,8 +21,8 @@ void cli_print_error(const struct fg_error *err)
 {
     const char *text = *err->text ? err->text : fg_error_info(err->code)->title;
     /* Most texts name the option themselves; the pointer is for places inside a document. */
-    FG_AUTO_FREE char *at = *err->pointer && !strstr(text, err->pointer) ? fg_asprintf("%s (at %s)", text, err->pointer)
-                                                                         : fg_strdup(text);
+    FG_AUTO_FREE char *at =
+        *err->pointer && !strstr(text, err->pointer) ? fg_asprintf("%s (at %s)", text, err->pointer) : fg_strdup(text);
     put_stderr("fgpu: ", at);
     if (*err->hint)
         put_stderr("hint: ", err->hint);
@@ -73,9 +73,7 @@ int cli_put_json_list(const json_t *obj, const char *list, struct fg_error *err)
 {
     size_t i;
     json_t *item;
-    json_array_foreach(json_object_get(obj, list), i, item)
-        if (cli_put_json(item, err) < 0)
-            return -1;
+    json_array_foreach(json_object_get(obj, list), i, item) if (cli_put_json(item, err) < 0) return -1;
     return 0;
 }
 

@@ -17,8 +17,8 @@ static const struct cli_option options[] = {
 };
 
 /* One page of tasks, appended to all; the next page's cursor is the caller's to free, NULL after the last. */
-static int fetch_page(struct cli *cli, const struct cli_args *args, const char *state, size_t limit, char **cursor, json_t *all,
-                      struct fg_error *err)
+static int fetch_page(struct cli *cli, const struct cli_args *args, const char *state, size_t limit, char **cursor,
+                      json_t *all, struct fg_error *err)
 {
     FG_AUTO_STR struct fg_str path = {0};
     FG_AUTO_JSON json_t *page = NULL;
@@ -38,7 +38,8 @@ static int fetch_page(struct cli *cli, const struct cli_args *args, const char *
     return 0;
 }
 
-static int fetch(struct cli *cli, const struct cli_args *args, const char *state, size_t most, json_t *all, struct fg_error *err)
+static int fetch(struct cli *cli, const struct cli_args *args, const char *state, size_t most, json_t *all,
+                 struct fg_error *err)
 {
     char *cursor = NULL;
     int rc = 0;
@@ -65,13 +66,13 @@ static int fetch_live(struct cli *cli, const struct cli_args *args, size_t most,
         size_t k;
         json_t *task;
         rc = fetch(cli, args, live[i], most, some, err);
-        json_array_foreach(some, k, task)
-            fg_vec_push(&tasks, json_incref(task));
+        json_array_foreach(some, k, task) fg_vec_push(&tasks, json_incref(task));
     }
     if (tasks.count > 0)
         qsort(tasks.items, tasks.count, sizeof *tasks.items, newest_first);
     for (size_t i = 0; i < tasks.count; i++) {
-        bool again = i > 0 && newest_first(&tasks.items[i - 1], &tasks.items[i]) == 0; /* it moved on between the lists */
+        bool again =
+            i > 0 && newest_first(&tasks.items[i - 1], &tasks.items[i]) == 0; /* it moved on between the lists */
         if (!again && json_array_size(all) < most)
             json_array_append(all, tasks.items[i]);
     }
@@ -107,13 +108,11 @@ static int print_tasks(struct cli *cli, const json_t *tasks, struct fg_error *er
     int rc = 0;
     if (!cli->json && !cli->quiet) {
         cli_table_init(&t, "ID|NAME|TYPE|STATE|REASON|SLICE|>WAIT|>RUN|>COST");
-        json_array_foreach(tasks, i, task)
-            add_row(&t, task);
+        json_array_foreach(tasks, i, task) add_row(&t, task);
         return cli_put_table(cli, &t, err);
     }
-    json_array_foreach(tasks, i, task)
-        if (rc == 0)
-            rc = cli->json ? cli_put_json(task, err) : cli_put_line(err, "%s", fg_json_str(task, "id", ""));
+    json_array_foreach(tasks, i, task) if (rc == 0) rc =
+        cli->json ? cli_put_json(task, err) : cli_put_line(err, "%s", fg_json_str(task, "id", ""));
     return rc;
 }
 
@@ -125,7 +124,8 @@ static int list_once(struct cli *cli, const struct cli_args *args, struct fg_err
     if (most == 0)
         return print_tasks(cli, tasks, err);
     bool live = !state && !cli_flag(args, "all");
-    if ((live ? fetch_live(cli, args, (size_t)most, tasks, err) : fetch(cli, args, state, (size_t)most, tasks, err)) < 0 ||
+    if ((live ? fetch_live(cli, args, (size_t)most, tasks, err) : fetch(cli, args, state, (size_t)most, tasks, err)) <
+            0 ||
         print_tasks(cli, tasks, err) < 0)
         return -1;
     if (json_array_size(tasks) == 0 && live && !cli->json)
@@ -148,7 +148,13 @@ static int run_ps(struct cli *cli, const struct cli_args *args, struct fg_error 
 }
 
 const struct cli_verb cli_verb_ps = {
-    "ps", "[options]", "list tasks that wait or run, newest first",
-    "Columns: the slice a task asked for or got, how long it waited, how long it ran, what it cost in USD.", options, 0, 0, false,
+    "ps",
+    "[options]",
+    "list tasks that wait or run, newest first",
+    "Columns: the slice a task asked for or got, how long it waited, how long it ran, what it cost in USD.",
+    options,
+    0,
+    0,
+    false,
     run_ps,
 };

@@ -27,7 +27,8 @@ static int detach(struct cli *cli, const char *id, struct fg_error *err)
 {
     struct timespec left = {2, 0};
     fprintf(stderr, "\n%s goes on without us.\n", id);
-    fprintf(stderr, "  fgpu logs -f %s    follows it\n  fgpu cancel %s    ends it; so does Ctrl-C again, now\n", id, id);
+    fprintf(stderr, "  fgpu logs -f %s    follows it\n  fgpu cancel %s     ends it; so does Ctrl-C again, now\n", id,
+            id);
     while (interrupts < 2 && nanosleep(&left, &left) < 0 && errno == EINTR)
         ;
     if (interrupts < 2)
@@ -52,15 +53,18 @@ static void print_summary(struct cli *cli, const char *id, const json_t *body)
     (void)fg_write_all(STDERR_FILENO, text.data, text.len);
 }
 
-static int finish(struct cli *cli, const struct cli_args *args, const char *id, bool command, const json_t *body, struct fg_error *err)
+static int finish(struct cli *cli, const struct cli_args *args, const char *id, bool command, const json_t *body,
+                  struct fg_error *err)
 {
     bool well = fg_streq(fg_json_str(body, "state", ""), "succeeded");
     const json_t *result = json_object_get(body, "result");
     /* What a command printed was its result. */
     int rc = cli->json ? cli_put_json(body, err) : command ? 0 : cli_put_result(cli, result, err);
-    if (rc < 0 || cli_save_outputs(cli, body, cli_text(args, "output-dir"), err) < 0)
+    if (rc < 0)
         return -1;
     print_summary(cli, id, body);
+    if (cli_save_outputs(cli, body, cli_text(args, "output-dir"), err) < 0)
+        return -1;
     return well ? 0 : fg_error_info(FG_E_TASK_FAILED)->exit_code;
 }
 
@@ -92,8 +96,15 @@ static int run_run(struct cli *cli, const struct cli_args *args, struct fg_error
 }
 
 const struct cli_verb cli_verb_run = {
-    "run", "[options] MODEL FILE\n[options] -- COMMAND [ARGS]\n-f FILE.json", "submit a task, follow it, print its result",
-    CLI_SPEC_TEXT "\nThe exit status is 0 when the task succeeded and 1 when it did not; where it stands, why, its times, slice and "
-                  "cost go to standard error. Ctrl-C leaves the task running, twice cancels it.",
-    cli_spec_options, 0, 2, true, run_run,
+    "run",
+    "[options] MODEL FILE\n[options] -- COMMAND [ARGS]\n-f FILE.json",
+    "submit a task, follow it, print its result",
+    CLI_SPEC_TEXT
+    "\nThe exit status is 0 when the task succeeded and 1 when it did not; where it stands, why, its times, slice and "
+    "cost go to standard error. Ctrl-C leaves the task running, twice cancels it.",
+    cli_spec_options,
+    0,
+    2,
+    true,
+    run_run,
 };

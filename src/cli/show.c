@@ -11,9 +11,12 @@
 
 enum cli_tint cli_state_tint(const char *state)
 {
-    static const struct { const char *state; enum cli_tint tint; } tints[] = {
-        {"running", CLI_GREEN}, {"starting", CLI_GREEN}, {"failed", CLI_RED}, {"expired", CLI_RED}, {"queued", CLI_YELLOW},
-        {"canceled", CLI_DIM},
+    static const struct {
+        const char *state;
+        enum cli_tint tint;
+    } tints[] = {
+        {"running", CLI_GREEN}, {"starting", CLI_GREEN}, {"failed", CLI_RED},
+        {"expired", CLI_RED},   {"queued", CLI_YELLOW},  {"canceled", CLI_DIM},
     };
     for (size_t i = 0; i < FG_COUNT(tints); i++)
         if (fg_streq(tints[i].state, state))
@@ -36,7 +39,8 @@ void cli_add_slice(struct fg_str *out, const struct cli_task *t)
     if (*t->device)
         fg_str_addf(out, "%s", t->device);
     if (t->memory_bytes > 0)
-        fg_str_addf(out, "%s%s", out->len > before ? " " : "", fg_format_bytes(memory, sizeof memory, (uint64_t)t->memory_bytes));
+        fg_str_addf(out, "%s%s", out->len > before ? " " : "",
+                    fg_format_bytes(memory, sizeof memory, (uint64_t)t->memory_bytes));
     if (t->share_permille > 0)
         fg_str_addf(out, "%s%lld", out->len > before ? " " : "", (long long)t->share_permille / 10);
     if (t->share_permille > 0 && t->share_permille % 10)
@@ -70,12 +74,15 @@ static void add_state(struct fg_str *out, const struct cli_task *t)
 static void add_times(struct fg_str *out, const struct cli_task *t)
 {
     FG_AUTO_STR struct fg_str line = {0};
-    const struct { const char *name; int64_t ns; } phases[] = {
-        {"queue", t->queue_ns}, {"pull", t->pull_ns}, {"load", t->load_ns}, {"run", t->run_ns}};
+    const struct {
+        const char *name;
+        int64_t ns;
+    } phases[] = {{"queue", t->queue_ns}, {"pull", t->pull_ns}, {"load", t->load_ns}, {"run", t->run_ns}};
     char text[32];
     for (size_t i = 0; i < FG_COUNT(phases); i++)
         if (phases[i].ns >= 0)
-            fg_str_addf(&line, "%s%s %s", line.len ? ", " : "", phases[i].name, fg_format_duration(text, sizeof text, phases[i].ns));
+            fg_str_addf(&line, "%s%s %s", line.len ? ", " : "", phases[i].name,
+                        fg_format_duration(text, sizeof text, phases[i].ns));
     if (line.len)
         add_line(out, "time", line.data);
 }
@@ -87,14 +94,30 @@ static void add_memory(struct fg_str *line, const struct cli_task *t)
         fg_str_addf(line, ", peak %s", fg_format_bytes(peak, sizeof peak, (uint64_t)t->peak_bytes));
 }
 
+/* Hints say ID where they mean the task at hand. */
+char *cli_hint(const char *hint, const char *id)
+{
+    struct fg_str out = {0};
+    for (const char *p = hint; *p;) {
+        bool word = fg_starts_with(p, "ID") && (p == hint || p[-1] == ' ') && !(p[2] >= 'A' && p[2] <= 'Z');
+        if (word)
+            fg_str_adds(&out, id);
+        else
+            fg_str_add(&out, p, 1);
+        p += word ? 2 : 1;
+    }
+    return fg_str_take(&out);
+}
+
 void cli_add_summary(struct fg_str *out, const struct cli_task *t)
 {
     FG_AUTO_STR struct fg_str slice = {0}, level = {0};
     add_state(out, t);
     if (*t->detail)
         add_line(out, "why", t->detail);
-    if (*t->hint && !fg_streq(t->state, "succeeded"))
-        add_line(out, "hint", t->hint);
+    FG_AUTO_FREE char *hint = cli_hint(t->hint, t->id);
+    if (*hint && !fg_streq(t->state, "succeeded"))
+        add_line(out, "hint", hint);
     add_times(out, t);
     if (*t->device || t->memory_bytes > 0) {
         cli_add_slice(&slice, t);

@@ -14,7 +14,7 @@
 
 struct scan {
     const char *root;
-    char *real_root;                     /* with a slash at its end */
+    char *real_root; /* with a slash at its end */
     struct cli_ignore ignore;
     size_t max_files;
     uint64_t max_bytes;
@@ -105,7 +105,10 @@ static int scan_folder(struct scan *s, const char *folder, size_t *ret_kept, str
     return rc;
 }
 
-static int by_path(const void *a, const void *b) { return strcmp(((const struct cli_file *)a)->path, ((const struct cli_file *)b)->path); }
+static int by_path(const void *a, const void *b)
+{
+    return strcmp(((const struct cli_file *)a)->path, ((const struct cli_file *)b)->path);
+}
 static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
 static int read_ignore(struct scan *s, struct fg_error *err)
@@ -121,7 +124,8 @@ static int read_ignore(struct scan *s, struct fg_error *err)
     return 0;
 }
 
-int cli_folder_scan(const char *root, size_t max_files, uint64_t max_bytes, struct cli_folder *ret, struct fg_error *err)
+int cli_folder_scan(const char *root, size_t max_files, uint64_t max_bytes, struct cli_folder *ret,
+                    struct fg_error *err)
 {
     struct cli_folder out = {0};
     struct scan s = {.root = root, .max_files = max_files, .max_bytes = max_bytes, .out = &out};
@@ -156,7 +160,8 @@ void cli_folder_fini(struct cli_folder *folder)
 }
 
 /* The size in the manifest is that of the bytes that were hashed, should the file have grown since it was listed. */
-static int upload_one(struct cli *cli, const char *root, const struct cli_file *file, json_t *rows, struct fg_error *err)
+static int upload_one(struct cli *cli, const char *root, const struct cli_file *file, json_t *rows,
+                      struct fg_error *err)
 {
     char sha256[65];
     uint64_t size;
@@ -164,12 +169,13 @@ static int upload_one(struct cli *cli, const char *root, const struct cli_file *
     if (cli_blob_put_file(cli, full, sha256, &size, err) < 0)
         return -1;
     FG_AUTO_FREE char *blob = fg_asprintf("blob:%s", sha256);
-    json_array_append_new(rows, json_pack("{s:s, s:s, s:i, s:I}", "path", file->path, "blob", blob, "mode", (int)file->mode,
-                                          "size", (json_int_t)size));
+    json_array_append_new(rows, json_pack("{s:s, s:s, s:i, s:I}", "path", file->path, "blob", blob, "mode",
+                                          (int)file->mode, "size", (json_int_t)size));
     return 0;
 }
 
-int cli_folder_upload(struct cli *cli, const char *root, const struct cli_folder *folder, char ret_sha256[65], struct fg_error *err)
+int cli_folder_upload(struct cli *cli, const char *root, const struct cli_folder *folder, char ret_sha256[65],
+                      struct fg_error *err)
 {
     FG_AUTO_JSON json_t *manifest = json_pack("{s:[], s:[]}", "files", "dirs");
     FG_AUTO_STR struct fg_str text = {0};

@@ -20,7 +20,8 @@ const struct cli_option cli_spec_options[] = {
     {"env-file", 0, CLI_PATH, "FILE", "Environment variables, one NAME=VALUE a line."},
     {"workdir", 0, CLI_PATH, "DIR", "Start in a copy of this folder."},
     {"no-workdir", 0, CLI_FLAG, NULL, "Start in an empty folder."},
-    {"output", 0, CLI_LIST, "PATTERN", "Keep files of the working folder that match, besides $FGPU_OUTPUT_DIR. May be repeated."},
+    {"output", 0, CLI_LIST, "PATTERN",
+     "Keep files of the working folder that match, besides $FGPU_OUTPUT_DIR. May be repeated."},
     {"name", 0, CLI_TEXT, "NAME", "A name of your own."},
     {"label", 0, CLI_LIST, "KEY=VALUE", "A label of your own. May be repeated."},
     {"class", 0, CLI_CHOICE, "interactive|batch|training|large", "Override the class that FastGPU would choose."},
@@ -92,7 +93,8 @@ static int set_pair(json_t *map, const char *pair, const char *option, bool inhe
     return 0;
 }
 
-static int set_pairs(json_t *spec, const char *field, const struct cli_args *args, const char *option, bool inherit, struct fg_error *err)
+static int set_pairs(json_t *spec, const char *field, const struct cli_args *args, const char *option, bool inherit,
+                     struct fg_error *err)
 {
     const char *pair;
     size_t at = 0;
@@ -158,7 +160,9 @@ static void set_resources(json_t *spec, const struct cli_args *args)
 
 static void set_limits(json_t *spec, const struct cli_args *args)
 {
-    static const struct { const char *option, *field; } limits[] = {
+    static const struct {
+        const char *option, *field;
+    } limits[] = {
         {"time-limit", "run"}, {"queue-limit", "queue"}, {"startup-limit", "startup"}, {"max-cost", "max_cost"}};
     for (size_t i = 0; i < FG_COUNT(limits); i++)
         if (cli_text(args, limits[i].option))
@@ -220,9 +224,27 @@ static int set_model(struct cli *cli, json_t *spec, const struct cli_args *args,
     return 0;
 }
 
-static int fail_current(struct fg_error *err)
+/* Whether a word of the command, or what follows "=" in it, is a file or folder below the current one. */
+static bool names_files_here(const struct cli_args *args)
 {
-    fg_fail_prefix(err, "the current folder is not copied on its own account");
+    for (size_t i = 0; i < args->command_count; i++) {
+        const char *word = args->command[i], *equals = strchr(word, '=');
+        if (*word && *word != '/' && access(word, F_OK) == 0)
+            return true;
+        if (equals && equals[1] && equals[1] != '/' && access(equals + 1, F_OK) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* The current folder cannot be copied unasked, as err says. A command that names nothing of it can do without. */
+static int do_without(struct cli *cli, const struct cli_args *args, struct fg_error *err)
+{
+    if (!names_files_here(args)) {
+        cli_note(cli, "starting in an empty folder: %s (--workdir DIR copies one)", err->text);
+        return 0;
+    }
+    fg_fail_prefix(err, "the current folder is not copied unasked");
     return fg_fail_hint(err, "--workdir DIR copies a folder all the same, --no-workdir starts with an empty one.");
 }
 
@@ -230,16 +252,29 @@ static int fail_current(struct fg_error *err)
 static int check_current(const char *here, struct fg_error *err)
 {
     FG_AUTO_FREE char *home = getenv("HOME") ? realpath(getenv("HOME"), NULL) : NULL;
-    if (!fg_streq(here, "/") && !fg_streq(here, home))
+    if (fg_streq(here, "/"))
+        return fg_fail(err, FG_E_INVALID, "this is the whole machine");
+    return fg_streq(here, home) ? fg_fail(err, FG_E_INVALID, "'%s' is your home", here) : 0;
+}
+
+static int upload(struct cli *cli, json_t *spec, const char *root, const struct cli_folder *folder,
+                  struct fg_error *err)
+{
+    char sha256[65], size[32];
+    if (folder->files.count == 0 && folder->dirs.count == 0)
         return 0;
-    fg_fail(err, FG_E_INVALID, "'%s' is %s", here, fg_streq(here, "/") ? "the whole machine" : "your home");
-    return fail_current(err);
+    if (isatty(STDERR_FILENO) && (folder->files.count > 50 || folder->bytes > 8 << 20))
+        cli_note(cli, "copying %s: %zu files, %s", root, folder->files.count,
+                 fg_format_bytes(size, sizeof size, folder->bytes));
+    if (cli_folder_upload(cli, root, folder, sha256, err) < 0)
+        return -1;
+    json_object_set_new(spec, "workdir", json_sprintf("blob:%s", sha256));
+    return 0;
 }
 
 static int set_workdir(struct cli *cli, json_t *spec, const struct cli_args *args, struct fg_error *err)
 {
     const char *named = cli_text(args, "workdir");
-    char sha256[65];
     struct cli_folder folder;
     FG_AUTO_FREE char *here = getcwd(NULL, 0);
     if (cli_flag(args, "no-workdir"))
@@ -247,15 +282,10 @@ static int set_workdir(struct cli *cli, json_t *spec, const struct cli_args *arg
     if (!here)
         return fg_fail(err, FG_E_IO, "current folder: %m");
     if (!named && check_current(here, err) < 0)
-        return -1;
+        return do_without(cli, args, err);
     if (cli_folder_scan(named ? named : here, named ? 0 : AUTO_FILES, named ? 0 : AUTO_BYTES, &folder, err) < 0)
-        return named || (err && err->code != FG_E_TOO_LARGE) ? -1 : fail_current(err);
-    int rc = 0;
-    if (folder.files.count > 0 || folder.dirs.count > 0) {
-        rc = cli_folder_upload(cli, named ? named : here, &folder, sha256, err);
-        if (rc == 0)
-            json_object_set_new(spec, "workdir", json_sprintf("blob:%s", sha256));
-    }
+        return !named && err->code == FG_E_TOO_LARGE ? do_without(cli, args, err) : -1;
+    int rc = upload(cli, spec, named ? named : here, &folder, err);
     cli_folder_fini(&folder);
     return rc;
 }

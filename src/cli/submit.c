@@ -9,6 +9,7 @@
 #include "base/units.h"
 #include "cli/api.h"
 #include "cli/spec.h"
+#include "cli/task.h"
 
 static char *fresh_key(void)
 {
@@ -19,7 +20,8 @@ static char *fresh_key(void)
     return fg_strdup(fg_id_format(text, "cli", fg_id_new(&gen, fg_now(&clock))));
 }
 
-static int post_task(struct cli *cli, const char *path, const json_t *spec, const char *key, json_t **ret, struct fg_error *err)
+static int post_task(struct cli *cli, const char *path, const json_t *spec, const char *key, json_t **ret,
+                     struct fg_error *err)
 {
     struct cli_request req = {.method = "POST", .path = path, .body = spec, .idempotency_key = key};
     return cli_call(cli, &req, ret, err);
@@ -37,19 +39,23 @@ int cli_submit(struct cli *cli, const struct cli_args *args, json_t **ret_task, 
 
 static void add_quote(struct fg_str *out, const json_t *q)
 {
-    const json_t *need = json_object_get(q, "need"), *expected = json_object_get(q, "expected"), *cost = json_object_get(q, "cost");
-    FG_AUTO_FREE char *device = cli_member(q, "device_name", "none that is connected"), *share = cli_member(need, "share_percent", "?");
-    FG_AUTO_FREE char *kind = cli_member(q, "device_kind", ""), *confidence = cli_member(expected, "confidence_percent", "0");
+    const json_t *need = json_object_get(q, "need"), *expected = json_object_get(q, "expected"),
+                 *cost = json_object_get(q, "cost");
+    FG_AUTO_FREE char *device = cli_member(q, "device_name", "none that is connected"),
+                      *share = cli_member(need, "share_percent", "?");
+    FG_AUTO_FREE char *kind = cli_member(q, "device_kind", ""),
+                      *confidence = cli_member(expected, "confidence_percent", "0");
     char memory[32], p50[32], p95[32];
     fg_format_bytes(memory, sizeof memory, (uint64_t)fg_json_int(need, "memory_bytes", 0));
-    fg_format_duration(p50, sizeof p50, (int64_t)(json_number_value(json_object_get(expected, "p50_s")) * 1e9));
-    fg_format_duration(p95, sizeof p95, (int64_t)(json_number_value(json_object_get(expected, "p95_s")) * 1e9));
+    cli_duration(p50, sizeof p50, cli_seconds(expected, "p50_s"));
+    cli_duration(p95, sizeof p95, cli_seconds(expected, "p95_s"));
     fg_str_addf(out, "%-8s%s: %s\n", "class", fg_json_str(q, "class", "?"), fg_json_str(q, "class_rule", ""));
     fg_str_addf(out, "%-8s%s %s %%\n", "slice", memory, share);
     fg_str_addf(out, "%-8s%s%s%s\n", "device", device, *kind ? ", " : "", kind);
     fg_str_addf(out, "%-8s%s, in 95 of 100 cases within %s (%lld earlier runs, confidence %s %%)\n", "time", p50, p95,
                 (long long)fg_json_int(expected, "samples", 0), confidence);
-    fg_str_addf(out, "%-8s%s USD, in 95 of 100 cases at most %s USD\n", "cost", fg_json_str(cost, "p50", "?"), fg_json_str(cost, "p95", "?"));
+    fg_str_addf(out, "%-8s%s USD, in 95 of 100 cases at most %s USD\n", "cost", fg_json_str(cost, "p50", "?"),
+                fg_json_str(cost, "p95", "?"));
 }
 
 int cli_quote(struct cli *cli, const struct cli_args *args, struct fg_error *err)
@@ -64,11 +70,21 @@ int cli_quote(struct cli *cli, const struct cli_args *args, struct fg_error *err
     return cli_put(&out, err);
 }
 
-static int run_quote(struct cli *cli, const struct cli_args *args, struct fg_error *err) { return cli_quote(cli, args, err); }
+static int run_quote(struct cli *cli, const struct cli_args *args, struct fg_error *err)
+{
+    return cli_quote(cli, args, err);
+}
 
 const struct cli_verb cli_verb_quote = {
-    "quote", "[options] MODEL [FILE]\n[options] -- COMMAND [ARGS]", "say what a task would be given and cost, without running it",
-    "The same as 'fgpu submit --dry-run'. Inputs are uploaded, for the server checks them.", cli_spec_options, 0, 2, true, run_quote,
+    "quote",
+    "[options] MODEL [FILE]\n[options] -- COMMAND [ARGS]",
+    "say what a task would be given and cost, without running it",
+    "The same as 'fgpu submit --dry-run'. Inputs are uploaded, for the server checks them.",
+    cli_spec_options,
+    0,
+    2,
+    true,
+    run_quote,
 };
 
 static int run_submit(struct cli *cli, const struct cli_args *args, struct fg_error *err)
@@ -82,6 +98,13 @@ static int run_submit(struct cli *cli, const struct cli_args *args, struct fg_er
 }
 
 const struct cli_verb cli_verb_submit = {
-    "submit", "[options] MODEL FILE\n[options] -- COMMAND [ARGS]\n-f FILE.json", "submit a task and print its id", CLI_SPEC_TEXT,
-    cli_spec_options, 0, 2, true, run_submit,
+    "submit",
+    "[options] MODEL FILE\n[options] -- COMMAND [ARGS]\n-f FILE.json",
+    "submit a task and print its id",
+    CLI_SPEC_TEXT,
+    cli_spec_options,
+    0,
+    2,
+    true,
+    run_submit,
 };

@@ -18,6 +18,8 @@ static int64_t number(const json_t *obj, const char *key, double scale)
     return json_is_number(v) ? llround(json_number_value(v) * scale) : CLI_UNKNOWN;
 }
 
+int64_t cli_seconds(const json_t *obj, const char *key) { return number(obj, key, 1e9); }
+
 static void read_placement(const json_t *task, struct cli_task *t)
 {
     const json_t *placed = json_object_get(task, "placement"), *level = json_object_get(placed, "enforcement");
@@ -42,15 +44,17 @@ void cli_task_read(const json_t *task, struct cli_task *ret)
     t->model = fg_json_str(task, "model_name", "");
     t->state = fg_json_str(task, "state", "");
     t->reason = fg_json_str(task, "reason", fg_json_str(error, "reason", ""));
+    if (fg_streq(t->reason, "none"))
+        t->reason = "";
     t->reason_text = fg_json_str(task, "reason_text", "");
     t->detail = fg_json_str(task, "detail", fg_json_str(error, "message", ""));
     t->hint = fg_json_str(task, "hint", fg_json_str(error, "hint", ""));
     t->cost = fg_json_str(json_object_get(task, "cost"), "amount", "");
     t->peak_bytes = number(json_object_get(task, "usage"), "memory_peak_bytes", 1);
-    t->queue_ns = number(timings, "queue_s", 1e9);
-    t->pull_ns = number(timings, "pull_s", 1e9);
-    t->load_ns = number(timings, "load_s", 1e9);
-    t->run_ns = number(timings, "run_s", 1e9);
+    t->queue_ns = cli_seconds(timings, "queue_s");
+    t->pull_ns = cli_seconds(timings, "pull_s");
+    t->load_ns = cli_seconds(timings, "load_s");
+    t->run_ns = cli_seconds(timings, "run_s");
     t->exit_code = number(task, "exit_code", 1);
     t->signal = number(task, "signal", 1);
     t->attempt = number(task, "attempt", 1);

@@ -15,7 +15,7 @@ struct cli_task {
     bool ended;
 };
 void cli_task_read(const json_t *task, struct cli_task *ret);
-/* Of a result or task body; the same members. */
+int64_t cli_seconds(const json_t *obj, const char *key);       /* a member in seconds as ns, or CLI_UNKNOWN */
 int cli_task_get(struct cli *cli, const char *id, json_t **ret, struct fg_error *err);
 /* An id as given by the user, made whole: all of one, its beginning, or "last". The caller's to free. */
 int cli_task_id(struct cli *cli, const char *word, char **ret_id, struct fg_error *err);
@@ -28,6 +28,7 @@ int cli_task_wait(struct cli *cli, const char *id, int64_t timeout_ns, const vol
 enum cli_tint cli_state_tint(const char *state);
 void cli_add_slice(struct fg_str *out, const struct cli_task *t);          /* "cpu0 1.0 GiB 50 %" or "-" */
 char *cli_duration(char *buf, size_t n, int64_t ns);                       /* "-" when unknown */
+char *cli_hint(const char *hint, const char *id);                          /* with the task's id where it says ID; the caller's to free */
 /* What `run` and `get` say about an ended task on one screen: state, why, times, slice, enforcement, cost. */
 void cli_add_summary(struct fg_str *out, const struct cli_task *t);
 /* The result on stdout: labels with probabilities, or JSON of what else it is; nothing when there is none. */

@@ -100,7 +100,9 @@ static void filter_byte(struct cli_filter *f, char byte, struct fg_str *out)
     case CLI_STRING: /* ended by BEL or ESC \; a newline ends it too, so that a stray one does not swallow the rest */
         f->state = c == 0x1b ? CLI_STRING_ESC : c == 0x07 || c == '\n' ? CLI_PLAIN : CLI_STRING;
         return;
-    case CLI_STRING_ESC: f->state = c == '\\' || c == '\n' ? CLI_PLAIN : CLI_STRING; return;
+    case CLI_STRING_ESC:
+        f->state = c == '\\' || c == '\n' ? CLI_PLAIN : CLI_STRING;
+        return;
     }
 }
 

@@ -12,7 +12,7 @@
 #include "cli/pidfile.h"
 #include "cli/watch.h"
 
-#define READY_MS 15000
+#define READY_MS  15000
 #define LOG_LINES 8
 
 static volatile sig_atomic_t child_pid;
@@ -59,27 +59,34 @@ static int fail_start(const char *data_dir, enum fg_error_code code, const char 
 
 /* --- readiness --- */
 
-/* Server ready and its agent connected: 1 with the devices. 0: not yet. */
+static bool any_connected(const json_t *devices)
+{
+    size_t i;
+    const json_t *d;
+    json_array_foreach(devices, i, d)
+        if (fg_json_bool(d, "connected", false))
+            return true;
+    return false;
+}
+
+/* Server up and this machine's agent connected: 1 with the devices. 0: not yet. A disk that is too full for submits is no
+ * reason to stop: reads go on, and tasks that run must be found again. */
 static int ask_ready(struct cli *cli, const char *data_dir, json_t **ret_devices)
 {
     FG_AUTO_FREE char *url = cli_watch_url(data_dir);
-    FG_AUTO_JSON json_t *ready = NULL;
+    FG_AUTO_JSON json_t *devices = NULL;
     struct fg_error err;
-    if (!url || cli_api_use(cli, url, &err) < 0 || cli_get(cli, "/readyz", &ready, &err) < 0)
+    if (!url || cli_api_use(cli, url, &err) < 0 || cli_get(cli, "/v1/devices", &devices, &err) < 0)
         return 0;
-    json_t *devices = NULL;
-    if (cli_get(cli, "/v1/devices", &devices, &err) < 0)
+    if (!any_connected(json_object_get(devices, "devices")))
         return 0;
-    if (json_array_size(json_object_get(devices, "devices")) > 0) {
-        *ret_devices = devices;
-        return 1;
-    }
-    json_decref(devices);
-    return 0;
+    *ret_devices = fg_take_ptr(devices);
+    return 1;
 }
 
 /* watcher 0: it runs already, not as our child. */
-static int await_ready(struct cli *cli, const char *data_dir, pid_t *watcher, json_t **ret_devices, struct fg_error *err)
+static int await_ready(struct cli *cli, const char *data_dir, pid_t *watcher, json_t **ret_devices,
+                       struct fg_error *err)
 {
     int64_t until = now_ms() + READY_MS;
     while (!ask_ready(cli, data_dir, ret_devices)) {
@@ -102,7 +109,8 @@ static void add_device(struct fg_str *out, const json_t *d)
 {
     char memory[32];
     const json_t *level = json_object_get(d, "enforcement");
-    FG_AUTO_FREE char *name = cli_member(d, "name", "?"), *kind = cli_member(d, "kind", "?"), *why = cli_member(level, "why", "");
+    FG_AUTO_FREE char *name = cli_member(d, "name", "?"), *kind = cli_member(d, "kind", "?"),
+                      *why = cli_member(level, "why", "");
     FG_AUTO_FREE char *memory_level = cli_member(level, "memory", "?"), *share_level = cli_member(level, "share", "?");
     FG_AUTO_STR struct fg_str line = {0};
     fg_format_bytes(memory, sizeof memory, (uint64_t)fg_json_int(d, "memory_bytes", 0));
@@ -119,6 +127,7 @@ static void add_device(struct fg_str *out, const json_t *d)
 static int print_banner(struct cli *cli, const char *data_dir, const json_t *devices, struct fg_error *err)
 {
     FG_AUTO_STR struct fg_str out = {0};
+    struct fg_error not_ready;
     const char *url, *key, *origin;
     size_t i;
     json_t *d;
@@ -127,15 +136,22 @@ static int print_banner(struct cli *cli, const char *data_dir, const json_t *dev
     key = cli_api_key(cli);
     origin = cli_api_key_origin(cli);
     if (cli->json) {
-        FG_AUTO_JSON json_t *j = json_pack("{s:s, s:s*, s:s*, s:s, s:i, s:O}", "url", url, "key", key, "key_from", origin, "data_dir",
-                                           data_dir, "pid", (int)cli_pid_holder(data_dir), "devices", json_object_get(devices, "devices"));
+        FG_AUTO_JSON json_t *j =
+            json_pack("{s:s, s:s*, s:s*, s:s, s:i, s:O}", "url", url, "key", key, "key_from", origin, "data_dir",
+                      data_dir, "pid", (int)cli_pid_holder(data_dir), "devices", json_object_get(devices, "devices"));
         return cli_put_json(j, err);
     }
     fg_str_addf(&out, "FastGPU %s  %s\n", FGPU_VERSION, url);
-    fg_str_addf(&out, "  key     %s%s%s%s\n", key ? key : "none", origin ? "  (saved in " : "", origin ? origin : "", origin ? ")" : "");
+    fg_str_addf(&out, "  key     %s%s%s%s\n", key ? key : "none", origin ? "  (saved in " : "", origin ? origin : "",
+                origin ? ")" : "");
     fg_str_addf(&out, "  data    %s\n", data_dir);
     json_array_foreach(json_object_get(devices, "devices"), i, d)
         add_device(&out, d);
+    if (cli_get(cli, "/readyz", NULL, &not_ready) < 0) {
+        fg_str_adds(&out, "  notice  ");
+        cli_clean(&out, not_ready.text, strlen(not_ready.text));
+        fg_str_addf(&out, "\n          %s\n", not_ready.hint);
+    }
     fg_str_adds(&out, "  next    fgpu run -- COMMAND, fgpu models, fgpu ps; fgpu down stops it\n");
     return cli->quiet ? cli_put_line(err, "%s", url) : cli_put(&out, err);
 }
@@ -161,7 +177,8 @@ static int stay(pid_t watcher, struct fg_error *err)
 }
 
 /* Start unless it runs, wait until it can be used, say so. */
-static int bring_up(struct cli *cli, const struct cli_args *args, const char *data_dir, const struct cli_flags *flags, struct fg_error *err)
+static int bring_up(struct cli *cli, const struct cli_args *args, const char *data_dir, const struct cli_flags *flags,
+                    struct fg_error *err)
 {
     FG_AUTO_JSON json_t *devices = NULL;
     bool detach = cli_flag(args, "detach");
@@ -184,7 +201,8 @@ static int bring_up(struct cli *cli, const struct cli_args *args, const char *da
         return -1;
     if (detach)
         return 0;
-    return watcher > 0 ? stay(watcher, err) : fg_fail(err, FG_E_CONFLICT, "another 'fgpu up' was faster on '%s'", data_dir);
+    return watcher > 0 ? stay(watcher, err)
+                       : fg_fail(err, FG_E_CONFLICT, "another 'fgpu up' was faster on '%s'", data_dir);
 }
 
 static int run_up(struct cli *cli, const struct cli_args *args, struct fg_error *err)
@@ -212,8 +230,16 @@ static const struct cli_option options[] = {
     {NULL},
 };
 const struct cli_verb cli_verb_up = {
-    "up", "[options]", "start server and agent on this machine, and watch over them",
-    "Prints address, key, devices and who enforces their limits. With --detach it may be repeated: what runs is shown. Without, "
-    "Ctrl-C stops server and agent. Tasks that run go on and are found again by the next 'fgpu up'; 'fgpu down --kill' ends them.",
-    options, 0, 0, false, run_up,
+    "up",
+    "[options]",
+    "start server and agent on this machine, and watch over them",
+    "Prints address, key, devices and who enforces their limits. With --detach it may be repeated: what runs is shown. "
+    "Without, "
+    "Ctrl-C stops server and agent. Tasks that run go on and are found again by the next 'fgpu up'; 'fgpu down --kill' "
+    "ends them.",
+    options,
+    0,
+    0,
+    false,
+    run_up,
 };

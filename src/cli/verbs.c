@@ -3,15 +3,17 @@
 
 #include "cli/cli.h"
 
-#define VERB_LIST(X)                                                                                                    \
-    X(up) X(down) X(doctor) X(serve) X(agent) X(run) X(submit) X(quote) X(ps) X(get) X(wait) X(result) X(logs) X(why)   \
-    X(events) X(cancel) X(hold) X(release) X(retry) X(devices) X(nodes) X(models_list) X(models_import) X(usage)        \
+/* clang-format off */
+#define VERB_LIST(X)                                                                                                   \
+    X(up) X(down) X(doctor) X(serve) X(agent) X(run) X(submit) X(quote) X(ps) X(get) X(wait) X(result) X(logs) X(why)  \
+    X(events) X(cancel) X(hold) X(release) X(retry) X(devices) X(nodes) X(models_list) X(models_import) X(usage)       \
     X(metrics) X(keys_list) X(keys_create) X(keys_revoke) X(completion) X(help) X(version)
+#define GROUP(...) (const struct cli_verb *const[]){__VA_ARGS__, NULL}
+/* clang-format on */
 #define X(name) extern const struct cli_verb cli_verb_##name;
 VERB_LIST(X)
 #undef X
 
-#define GROUP(...) (const struct cli_verb *const[]){__VA_ARGS__, NULL}
 #define V(name) &cli_verb_##name
 const struct cli_group cli_groups[] = {
     {"Start and check", GROUP(V(up), V(down), V(doctor), V(serve), V(agent))},

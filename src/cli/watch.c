@@ -24,22 +24,23 @@
 
 #define BACKOFF_MIN_MS 100
 #define BACKOFF_MAX_MS 5000
-#define HEALTHY_MS 10000                 /* alive for so long: the next death starts the backoff anew */
-#define STOP_MS 15000
-#define LOG_MAX (16 << 20)
+#define HEALTHY_MS     10000 /* alive for so long: the next death starts the backoff anew */
+#define STOP_MS        15000
+#define LOG_MAX        (16 << 20)
 
 struct child {
     const char *name;
-    pid_t pid;                           /* 0: not running */
-    int64_t started_ms, again_ms;        /* again 0: not to be started yet */
+    pid_t pid;                    /* 0: not running */
+    int64_t started_ms, again_ms; /* again 0: not to be started yet */
     int64_t backoff_ms;
-    int deaths;                          /* since it was last healthy */
+    int deaths; /* since it was last healthy */
 };
 struct watcher {
     const struct cli_watch *watch;
     struct child serve, agent;
     sigset_t signals, before;
     bool was_ready;
+    char *listen; /* "listen=127.0.0.1:4711" of the first server: those after it are found at the same place */
 };
 
 static int64_t now_ms(void)
@@ -94,6 +95,10 @@ static void exec_child(const struct watcher *w, const char *name)
         fg_vec_push(&argv, (char *)"--set");
         fg_vec_push(&argv, w->watch->flags->items.items[i]);
     }
+    if (w->listen) {
+        fg_vec_push(&argv, (char *)"--set");
+        fg_vec_push(&argv, w->listen);
+    }
     fg_vec_push(&argv, NULL);
     execv("/proc/self/exe", argv.items);
     dprintf(STDERR_FILENO, "fgpu: start %s: %s\n", name, strerror(errno));
@@ -128,9 +133,11 @@ static void child_died(struct child *c, int status)
     c->backoff_ms = healthy || c->backoff_ms == 0 ? BACKOFF_MIN_MS : FG_MIN(c->backoff_ms * 2, BACKOFF_MAX_MS);
     c->again_ms = now + c->backoff_ms;
     if (WIFSIGNALED(status))
-        fg_log_warn("%s was killed by signal %d; it starts again in %lld ms", c->name, WTERMSIG(status), (long long)c->backoff_ms);
+        fg_log_warn("%s was killed by signal %d; it starts again in %lld ms", c->name, WTERMSIG(status),
+                    (long long)c->backoff_ms);
     else
-        fg_log_warn("%s ended with status %d; it starts again in %lld ms", c->name, WEXITSTATUS(status), (long long)c->backoff_ms);
+        fg_log_warn("%s ended with status %d; it starts again in %lld ms", c->name, WEXITSTATUS(status),
+                    (long long)c->backoff_ms);
 }
 
 static void reap(struct watcher *w)
@@ -169,6 +176,7 @@ static void start_due(struct watcher *w)
     int64_t now = now_ms();
     if (url) {
         w->was_ready = true;
+        w->listen = fg_asprintf("listen=%s", strstr(url, "://") ? strstr(url, "://") + 3 : url);
         fg_log_info("serve is ready at %s after %lld ms", url, (long long)(now - w->serve.started_ms));
         w->agent.again_ms = now;
     }
@@ -218,6 +226,7 @@ static int watcher_main(const struct cli_watch *watch)
     int status = run(&w);
     stop_child(&w, &w.agent);
     stop_child(&w, &w.serve);
+    free(w.listen);
     return status;
 }
 

@@ -9,7 +9,7 @@ static const struct cli_option no_options[] = {{NULL}};
 
 static void add_member(struct fg_str *out, const json_t *obj, const char *key, const char *head)
 {
-    const char *text = fg_json_str(obj, key, "");
+    FG_AUTO_FREE char *text = cli_hint(fg_json_str(obj, key, ""), fg_json_str(obj, "id", "ID"));
     if (!*text)
         return;
     fg_str_addf(out, "%-8s", head);
@@ -41,9 +41,10 @@ static void add_decision(struct fg_str *out, const json_t *decision)
     const char *other = fg_json_str(decision, "runner_up_cost", "");
     if (!json_is_object(decision))
         return;
-    int64_t ns = (int64_t)(json_number_value(json_object_get(decision, "expected_s")) * 1e9);
-    fg_str_addf(out, "%-8srule %lld: %s\n", "placed", (long long)fg_json_int(decision, "rule", 0), fg_json_str(decision, "rule_text", ""));
-    fg_str_addf(out, "%-8s%s, %s USD%s%s%s\n", "expected", fg_format_duration(time, sizeof time, ns),
+    int64_t ns = cli_seconds(decision, "expected_s");
+    fg_str_addf(out, "%-8srule %lld: %s\n", "placed", (long long)fg_json_int(decision, "rule", 0),
+                fg_json_str(decision, "rule_text", ""));
+    fg_str_addf(out, "%-8s%s, %s USD%s%s%s\n", "expect", cli_duration(time, sizeof time, ns),
                 fg_json_str(decision, "expected_cost", "?"), *other ? "; next best " : "", other, *other ? " USD" : "");
 }
 
@@ -72,7 +73,13 @@ static int run_why(struct cli *cli, const struct cli_args *args, struct fg_error
 }
 
 const struct cli_verb cli_verb_why = {
-    "why", "ID", "explain why a task waits, or why it ran where it did",
-    "Of a task that waits, every reason on every device. Of one that was placed, the numbered rule that decided.", no_options, 1, 1,
-    false, run_why,
+    "why",
+    "ID",
+    "explain why a task waits, or why it ran where it did",
+    "Of a task that waits, every reason on every device. Of one that was placed, the numbered rule that decided.",
+    no_options,
+    1,
+    1,
+    false,
+    run_why,
 };

@@ -46,10 +46,9 @@ static void put_device(struct fg_str *out, const struct fg_call *call, const str
     fg_out_int(out, "memory_bytes", (int64_t)d->memory_bytes);
     fg_out_int(out, "memory_free_bytes", (int64_t)view->memory_free_bytes);
     fg_str_addf(out, ",\"share_free_percent\":%u.%u", view->share_free_permille / 10, view->share_free_permille % 10);
-    fg_out_money(out, "price_per_s", view->price_nanousd_per_s);
+    fg_out_money(out, "price_usd_per_s", view->price_nanousd_per_s);
     int64_t hour;
-    fg_out_money(out, "price_per_hour", fg_mul_div(view->price_nanousd_per_s, 3600, 1, &hour) ? hour : INT64_MAX);
-    fg_out_text(out, "currency", "USD");
+    fg_out_money(out, "price_usd_per_hour", fg_mul_div(view->price_nanousd_per_s, 3600, 1, &hour) ? hour : INT64_MAX);
     fg_out_open(out, "enforcement", '{');
     fg_out_text(out, "memory", fg_level_name(d->memory_level));
     fg_out_text(out, "share", fg_level_name(d->share_level));
@@ -111,20 +110,28 @@ void fg_route_nodes(struct fg_http_request *req, void *arg) {
 
 /* --- usage --- */
 
-struct sums { struct fg_str out; int64_t tasks, cost_nanousd; };
+struct sums { struct fg_str out; int64_t tasks, cost_nanousd, run_ns, device_ns; };
+
+static int64_t add(int64_t a, int64_t b) {
+    int64_t sum;
+    return __builtin_add_overflow(a, b, &sum) ? INT64_MAX : sum;
+}
 
 static void take_sum(void *arg, const struct fg_store_sum *sum) {
     struct sums *sums = arg;
     fg_out_open(&sums->out, NULL, '{');
     fg_out_text(&sums->out, "task_type", fg_task_type_name((enum fg_task_type)sum->type));
-    fg_out_text(&sums->out, "model_name", *sum->model ? sum->model : NULL);
+    fg_out_text(&sums->out, "model", *sum->model ? sum->model : NULL);
     fg_out_text(&sums->out, "state", fg_state_name((enum fg_state)sum->state));
     fg_out_int(&sums->out, "tasks", sum->tasks);
+    fg_out_seconds(&sums->out, "run_s", sum->run_ns);
+    fg_out_seconds(&sums->out, "device_s", sum->device_ns);
     fg_out_money(&sums->out, "cost", sum->cost_nanousd);
     fg_out_close(&sums->out, '}');
     sums->tasks += sum->tasks;
-    if (__builtin_add_overflow(sums->cost_nanousd, sum->cost_nanousd, &sums->cost_nanousd))
-        sums->cost_nanousd = INT64_MAX;
+    sums->cost_nanousd = add(sums->cost_nanousd, sum->cost_nanousd);
+    sums->run_ns = add(sums->run_ns, sum->run_ns);
+    sums->device_ns = add(sums->device_ns, sum->device_ns);
 }
 
 /* "2026-11-22", "2026-11-22T10:00:00Z" or seconds since 1970. */
@@ -156,7 +163,7 @@ void fg_route_usage(struct fg_http_request *req, void *arg) {
     struct sums sums = {0};
     int64_t from = 0, to = fg_server_now(call->server);
     fg_out_open(&sums.out, NULL, '{');
-    fg_out_open(&sums.out, "items", '[');
+    fg_out_open(&sums.out, "usage", '[');
     if (read_time(req, "from", &from, &err) || read_time(req, "to", &to, &err) ||
         fg_store_usage(call->server->store, call->tenant, from, to, take_sum, &sums, &err)) {
         fg_answer_fail(call, &err);
@@ -165,6 +172,8 @@ void fg_route_usage(struct fg_http_request *req, void *arg) {
         fg_out_time(&sums.out, "from", from);
         fg_out_time(&sums.out, "to", to);
         fg_out_int(&sums.out, "tasks", sums.tasks);
+        fg_out_seconds(&sums.out, "run_s", sums.run_ns);
+        fg_out_seconds(&sums.out, "device_s", sums.device_ns);
         fg_out_money(&sums.out, "cost", sums.cost_nanousd);
         fg_out_text(&sums.out, "currency", "USD");
         fg_out_close(&sums.out, '}');
@@ -186,6 +195,7 @@ void fg_route_readyz(struct fg_http_request *req, void *arg) {
     bool ready = fg_server_writable(call->server, &err) == 0;
     fg_out_open(&out, NULL, '{');
     fg_out_text(&out, "status", ready ? "ready" : "not ready");
+    fg_out_text(&out, "code", ready ? NULL : fg_error_info(err.code)->name);
     fg_out_text(&out, "detail", ready ? NULL : err.text);
     fg_out_text(&out, "hint", ready || !*err.hint ? NULL : err.hint);
     fg_out_close(&out, '}');

@@ -13,7 +13,7 @@ struct upload {
     struct fg_call *call;                /* NULL: the client went away */
     struct fg_server *server;
     struct fg_blob_writer *writer;
-    bool on_pool, failed;
+    bool on_pool, failed, known;
     char sha256[65];
     uint64_t size;
     struct fg_error err;
@@ -64,7 +64,12 @@ static void finish(uv_work_t *work) {
     up->failed = fg_blob_finish(fg_take_ptr(up->writer), up->sha256, &up->size, &up->err) != 0;
 }
 
-static void answer_blob(struct fg_call *call, const struct upload *up, bool known) {
+static void owned(struct fg_call *call, const struct fg_error *err) {
+    const struct upload *up = call->state;
+    if (err) {
+        fg_answer_fail(call, err);
+        return;
+    }
     FG_AUTO_STR struct fg_str out = {0};
     fg_out_open(&out, NULL, '{');
     fg_out_text(&out, "sha256", up->sha256);
@@ -72,7 +77,7 @@ static void answer_blob(struct fg_call *call, const struct upload *up, bool know
     fg_out_close(&out, '}');
     FG_AUTO_FREE char *location = fg_asprintf("Location: /v1/blobs/%s\n", up->sha256);
     bool put = !strcmp(fg_http_request_route(call->req)->name, "blob_put");
-    fg_answer_json(call, put && known ? 200 : 201, &out, location);
+    fg_answer_json(call, put && up->known ? 200 : 201, &out, location);
 }
 
 static void finished(uv_work_t *work, int status) {
@@ -83,17 +88,17 @@ static void finished(uv_work_t *work, int status) {
         upload_free(up);
         return;
     }
-    struct fg_server *s = up->server;
     uint64_t size;
-    bool known = false;
     if (status)
         up->failed = fg_fail(&up->err, FG_E_UNAVAILABLE, "the server stops") != 0;
-    else if (!up->failed && !(known = fg_store_blob_owned(s->store, up->sha256, call->tenant, &size)))
-        up->failed = fg_store_blob_own(s->store, up->sha256, call->tenant, up->size, fg_server_now(s), &up->err) != 0;
-    if (up->failed)
+    if (up->failed) {
         fg_answer_fail(call, &up->err);
-    else
-        answer_blob(call, up, known);
+        return;
+    }
+    up->known = fg_store_blob_owned(up->server->store, up->sha256, call->tenant, &size);
+    if (!up->known)
+        fg_turn_own(up->server, up->sha256, call->tenant, up->size);
+    fg_turn_wait(call, owned);
 }
 
 static void store_body(struct fg_http_request *req, struct fg_server *s) {

@@ -70,6 +70,13 @@ struct fg_core {
     FG_VEC(struct entry *) changed;
     struct fg_core_counts counts;
     bool plan_due;                       /* something changed that planning could use */
+    struct {                             /* the last proposal: neighbours in a queue are mostly alike */
+        uint32_t version;
+        enum fg_task_type type;
+        enum fg_class class;
+        char name[80];
+        struct fg_need asked, need;
+    } proposed;
     FG_VEC(struct fg_plan_task) plan_tasks;     /* scratch of dispatch */
     FG_VEC(struct fg_plan_device) plan_devices;
 };

@@ -3,6 +3,7 @@
  * plan_due is set by whatever could change a plan: a task entered the window, a lease was given back, a machine came.
  * A round costs O(devices) when nothing is free, O(window x devices) when nothing in the window fits, and a plan else;
  * the length of the queue behind the window never matters. */
+#include <stdio.h>
 #include <string.h>
 
 #include "control/core_private.h"
@@ -43,16 +44,35 @@ void core_plan_devices(struct fg_core *core, bool empty)
     }
 }
 
+/* fg_propose_need, unless it would say what it said last: it goes by type, name, class and what was asked. */
+static const struct fg_need *propose(struct fg_core *core, const struct fg_task *t)
+{
+    __auto_type last = &core->proposed;
+    const char *name = t->spec.model ? t->spec.model : t->spec.program ? t->spec.program : "";
+    const struct fg_need *asked = &t->spec.need;
+    bool same = last->version == core->history_version && last->type == t->spec.type && last->class == t->class &&
+                strcmp(last->name, name) == 0 && last->asked.memory_bytes == asked->memory_bytes &&
+                last->asked.share_permille == asked->share_permille;
+    if (same)
+        return &last->need;
+    fg_propose_need(core->history, &t->spec, t->class, &last->need);
+    last->version = snprintf(last->name, sizeof last->name, "%s", name) < (int)sizeof last->name ? core->history_version : 0;
+    last->type = t->spec.type;
+    last->class = t->class;
+    last->asked = *asked;
+    return &last->need;
+}
+
 /* What the estimate proposes is never more than the largest device: a guess must not keep a task waiting for ever.
  * Memory that was asked for does not change with what history learns. */
 void core_need(struct fg_core *core, struct entry *e, struct fg_need *ret)
 {
     const struct fg_need *asked = &e->t.spec.need;
     if (e->need_version == 0 || (!asked->memory_bytes && e->need_version != core->history_version)) {
-        fg_propose_need(core->history, &e->t.spec, e->t.class, ret);
+        const struct fg_need *need = propose(core, &e->t);
         uint64_t largest = core_largest_memory(core, asked->device_kind);
-        e->need_memory_bytes = asked->memory_bytes || !largest ? ret->memory_bytes : FG_MIN(ret->memory_bytes, largest);
-        e->need_share_permille = ret->share_permille;
+        e->need_memory_bytes = asked->memory_bytes || !largest ? need->memory_bytes : FG_MIN(need->memory_bytes, largest);
+        e->need_share_permille = need->share_permille;
         e->need_version = core->history_version;
     }
     *ret = e->t.spec.need;

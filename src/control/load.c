@@ -86,8 +86,10 @@ void fg_server_lose(struct fg_server *s, const struct fg_error *why) {
     if (!s->core)
         return;
     fg_log_error("commit failed: %s; nothing of it was acknowledged, submits are refused until the store takes writes", why->text);
-    fg_fail(&s->down, FG_E_STORAGE_FULL, "the server cannot write its store: %s", why->text);
-    fg_fail_hint(&s->down, "free disk space in the data folder; the server goes on by itself");
+    bool full = why->code == FG_E_STORAGE_FULL;
+    fg_fail(&s->down, full ? FG_E_STORAGE_FULL : FG_E_UNAVAILABLE, "the server cannot write its store: %s", why->text);
+    fg_fail_hint(&s->down, full ? "free disk space in the data folder; the server goes on by itself"
+                                : "the server's log says more; it tries again each second");
     fg_core_destroy(fg_take_ptr(s->core));
     uv_timer_stop(&s->tick);
     fg_turn_abandon(s, &s->down);

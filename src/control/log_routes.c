@@ -7,6 +7,7 @@
  * so that for the first attempt it is the plain offset, and a stream that was cut goes on without a hole or a repeat, also
  * over a retry. Text is the program's bytes as they are. */
 #include <fcntl.h>
+#include <sodium.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -45,9 +46,26 @@ static uint64_t record_id(const struct log_stream *st, uint64_t end) {
     return (uint64_t)(st->attempt - 1) << ATTEMPT_SHIFT | end;
 }
 
+/* "line" where the bytes are text; "base64" where they are not, be it only because a record ends within a character, or
+ * hold a NUL, which strict readers of JSON refuse. */
+static void put_bytes(struct fg_str *out, const char *bytes, size_t n) {
+    if (fg_utf8_valid(bytes, n) && !memchr(bytes, 0, n)) {
+        fg_str_adds(out, ",\"line\":");
+        fg_json_quote(out, bytes, n);
+        return;
+    }
+    size_t room = sodium_base64_ENCODED_LEN(n, sodium_base64_VARIANT_ORIGINAL);
+    fg_str_adds(out, ",\"base64\":\"");
+    sodium_bin2base64(fg_str_reserve(out, room), room, (const unsigned char *)bytes, n, sodium_base64_VARIANT_ORIGINAL);
+    out->len += room - 1;                /* room counts a NUL */
+    fg_str_adds(out, "\"");
+}
+
 static void put_record(struct fg_str *out, const struct log_stream *st, const struct fg_log_record *rec, uint64_t end) {
+    const char *bytes = rec->data + st->skip;
+    size_t n = rec->len - st->skip;
     if (st->format == TEXT) {
-        fg_str_add(out, rec->data + st->skip, rec->len - st->skip);
+        fg_str_add(out, bytes, n);
         return;
     }
     FG_AUTO_STR struct fg_str data = {0};
@@ -57,8 +75,7 @@ static void put_record(struct fg_str *out, const struct log_stream *st, const st
     fg_out_time(&data, "t", rec->time_ns);
     fg_out_text(&data, "src", source_name(rec->source));
     fg_out_int(&data, "attempt", st->attempt);
-    fg_str_adds(&data, ",\"line\":");
-    fg_json_quote(&data, rec->data + st->skip, rec->len - st->skip);
+    put_bytes(&data, bytes, n);
     fg_out_close(&data, '}');
     if (st->format == SSE)
         fg_str_addf(out, "id: %llu\nevent: log\ndata: ", (unsigned long long)record_id(st, end));

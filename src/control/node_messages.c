@@ -73,18 +73,37 @@ static void own_outputs(struct fg_server *s, const struct fg_task *task, const s
             sha256 += 5;
         struct fg_error err;
         FG_AUTO_FD int fd = -1;
+        char digest[65];
         uint64_t size;
         if (!fg_is_sha256(sha256) || fg_store_blob_owned(s->store, sha256, task->tenant, &size))
             continue;
-        if (fg_blob_open(s->blob_dir, sha256, &fd, &size, &err) ||
-            fg_store_blob_own(s->store, sha256, task->tenant, size, fg_server_now(s), &err))
-            fg_log_warn("output %.12s: %s", sha256, err.text);
+        memcpy(digest, sha256, sizeof digest);
+        if (fg_blob_open(s->blob_dir, digest, &fd, &size, &err))
+            fg_log_warn("output %.12s: %s", digest, err.text);
+        else
+            fg_turn_own(s, digest, task->tenant, size);
     }
+}
+
+/* What a program wrote stands in our answers as it is: so it must be JSON. What is none becomes a string, or nothing. */
+static void clean_outcome(struct fg_outcome *outcome) {
+    FG_AUTO_JSON json_t *result = outcome->result ? fg_json_parse(outcome->result, strlen(outcome->result), NULL) : NULL;
+    FG_AUTO_JSON json_t *outputs = outcome->outputs ? fg_json_parse(outcome->outputs, strlen(outcome->outputs), NULL) : NULL;
+    if (outcome->result && !result) {
+        struct fg_str quoted = {0};
+        fg_json_quote(&quoted, outcome->result, strlen(outcome->result));
+        free(outcome->result);
+        outcome->result = fg_str_take(&quoted);
+    }
+    if (outcome->outputs && !json_is_array(outputs))
+        free(fg_take_ptr(outcome->outputs));
 }
 
 static int on_report(struct fg_agent *agent, struct fg_msg_report *report, struct fg_error *err) {
     struct fg_server *s = agent->server;
     const struct fg_task *task = fg_core_task(s->core, report->task);
+    if (report->kind == FG_REPORT_FINISHED)
+        clean_outcome(&report->outcome);
     if (report->kind == FG_REPORT_FINISHED && task && task->lease.epoch == report->epoch)
         own_outputs(s, task, &report->outcome);
     struct fg_input in = {.kind = FG_IN_REPORT, .task = report->task,

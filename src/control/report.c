@@ -25,19 +25,34 @@ static uint8_t retry_cause(enum fg_reason reason)
     }
 }
 
-/* Out of memory on the whole of the largest device is out of memory again. */
-static bool retries(const struct fg_core *core, const struct fg_task *t, const struct fg_outcome *outcome)
-{
-    uint8_t cause = retry_cause(outcome->reason);
-    if (outcome->state != FG_STATE_FAILED || t->retries_left == 0 || !(t->spec.retry_on & cause))
-        return false;
-    return cause != FG_RETRY_OOM || t->lease.memory_bytes < core_largest_memory(core, t->spec.need.device_kind);
-}
-
 static uint64_t device_memory(const struct fg_core *core, const struct fg_task *t)
 {
     const struct device *d = core_device(core, t->lease.device);
     return d ? d->d.memory_bytes : 0;
+}
+
+/* What the attempt that ends with outcome costs, by the meter, before any event says so. */
+static int64_t attempt_cost(const struct fg_core *core, const struct fg_task *t, const struct fg_outcome *outcome)
+{
+    struct fg_line lines[FG_PHASE_COUNT];
+    size_t n;
+    struct fg_task as_ended = *t;        /* borrows; only read */
+    as_ended.state = outcome->state;
+    as_ended.reason = outcome->reason;
+    as_ended.outcome = *outcome;
+    return fg_meter_task(&as_ended, device_memory(core, t), lines, &n);
+}
+
+/* Not again: out of memory on the whole of the largest device, and what would start with its max_cost spent. */
+static bool retries(const struct fg_core *core, const struct fg_task *t, const struct fg_outcome *outcome)
+{
+    uint8_t cause = retry_cause(outcome->reason);
+    int64_t max_cost = t->spec.limits.max_cost_nanousd;
+    if (outcome->state != FG_STATE_FAILED || t->retries_left == 0 || !(t->spec.retry_on & cause))
+        return false;
+    if (max_cost > 0 && attempt_cost(core, t, outcome) >= max_cost - t->cost_nanousd)
+        return false;
+    return cause != FG_RETRY_OOM || t->lease.memory_bytes < core_largest_memory(core, t->spec.need.device_kind);
 }
 
 static void release(struct fg_core *core, struct entry *e, uint32_t attempt, int64_t now_ns, struct fg_effects *fx)
@@ -49,17 +64,10 @@ static void release(struct fg_core *core, struct entry *e, uint32_t attempt, int
 
 static void queue_again(struct fg_core *core, struct entry *e, const struct fg_outcome *outcome, int64_t now_ns, struct fg_effects *fx)
 {
-    struct fg_line lines[FG_PHASE_COUNT];
-    size_t n;
     uint32_t ended = e->t.attempt;
+    int64_t cost = attempt_cost(core, &e->t, outcome);
     if (outcome->usage.seq > e->t.usage.seq)
         core_emit_task(core, fx, now_ns, e, ended, (struct fg_event){.kind = FG_EV_USAGE_RECORDED, .usage = outcome->usage});
-    struct fg_task as_ended = e->t;      /* borrows; only read by the meter */
-    as_ended.state = outcome->state;
-    as_ended.reason = outcome->reason;
-    as_ended.outcome = *outcome;
-    as_ended.finished_ns = now_ns;
-    int64_t cost = fg_meter_task(&as_ended, device_memory(core, &e->t), lines, &n);
     core_emit_task(core, fx, now_ns, e, ended + 1, (struct fg_event){.kind = FG_EV_TASK_QUEUED,
                    .queued = {.reason = outcome->reason, .uses_retry = true, .cost_nanousd = cost}});
     release(core, e, ended, now_ns, fx);

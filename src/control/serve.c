@@ -11,11 +11,13 @@
 #include "control/auth.h"
 #include "control/blob_sink.h"
 #include "control/catalogue.h"
+#include "control/ended.h"
 #include "control/log_files.h"
 #include "control/metrics.h"
 #include "control/nodes.h"
 #include "control/routes.h"
 #include "control/stream.h"
+#include "control/task_view.h"
 
 int64_t fg_server_now(struct fg_server *s) { return fg_now(&s->clock); }
 
@@ -103,7 +105,12 @@ static int start_http(struct fg_server *s, struct fg_error *err) {
 
 /* --- the loop's handles --- */
 
-static void on_turn_prepare(uv_prepare_t *handle) { fg_turn_end(handle->data); }
+/* What a turn performs may open the next one (an agent turned out to be gone): it must not wait for the next event. */
+static void on_turn_prepare(uv_prepare_t *handle) {
+    struct fg_server *s = handle->data;
+    for (int i = 0; i < 8 && s->turn; i++)
+        fg_turn_end(s);
+}
 static void on_turn_check(uv_check_t *handle) { fg_turn_end(handle->data); }
 
 static void on_tick(uv_timer_t *timer) {
@@ -197,6 +204,7 @@ static int start(struct fg_server *s, struct fg_error *err) {
     if (make_folders(s, err))
         return -1;
     FG_AUTO_FREE char *db = fg_path_join(s->data_dir, "fgpu.db");
+    s->ended = fg_ended_create();
     if (fg_store_open(db, &s->store, err) || fg_catalogue_open(s, err))
         return -1;
     s->logs = fg_logs_create(s->log_dir);
@@ -242,8 +250,10 @@ static void stop(struct fg_server *s) {
     fg_effects_fini(&s->fx);
     fg_logs_destroy(s->logs);
     fg_catalogue_close(s);
+    fg_ended_destroy(s->ended);
     fg_auth_destroy(s->auth);
     fg_metrics_destroy(s->metrics);
+    fg_labels_destroy(s->labels);
     uv_loop_close(&s->loop);
     if (s->lock_fd >= 0)
         close(s->lock_fd);

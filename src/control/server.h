@@ -68,12 +68,14 @@ struct fg_server {
 
     struct fg_link waits[FG_WAIT_BUCKETS];  /* calls that wait for a task's end, by the task's id */
     size_t waiting;
+    struct fg_ended *ended;              /* answers about settled tasks */
     struct fg_http *http;
     struct fg_auth *auth;
     struct fg_catalogue *catalogue;
     struct fg_nodes *nodes;
     struct fg_logs *logs;
     struct fg_metrics *metrics;
+    struct label_slot *labels;           /* told lately; task_view.c */
     struct fg_link streams;              /* open event streams (stream.h), for heartbeats and waking */
 };
 
@@ -93,6 +95,8 @@ void fg_server_lose(struct fg_server *s, const struct fg_error *why);
 int fg_turn_input(struct fg_server *s, const struct fg_input *in, struct fg_error *err);
 /* Write an aux row with the turn; doc NULL deletes. The caller checked that there is a core. */
 void fg_turn_aux(struct fg_server *s, const char *key, const char *doc);
+/* The blob, whose bytes are on disk, belongs to tenant from this turn on. */
+void fg_turn_own(struct fg_server *s, const char sha256[65], fg_id tenant, uint64_t size);
 /* Call resume once all that came in up to now is on disk, from the loop. */
 void fg_turn_wait(struct fg_call *call, fg_call_fn *resume);
 /* Whether the task has changes that are not on disk yet: then what memory says of it must not be told. */

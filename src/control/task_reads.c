@@ -1,13 +1,14 @@
 /* task_reads.c - what tells about tasks: get, list, result, why. Only what is on disk is told. */
 #include <string.h>
 #include "base/units.h"
+#include "control/ended.h"
 #include "control/json_out.h"
 #include "control/routes.h"
 #include "control/task_view.h"
 
 #define LIST_DEFAULT 50
 #define LIST_MAX 1000
-#define LABEL_SCAN_MAX 20000             /* rows a list by label looks at before it hands back a cursor */
+#define LABEL_SCAN_MAX 1000              /* rows a list by label looks at before it hands back a cursor: 25 ms of the loop */
 
 static void run_again(struct fg_call *call, const struct fg_error *err) {
     fg_http_request_route(call->req)->handler(call->req, call->server);
@@ -39,25 +40,36 @@ static void etag_of(const struct fg_task *t, char ret[24]) {
     snprintf(ret, 24, "\"%016llx\"", (unsigned long long)hash);
 }
 
-static bool etag_matches(struct fg_http_request *req, const char *etag) {
-    const char *known = fg_http_header(req, "If-None-Match");
-    return known && (!strcmp(known, "*") || strstr(known, etag));
+static void answer_task(struct fg_call *call, const char *etag, const struct fg_str *body) {
+    char extra[48];
+    snprintf(extra, sizeof extra, "ETag: %s\n", etag);
+    const char *known = fg_http_header(call->req, "If-None-Match");
+    bool same = known && (!strcmp(known, "*") || strstr(known, etag));
+    fg_answer_json(call, same ? 304 : 200, same ? &(struct fg_str){0} : body, extra);
+}
+
+static bool answer_ended(struct fg_call *call) {
+    fg_id id;
+    const struct fg_ended_answer *kept = fg_id_parse(fg_http_param(call->req, "id"), "tsk", &id)
+                                             ? fg_ended_get(call->server->ended, id, call->tenant) : NULL;
+    if (kept)
+        answer_task(call, kept->etag, &kept->body);
+    return kept;
 }
 
 void fg_route_task_get(struct fg_http_request *req, void *arg) {
     struct fg_call *call = fg_call_of(req);
     struct fg_found found;
-    if (fg_call_task(call, &found))
+    if (answer_ended(call) || fg_call_task(call, &found))
         return;
     if (!hold_until_end(call, &found)) {
         FG_AUTO_STR struct fg_str out = {0};
-        char etag[24], extra[48];
+        char etag[24];
         etag_of(found.task, etag);
-        snprintf(extra, sizeof extra, "ETag: %s\n", etag);
-        bool same = etag_matches(req, etag);
-        if (!same)
-            fg_out_task(&out, NULL, call->server, &found);
-        fg_answer_json(call, same ? 304 : 200, &out, extra);
+        fg_out_task(&out, NULL, call->server, &found);
+        if (found.task == &found.loaded && found.task->settled)
+            fg_ended_put(call->server->ended, found.task->id, call->tenant, etag, &out);
+        answer_task(call, etag, &out);
     }
     fg_found_fini(&found);
 }

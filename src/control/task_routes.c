@@ -285,6 +285,7 @@ static int retry(struct fg_call *call, struct fg_found *found, struct fg_error *
         return 0;
     }
     FG_AUTO_JSON json_t *object = fg_json_parse(spec_text, strlen(spec_text), err);
+    json_object_del(object, "hold");     /* who retries wants it to run: it was released the first time, too */
     if (!object || fg_submit_check(s, call->tenant, object, &spec, err))
         return -1;
     int rc = enter(call, &spec, key, hash, 201, err);

@@ -174,18 +174,39 @@ static void put_usage(struct fg_str *out, const struct fg_task *task) {
     fg_out_close(out, '}');
 }
 
-/* Reading the text for a word is cheaper than parsing it, and most tasks have no labels. */
-static void put_labels(struct fg_str *out, const char *spec) {
-    if (!strstr(spec, "\"labels\"")) {
-        fg_out_raw(out, "labels", "{}");
-        return;
-    }
-    FG_AUTO_JSON json_t *object = json_loads(spec, 0, NULL);
+/* Labels never change, but they stand in the spec only, and the core keeps no specs of waiting tasks: what was told
+ * lately is kept, so that a client that polls costs no read. One slot for each hash value. */
+#define LABEL_SLOTS 1024
+struct label_slot { fg_id task; char *json; };
+
+void fg_labels_destroy(struct label_slot *slots) {
+    for (size_t i = 0; slots && i < LABEL_SLOTS; i++)
+        free(slots[i].json);
+    free(slots);
+}
+
+/* Looking for the word is cheaper than parsing, and most tasks have no labels. */
+static char *read_labels(const char *spec) {
+    FG_AUTO_JSON json_t *object = strstr(spec, "\"labels\"") ? json_loads(spec, 0, NULL) : NULL;
     const json_t *labels = json_object_get(object, "labels");
+    struct fg_str out = {0};
     if (labels)
-        fg_out_json(out, "labels", labels);
+        fg_json_dump(labels, &out);
     else
-        fg_out_raw(out, "labels", "{}");
+        fg_str_add(&out, "{}", 2);
+    return fg_str_take(&out);
+}
+
+static void put_labels(struct fg_str *out, struct fg_server *s, struct fg_found *f) {
+    if (!s->labels)
+        s->labels = fg_alloc(LABEL_SLOTS * sizeof *s->labels);
+    struct label_slot *slot = &s->labels[fg_id_hash(f->task->id) % LABEL_SLOTS];
+    if (!slot->json || !fg_id_eq(slot->task, f->task->id)) {
+        free(slot->json);
+        slot->json = read_labels(fg_found_spec(s, f));
+        slot->task = f->task->id;
+    }
+    fg_out_raw(out, "labels", slot->json);
 }
 
 static void put_end(struct fg_str *out, const struct fg_task *task) {
@@ -204,7 +225,6 @@ static void put_end(struct fg_str *out, const struct fg_task *task) {
 }
 
 void fg_out_task(struct fg_str *out, const char *key, struct fg_server *s, struct fg_found *f) {
-    const char *spec = fg_found_spec(s, f);
     const struct fg_task *task = f->task;
     fg_out_open(out, key, '{');
     fg_out_id(out, "id", "tsk", task->id);
@@ -222,7 +242,7 @@ void fg_out_task(struct fg_str *out, const char *key, struct fg_server *s, struc
     fg_out_int(out, "attempt", task->attempt);
     fg_out_bool(out, "held", task->held);
     fg_out_bool(out, "cancel_requested", task->cancel_requested);
-    put_labels(out, spec);
+    put_labels(out, s, f);
     fg_out_need(out, "need", &task->spec.need);
     put_slice(out, task);
     put_placement(out, s, task);

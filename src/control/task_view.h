@@ -9,3 +9,4 @@ void fg_out_result(struct fg_str *out, struct fg_server *s, struct fg_found *f);
 void fg_out_error(struct fg_str *out, const char *key, const struct fg_error *err);
 void fg_out_need(struct fg_str *out, const char *key, const struct fg_need *need);
 void fg_out_cost(struct fg_str *out, const char *key, int64_t nanousd, const char *lines);
+void fg_labels_destroy(struct label_slot *slots);

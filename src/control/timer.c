@@ -1,7 +1,7 @@
 /* timer.c - a binary heap of deadlines, one per task and node that has any; the first is read in O(1), a move is
  * O(log n). Which deadline a task has follows from its state:
  *
- *   queued    queued + limits.queue                 starting  placed + limits.startup
+ *   queued    queued + limits.queue, held or not    starting  placed + limits.startup
  *   running   the earlier of started + limits.run + KILL_GRACE (its supervisor stops it on time; this is for the case
  *             that it does not) and the moment its cost reaches max_cost
  *   a kill was sent: it is sent again every KILL_GRACE until the agent says the attempt is over */

@@ -22,6 +22,7 @@ struct fg_turn {
      * hello decided. */
     FG_VEC(struct decided { struct fg_action action; uint64_t connection; }) actions;
     FG_VEC(struct fg_store_aux) aux;     /* while open: rows of the shell's own */
+    FG_VEC(struct fg_store_own) owns;
     FG_VEC(fg_id) changed;               /* tasks whose rows are in the batch, in id order */
     FG_VEC(fg_id) settled;
     int64_t handed_ns;
@@ -42,6 +43,7 @@ static void turn_free(struct fg_turn *t) {
         free(t->aux.items[i].doc);
     }
     fg_vec_fini(&t->aux);
+    fg_vec_fini(&t->owns);
     fg_vec_fini(&t->actions);
     fg_vec_fini(&t->changed);
     fg_vec_fini(&t->settled);
@@ -71,6 +73,12 @@ int fg_turn_input(struct fg_server *s, const struct fg_input *in, struct fg_erro
 
 void fg_turn_aux(struct fg_server *s, const char *key, const char *doc) {
     fg_vec_push(&turn_open(s)->aux, (struct fg_store_aux){fg_strdup(key), fg_strdup(doc)});
+}
+
+void fg_turn_own(struct fg_server *s, const char sha256[65], fg_id tenant, uint64_t size) {
+    struct fg_store_own *own = fg_vec_add(&turn_open(s)->owns);
+    *own = (struct fg_store_own){.tenant = tenant, .size = size, .time_ns = fg_server_now(s)};
+    memcpy(own->sha256, sha256, sizeof own->sha256);
 }
 
 void fg_turn_wait(struct fg_call *call, fg_call_fn *resume) {
@@ -112,7 +120,12 @@ void fg_turn_abandon(struct fg_server *s, const struct fg_error *why) {
 
 /* --- the batch --- */
 
-struct batch_maker { struct fg_turn *turn; struct fg_store_batch *batch; size_t next_event; };
+struct batch_maker { struct fg_turn *turn; struct fg_store_batch *batch; size_t next_event; struct fg_str text; };
+
+/* What was just encoded, in memory of its own size: 20,000 rows a second are not grown step by step. */
+static char *text_of(struct batch_maker *m) {
+    return fg_strndup(fg_str_cstr(&m->text), m->text.len);
+}
 
 /* The submit of task in this turn, or NULL when it is not new. Rows come in id order and ids grow with time, so that one
  * pass over the events serves all rows. */
@@ -144,13 +157,13 @@ static void row_add(void *arg, const struct fg_task *task, const char *aux_key, 
         return;
     }
     struct fg_store_task *row = fg_vec_add(&m->batch->tasks);
-    struct fg_str doc = {0};
-    fg_task_encode(task, &doc);
+    fg_str_clear(&m->text);
+    fg_task_encode(task, &m->text);
     *row = (struct fg_store_task){
         .id = task->id, .tenant = task->tenant, .state = (int)task->state, .settled = task->settled,
         .submitted_ns = task->submitted_ns, .finished_ns = task->finished_ns, .type = (int)task->spec.type,
-        .cost_nanousd = task->cost_nanousd, .name = fg_strdup(task->spec.name), .model = fg_strdup(task->spec.model),
-        .doc = fg_str_take(&doc)};
+        .cost_nanousd = task->cost_nanousd, .run_ns = task->outcome.run_ns, .device_ns = task->usage.device_ns, .name = fg_strdup(task->spec.name), .model = fg_strdup(task->spec.model),
+        .doc = text_of(m)};
     const struct fg_event *ev = next_submitted(s, m, task->id);
     if (ev)
         row_new(row, ev);
@@ -159,15 +172,16 @@ static void row_add(void *arg, const struct fg_task *task, const char *aux_key, 
         fg_vec_push(&m->turn->settled, task->id);
 }
 
-static void batch_events(struct fg_server *s, struct fg_store_batch *batch) {
+static void batch_events(struct fg_server *s, struct batch_maker *m) {
+    struct fg_store_batch *batch = m->batch;
     fg_vec_reserve(&batch->events, s->fx.events.count);
     for (size_t i = 0; i < s->fx.events.count; i++) {
         const struct fg_event *ev = &s->fx.events.items[i];
-        struct fg_str body = {0};
-        fg_event_encode(ev, &body);
+        fg_str_clear(&m->text);
+        fg_event_encode(ev, &m->text);
         fg_vec_push(&batch->events, (struct fg_store_event){
             .seq = ev->seq, .time_ns = ev->time_ns, .task = ev->task, .tenant = ev->tenant,
-            .attempt = ev->attempt, .kind = (int)ev->kind, .body = fg_str_take(&body)});
+            .attempt = ev->attempt, .kind = (int)ev->kind, .body = text_of(m)});
     }
 }
 
@@ -244,14 +258,17 @@ void fg_turn_end(struct fg_server *s) {
     struct fg_turn *t = fg_take_ptr(s->turn);
     struct fg_store_batch *batch = fg_store_batch_create();
     struct batch_maker maker = {.turn = t, .batch = batch};
-    batch_events(s, batch);
+    batch_events(s, &maker);
     fg_core_changes(s->core, row_add, &maker);
+    fg_str_fini(&maker.text);
     for (size_t i = 0; i < t->aux.count; i++)
         fg_vec_push(&batch->aux, t->aux.items[i]);
     t->aux.count = 0;
+    for (size_t i = 0; i < t->owns.count; i++)
+        fg_vec_push(&batch->owns, t->owns.items[i]);
     fg_effects_clear(&s->fx);
     arm_tick(s, now);
-    if (!batch->events.count && !batch->tasks.count && !batch->aux.count) {
+    if (!batch->events.count && !batch->tasks.count && !batch->aux.count && !batch->owns.count) {
         fg_store_batch_destroy(batch);
         turn_ride(s, t);
         return;

@@ -281,7 +281,8 @@ void fg_cgroups_open(const struct fg_cgroup_source *source, const char *scope, s
 void fg_cgroups_close(struct fg_cgroups *cg)
 {
     for (size_t i = 0; i < cg->count; i++) {
-        rmdir(cg->trees[i].group);
+        if (cg->trees[i].group)
+            rmdir(cg->trees[i].group);
         tree_fini(&cg->trees[i]);
     }
     *cg = (struct fg_cgroups){0};

@@ -76,6 +76,20 @@ static unsigned usable_cores(void)
     return n > 0 ? (unsigned)n : 1;
 }
 
+/* A share is a promise against the machine's other programs too, each of which weighs 1024 (v2: 100) by default: all
+ * vGPUs together weigh eight times their cores. Quotas keep each at its share, so this takes from nobody more than was sold. */
+static void weigh_group(const struct cpu_state *s)
+{
+    const struct fg_cgroup_tree *t = s->cg.of[FG_CG_CPU];
+    if (!t)
+        return;
+    char text[24];
+    bool v2 = t->version == 2;
+    snprintf(text, sizeof text, "%u", v2 ? FG_MIN(10000u, 800u * s->units) : FG_MIN(262144u, 8192u * s->units));
+    FG_AUTO_FREE char *path = fg_path_join(t->group, v2 ? "cpu.weight" : "cpu.shares");
+    fg_write_existing(path, text, NULL);     /* a fake tree has none */
+}
+
 int fg_cpu_open_at(const struct fg_backend_options *options, const struct fg_cgroup_source *source, void **ret, struct fg_error *err)
 {
     struct cpu_state *s = fg_alloc(sizeof *s);
@@ -87,6 +101,7 @@ int fg_cpu_open_at(const struct fg_backend_options *options, const struct fg_cgr
     s->memory_bytes = total - options->memory_reserve_bytes;
     s->units = usable_cores();
     fg_cgroups_open(source, options->scope, &s->cg);
+    weigh_group(s);
     *ret = s;
     return 0;
 }

@@ -16,8 +16,8 @@ struct fg_estimate {
 struct fg_history;
 struct fg_history *fg_history_create(void);
 void fg_history_destroy(struct fg_history *h);
-/* Learn from an attempt that ran to its own end (succeeded, or failed by user_error). Others teach nothing about time;
- * oom_host and oom_vram teach that memory was too small. */
+/* Learn from an attempt that ran to its own end (succeeded, or failed by user_error). Others teach nothing about time.
+ * What succeeded teaches how much memory is enough; oom_host and oom_vram teach that it was too small. */
 void fg_history_observe(struct fg_history *h, const struct fg_spec *spec, const char *device_kind, uint32_t share_permille,
                         const struct fg_outcome *outcome);
 void fg_estimate(const struct fg_history *h, const struct fg_spec *spec, const char *device_kind, uint32_t share_permille,

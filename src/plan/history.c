@@ -191,7 +191,8 @@ void fg_history_observe(struct fg_history *h, const struct fg_spec *spec, const 
         learn_time(cell, log_work);
         cell->peak_bytes = FG_MAX(cell->peak_bytes, peak);
     }
-    if (peak == 0 || !teaches_memory(spec))
+    /* What failed may have done so before it needed much: a picture that cannot be read does not say what a good one takes. */
+    if (peak == 0 || !teaches_memory(spec) || !(small || outcome->state == FG_STATE_SUCCEEDED))
         return;
     struct fg_cell *memory = learn(h, fg_cell_key(key, FG_CELL_MEMORY, spec, device_kind, share_permille));
     if (!memory)

@@ -20,9 +20,9 @@ static void make_spec(struct world *w, struct fg_spec *spec)
     spec->program = fg_strdup(programs[rnd(w, FG_COUNT(programs))]);
     spec->priority = chance(w, 800) ? FG_PRIORITY_NORMAL : (enum fg_priority)rnd(w, FG_PRIORITY_COUNT);
     if (!chance(w, 200))
-        spec->need.memory_bytes = (uint64_t)between(w, 1, chance(w, 20) ? 80 : 12) << 30;
+        spec->need.memory_bytes = (uint64_t)between(w, 1, chance(w, 20) ? 80 : 8) << 29;
     if (!chance(w, 300))
-        spec->need.share_permille = (uint32_t)between(w, 1, 20) * 50;
+        spec->need.share_permille = (uint32_t)between(w, 1, chance(w, 100) ? 20 : 5) * 50;
     if (chance(w, 100))
         snprintf(spec->need.device_kind, sizeof spec->need.device_kind, "%s", kinds[rnd(w, chance(w, 100) ? 4 : 3)]);
     spec->limits.startup_ns = between(w, 20, 120) * SEC;
@@ -99,10 +99,22 @@ static fg_id some_task(struct world *w)
     return n ? w->oracle.tasks.items[n - 1 - rnd(w, FG_MIN(n, recent))].id : FG_ID_NONE;
 }
 
-static void ask(struct world *w, enum fg_input_kind kind)
+/* What waits for ever (no device could hold it) would fill the queue in the end. */
+static fg_id oldest_task(struct world *w)
+{
+    struct client *c = &w->client;
+    for (; c->oldest < w->oracle.tasks.count; c->oldest++) {
+        const struct watched *t = &w->oracle.tasks.items[c->oldest];
+        if (t->known ? !t->settled : c->oldest + 100 > w->oracle.tasks.count)   /* the unknown were lost before their ack */
+            return t->id;
+    }
+    return FG_ID_NONE;
+}
+
+static void ask(struct world *w, enum fg_input_kind kind, fg_id task)
 {
     struct fg_error err = {0};
-    struct fg_input in = {.kind = kind, .task = some_task(w)};
+    struct fg_input in = {.kind = kind, .task = task};
     if (fg_id_is_none(in.task))
         return;
     if (server_ask(w, &in, &err) < 0 && err.code != FG_E_NOT_FOUND && err.code != FG_E_CONFLICT &&
@@ -117,18 +129,20 @@ static void act(struct world *w, int who, uint64_t what, void *data)
         return;
     if (w->server.core)
         fg_core_counts(w->server.core, &counts);
-    size_t many = counts.queued > 400 ? 0 : chance(w, 30) ? 60 : 1 + rnd(w, 3);
+    size_t many = counts.queued > 150 ? 0 : chance(w, 30) ? 60 : 1 + rnd(w, 3);
     for (size_t i = 0; i < many; i++)
         submit(w);
     if (chance(w, 150))
-        ask(w, FG_IN_CANCEL);
+        ask(w, FG_IN_CANCEL, some_task(w));
+    if (chance(w, 20))
+        ask(w, FG_IN_CANCEL, oldest_task(w));
     if (chance(w, 60))
-        ask(w, FG_IN_HOLD);
+        ask(w, FG_IN_HOLD, some_task(w));
     if (chance(w, 100))
-        ask(w, FG_IN_RELEASE);
+        ask(w, FG_IN_RELEASE, some_task(w));
     if (chance(w, 80))
         repeat(w);
-    at(w, w->now + between(w, 10 * MS, 2 * SEC), act, 0, 0, NULL);
+    at(w, w->now + between(w, 10 * MS, SEC), act, 0, 0, NULL);
 }
 
 void client_start(struct world *w) { at(w, w->now + SEC, act, 0, 0, NULL); }

@@ -29,7 +29,7 @@ static void arrive_at_agent(struct world *w, int machine, uint64_t what, void *d
     msg_free(msg);
 }
 
-static int64_t delay(struct world *w) { return chance(w, 30) ? between(w, 100 * MS, 3 * SEC) : between(w, MS / 10, 20 * MS); }
+static int64_t delay(struct world *w) { return !w->calm && chance(w, w->climate.late_message) ? between(w, 100 * MS, 3 * SEC) : between(w, MS / 10, 20 * MS); }
 
 void net_to_server(struct world *w, int machine, struct msg *msg)
 {

@@ -87,9 +87,15 @@ static void task_event(struct world *w, const struct fg_event *ev)
         break;
     case FG_EV_TASK_QUEUED:
         t->attempt = ev->attempt;
+        t->usage_seq = 0;
         t->cost_nanousd += ev->queued.cost_nanousd;
         if (ev->attempt > t->attempts_allowed)
             broken(w, "attempt %u of %s, %u were asked for", ev->attempt, short_id(t->id), t->attempts_allowed);
+        break;
+    case FG_EV_USAGE_RECORDED:
+        if (ev->usage.seq <= t->usage_seq)
+            broken(w, "usage %u of %s after %u", ev->usage.seq, short_id(t->id), t->usage_seq);
+        t->usage_seq = ev->usage.seq;
         break;
     case FG_EV_LEASE_GRANTED: granted(w, t, &ev->lease); break;
     case FG_EV_LEASE_RELEASED: released(w, t, ev->released.epoch); break;

@@ -63,7 +63,7 @@ static void load(struct world *w)
 {
     w->server.core = server_rebuild(w, false);
     fg_core_verify(w->server.core);
-    if (rnd(w, 1 + w->disk.log.count / 500) != 0)
+    if (rnd(w, 1 + w->disk.log.count / 100) != 0)
         return;
     w->result->replays++;
     struct fg_core *replayed = server_rebuild(w, true);
@@ -121,6 +121,7 @@ static void write_failed(struct world *w)
     trace(w, "server: write failed, loading anew");
     drop_memory(w);
     w->server.degraded = true;
+    w->server.refuse_until_ns = w->now + 15 * SEC;
     load(w);
 }
 
@@ -220,8 +221,8 @@ static void start_commit(struct world *w)
     if (s->committing || s->waiting.count == 0)
         return;
     int64_t span = between(w, MS / 5, 8 * MS);
-    if (!w->calm && chance(w, 10))
-        span = chance(w, 50) ? between(w, LEASE_NS, 2 * LEASE_NS) : between(w, 50 * MS, 3 * SEC);
+    if (!w->calm && chance(w, w->climate.slow_write))
+        span = chance(w, w->climate.very_slow_write) ? between(w, LEASE_NS, 2 * LEASE_NS) : between(w, 50 * MS, 3 * SEC);
     s->committing = s->waiting.count;
     at(w, w->now + span, commit_done, 0, s->life, NULL);
 }
@@ -252,6 +253,10 @@ static void hello(struct world *w, int machine, const struct msg *msg)
     struct fg_error err;
     if (w->server.connections[machine] > msg->connection)
         return;
+    if (w->now < w->server.refuse_until_ns) {
+        net_break(w, machine, true, false);
+        return;
+    }
     server_gone(w, machine, w->server.connections[machine]);
     w->server.connections[machine] = msg->connection;
     struct fg_input in = {.kind = FG_IN_NODE_HELLO, .hello = {.node = &m->node, .devices = m->devices, .device_count = m->device_count,

@@ -115,6 +115,7 @@ struct server {
     uint64_t connections[MACHINES_MAX];
     int64_t heard_ns[MACHINES_MAX];
     uint64_t turns;
+    int64_t refuse_until_ns;             /* no connections right after a failed write */
 };
 void server_start(struct world *w);
 void server_crash(struct world *w, int64_t down_ns);
@@ -127,6 +128,7 @@ struct fg_core *server_rebuild(struct world *w, bool replay);   /* from disk: ro
 /* --- client.c --- */
 struct client {
     uint64_t made;                       /* ids */
+    size_t oldest;                       /* index in the oracle's tasks: all before it have ended */
     bool stopped;
     FG_VEC(struct repeat { char *idempotency; fg_id task; bool acked; }) repeats;
 };
@@ -139,7 +141,7 @@ struct watched {                         /* a task as the outside world saw it *
     fg_id id;
     bool known, submit_acked, cancel_acked, settled;
     enum fg_state state;
-    uint32_t attempt, attempts_allowed;
+    uint32_t attempt, attempts_allowed, usage_seq;
     uint64_t lease_epoch;                /* by the log; 0: none */
     struct fg_lease lease;
     uint64_t last_started_epoch;         /* of a process that was really started */
@@ -160,6 +162,14 @@ void oracle_final(struct world *w);
 void oracle_fini(struct oracle *o);
 struct watched *oracle_task(struct oracle *o, fg_id id);                     /* made when it is not there */
 
+/* What this world suffers from most; drawn from its seed, so that each kind of trouble has worlds of its own. */
+struct climate {
+    int64_t fault_every_ns;              /* on average half of it */
+    unsigned slow_write, very_slow_write;    /* permille of commits; of the slow ones longer than a lease */
+    unsigned late_message;               /* permille of messages */
+    unsigned long_outage;                /* permille of outages that last longer than a lease */
+};
+
 struct world {
     struct fg_sim_options options;
     struct fg_sim_result *result;
@@ -167,6 +177,7 @@ struct world {
     int64_t now;
     uint64_t order, connections;
     FG_VEC(struct happening) ahead;      /* heap */
+    struct climate climate;
     struct disk disk;
     struct server server;
     struct machine machines[MACHINES_MAX];

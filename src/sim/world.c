@@ -104,7 +104,7 @@ static void free_disk(struct world *w, int who, uint64_t what, void *data)
 /* Mostly short, now and then longer than a lease. */
 static int64_t outage(struct world *w)
 {
-    return chance(w, 250) ? between(w, LEASE_NS, 4 * LEASE_NS) : between(w, 100 * MS, 8 * SEC);
+    return chance(w, w->climate.long_outage) ? between(w, LEASE_NS, 4 * LEASE_NS) : between(w, 100 * MS, 8 * SEC);
 }
 
 static void fault(struct world *w, int who, uint64_t what, void *data)
@@ -114,6 +114,7 @@ static void fault(struct world *w, int who, uint64_t what, void *data)
     int machine = (int)rnd(w, (uint64_t)w->machine_count);
     struct machine *m = &w->machines[machine];
     int64_t span = outage(w);
+    bool one_end = chance(w, 600), other_end = chance(w, 600);
     switch (rnd(w, 8)) {
     case 0: server_crash(w, chance(w, 200) ? span : between(w, 50 * MS, 3 * SEC)); break;
     case 1: machine_restart_agent(w, machine, chance(w, 300) ? span : between(w, 50 * MS, 3 * SEC)); break;
@@ -131,7 +132,7 @@ static void fault(struct world *w, int who, uint64_t what, void *data)
         }
         break;
     case 5:
-    case 6: net_break(w, machine, chance(w, 600), chance(w, 600)); break;
+    case 6: net_break(w, machine, one_end, other_end); break;
     case 7:
         if (!w->disk.full && chance(w, 300)) {
             w->disk.full = true;
@@ -141,7 +142,7 @@ static void fault(struct world *w, int who, uint64_t what, void *data)
         }
         break;
     }
-    at(w, w->now + between(w, 200 * MS, 20 * SEC), fault, 0, 0, NULL);
+    at(w, w->now + between(w, 200 * MS, w->climate.fault_every_ns), fault, 0, 0, NULL);
 }
 
 /* --- one world from beginning to end --- */
@@ -237,6 +238,11 @@ int fg_sim_run(const struct fg_sim_options *options, struct fg_sim_result *ret)
     w->result = ret;
     w->rng = options->seed;
     w->now = SEC;
+    w->climate.fault_every_ns = between(w, 4, 40) * SEC;
+    w->climate.slow_write = chance(w, 300) ? 150 : 10;
+    w->climate.very_slow_write = (unsigned)rnd(w, 150);
+    w->climate.late_message = (unsigned)rnd(w, 100);
+    w->climate.long_outage = 50 + (unsigned)rnd(w, 450);
     w->machine_count = 2 + (int)rnd(w, MACHINES_MAX - 1);
     server_start(w);
     for (int i = 0; i < w->machine_count; i++)

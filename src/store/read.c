@@ -190,6 +190,8 @@ static int sum_row(sqlite3_stmt *stmt, void *arg, struct fg_error *err)
         .state = sqlite3_column_int(stmt, 1),
         .tasks = sqlite3_column_int64(stmt, 3),
         .cost_nanousd = sqlite3_column_int64(stmt, 4),
+        .run_ns = sqlite3_column_int64(stmt, 5),
+        .device_ns = sqlite3_column_int64(stmt, 6),
     };
     snprintf(sum.model, sizeof sum.model, "%s", fg_db_column_text(stmt, 2));
     reader->fn(reader->arg, &sum);

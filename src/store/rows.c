@@ -4,7 +4,7 @@
 
 size_t fg_store_row_count(const struct fg_store_batch *batch)
 {
-    return batch->events.count + batch->tasks.count + batch->aux.count;
+    return batch->events.count + batch->tasks.count + batch->aux.count + batch->owns.count;
 }
 
 /* The core decides what is written, from memory that mirrors the disk. A row that contradicts the disk means that memory
@@ -53,6 +53,8 @@ static int put_task_row(struct fg_store *store, enum fg_sql sql, const struct fg
     else
         sqlite3_bind_null(stmt, 6);
     sqlite3_bind_int64(stmt, 8, task->cost_nanousd);
+    sqlite3_bind_int64(stmt, 12, task->run_ns);
+    sqlite3_bind_int64(stmt, 13, task->device_ns);
     fg_db_bind_text(stmt, 11, task->doc ? task->doc : "");
     if (sql == FG_SQL_TASK_ADD) {
         fg_db_bind_id(db, stmt, 2, task->tenant);
@@ -136,6 +138,19 @@ static int put_aux(struct fg_store *store, const struct fg_store_aux *aux, struc
     return put(store, sql, err);
 }
 
+static int put_own(struct fg_store *store, const struct fg_store_own *own, struct fg_error *err)
+{
+    struct fg_db *db = &store->writer;
+    sqlite3_stmt *stmt = fg_db_stmt(db, FG_SQL_BLOB_OWN, err);
+    if (!stmt)
+        return -1;
+    fg_db_bind_text(stmt, 1, own->sha256);
+    fg_db_bind_id(db, stmt, 2, own->tenant);
+    sqlite3_bind_int64(stmt, 3, (sqlite3_int64)own->size);
+    sqlite3_bind_int64(stmt, 4, own->time_ns);
+    return put(store, FG_SQL_BLOB_OWN, err);
+}
+
 int fg_store_write_rows(struct fg_store *store, const struct fg_store_batch *batch, struct fg_error *err)
 {
     for (size_t i = 0; i < batch->events.count; i++)
@@ -146,6 +161,9 @@ int fg_store_write_rows(struct fg_store *store, const struct fg_store_batch *bat
             return -1;
     for (size_t i = 0; i < batch->aux.count; i++)
         if (put_aux(store, &batch->aux.items[i], err) < 0)
+            return -1;
+    for (size_t i = 0; i < batch->owns.count; i++)
+        if (put_own(store, &batch->owns.items[i], err) < 0)
             return -1;
     return 0;
 }

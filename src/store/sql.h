@@ -15,9 +15,9 @@
     X(COMMIT, "COMMIT") \
     X(ROLLBACK, "ROLLBACK") \
     X(EVENT_ADD, "INSERT INTO event(seq, time_ns, kind, attempt, task, tenant, body) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)") \
-    X(TASK_ADD, "INSERT INTO task(id, tenant, state, settled, submitted_ns, finished_ns, type, cost_nanousd, name, model, doc)" \
-                " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT(id) DO NOTHING") \
-    X(TASK_SET, "UPDATE task SET state = ?3, settled = ?4, finished_ns = ?6, cost_nanousd = ?8, doc = ?11 WHERE id = ?1") \
+    X(TASK_ADD, "INSERT INTO task(id, tenant, state, settled, submitted_ns, finished_ns, type, cost_nanousd, run_ns, device_ns, name, model, doc)" \
+                " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?12, ?13, ?9, ?10, ?11) ON CONFLICT(id) DO NOTHING") \
+    X(TASK_SET, "UPDATE task SET state = ?3, settled = ?4, finished_ns = ?6, cost_nanousd = ?8, run_ns = ?12, device_ns = ?13, doc = ?11 WHERE id = ?1") \
     X(TASK_NUM, "SELECT num FROM task WHERE id = ?1") \
     X(SPEC_SET, "INSERT OR REPLACE INTO spec(num, spec) VALUES(?1, ?2)") \
     X(IDEMPOTENCY_ADD, "INSERT INTO idempotency(tenant, key, task, body, time_ns) VALUES(?1, ?2, ?3, ?4, ?5)") \
@@ -43,9 +43,9 @@
                   " ORDER BY t.id DESC LIMIT ?2") \
     X(LIST_NAME, "SELECT " FG_SQL_TASK " FROM task t INDEXED BY task_by_name WHERE t.tenant = ?3 AND t.name = ?5 AND t.id < ?1" \
                  " AND (?4 < 0 OR t.state = ?4) ORDER BY t.id DESC LIMIT ?2") \
-    X(USAGE, "SELECT type, state, coalesce(model, ''), count(*), sum(cost_nanousd) FROM task INDEXED BY task_by_end" \
+    X(USAGE, "SELECT type, state, coalesce(model, ''), count(*), sum(cost_nanousd), sum(run_ns), sum(device_ns) FROM task INDEXED BY task_by_end" \
              " WHERE tenant = ?3 AND finished_ns >= ?1 AND finished_ns < ?2 GROUP BY 1, 2, 3") \
-    X(USAGE_ALL, "SELECT type, state, coalesce(model, ''), count(*), sum(cost_nanousd) FROM task INDEXED BY task_by_end" \
+    X(USAGE_ALL, "SELECT type, state, coalesce(model, ''), count(*), sum(cost_nanousd), sum(run_ns), sum(device_ns) FROM task INDEXED BY task_by_end" \
                  " WHERE finished_ns >= ?1 AND finished_ns < ?2 GROUP BY 1, 2, 3") \
     X(AUX_ALL, "SELECT key, doc FROM aux ORDER BY key") \
     X(IDEMPOTENT, "SELECT task, body FROM idempotency WHERE tenant = ?1 AND key = ?2") \

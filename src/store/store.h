@@ -23,16 +23,19 @@ struct fg_store_task {                   /* one materialised task */
     int state; bool settled;
     int64_t submitted_ns, finished_ns;
     int type; int64_t cost_nanousd;
+    int64_t run_ns, device_ns;           /* for sums; written, not read back: they stand in doc too */
     char *name, *model;                  /* may be NULL */
     char *doc;                           /* fg_task_encode; owned by the batch */
     char *spec;                          /* canonical spec JSON, only the first time; NULL keeps what is stored */
     char *idempotency_key, *idempotency_body; /* only the first time, or NULL */
 };
 struct fg_store_aux { char *key; char *doc; };  /* doc NULL: delete */
+struct fg_store_own { char sha256[65]; fg_id tenant; uint64_t size; int64_t time_ns; };  /* the blob is the tenant's too; again is fine */
 struct fg_store_batch {
     FG_VEC(struct fg_store_event) events;
     FG_VEC(struct fg_store_task) tasks;
     FG_VEC(struct fg_store_aux) aux;
+    FG_VEC(struct fg_store_own) owns;
     void (*done)(void *arg, struct fg_store_batch *batch, const struct fg_error *err); /* on the loop thread, from fg_store_poll; err NULL: on disk. Frees the batch itself with fg_store_batch_destroy */
     void *arg;
 };
@@ -68,7 +71,7 @@ int fg_store_task_get(struct fg_store *store, fg_id id, fg_store_task_fn *fn, vo
 struct fg_store_list { fg_id tenant; int state; /* -1 any */ fg_id before; /* NONE: newest */ size_t limit; const char *name; };
 int fg_store_task_list(struct fg_store *store, const struct fg_store_list *what, fg_store_task_fn *fn, void *arg, struct fg_error *err); /* newest first; without spec */
 bool fg_store_idempotent(struct fg_store *store, fg_id tenant, const char *key, fg_id *ret_task, char ret_body[65]);
-struct fg_store_sum { int type; int state; char model[104]; int64_t tasks; int64_t cost_nanousd; };
+struct fg_store_sum { int type; int state; char model[104]; int64_t tasks, cost_nanousd, run_ns, device_ns; };
 int fg_store_usage(struct fg_store *store, fg_id tenant, int64_t from_ns, int64_t to_ns, void (*fn)(void *arg, const struct fg_store_sum *sum), void *arg, struct fg_error *err);
 
 /* --- keys and tenants: written at once (own transaction), rare --- */

@@ -225,6 +225,7 @@ void fg_store_batch_destroy(struct fg_store_batch *batch)
     fg_vec_fini(&batch->events);
     fg_vec_fini(&batch->tasks);
     fg_vec_fini(&batch->aux);
+    fg_vec_fini(&batch->owns);
     free(batch);
 }
 

@@ -106,6 +106,8 @@ static void lose_client(struct fg_http_request *req)
     if (req == NULL || !req->suspended)
         return;
     req->gone = true;
+    if (req->streaming)
+        shutdown(req->conn->fd, SHUT_RDWR);
     fg_request_resume(req);
 }
 
@@ -286,6 +288,8 @@ int fg_http_start(uv_loop_t *loop, const struct fg_http_config *config, struct f
 {
     signal(SIGPIPE, SIG_IGN);                    /* sendfile has no flag against it */
     uint16_t port = 0;
+    if (fg_mhd_open(err) < 0)
+        return -1;
     FG_AUTO_FD int fd = listen_on(config, &port, err);
     if (fd < 0)
         return -1;

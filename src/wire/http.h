@@ -38,7 +38,7 @@ struct fg_http_config {
     int (*authorize)(struct fg_http_request *req, const struct fg_http_route *route, void *arg, struct fg_error *err);
     struct fg_http_sink sink;             /* for FG_BODY_STREAM routes */
     void (*on_close)(struct fg_http_request *req, void *arg);   /* called once, last, for each request that had a route; frees the user pointer's target */
-    void (*on_answer)(struct fg_http_request *req, int status, int64_t took_ns, void *arg); /* for metrics and the access log; may be NULL */
+    void (*on_answer)(struct fg_http_request *req, int status, int64_t took_ns, void *arg); /* for metrics and the access log; may be NULL. The route is NULL for 404 and 405 */
     void *arg;
 };
 int fg_http_start(uv_loop_t *loop, const struct fg_http_config *config, struct fg_http **ret, struct fg_error *err);

@@ -205,6 +205,12 @@ size_t fg_http_stream_pending(const struct fg_http_request *req)
 static ssize_t read_stream(void *arg, uint64_t pos, char *buf, size_t max)
 {
     struct fg_http_request *req = arg;
+    /* Ending the stream would close the connection but not free it: libmicrohttpd 0.9.75 comes back to such a one only at its
+     * idle timeout. A byte that cannot be sent, the socket being shut, ends it for good. */
+    if (req->gone && req->conn->hung_up) {
+        *buf = '\n';
+        return 1;
+    }
     if (req->gone)
         return MHD_CONTENT_READER_END_WITH_ERROR;
     size_t n = FG_MIN(fg_http_stream_pending(req), max);

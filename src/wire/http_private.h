@@ -9,7 +9,7 @@
  * libmicrohttpd does not look at the socket of a suspended connection; http.c watches it in an epoll set of its own, and
  * a client that hangs up makes its request `gone`: resumed once, then closed. */
 #pragma once
-#include <microhttpd.h>
+#include "wire/mhd_lib.h"
 
 #include "wire/http.h"
 #include "wire/http_target.h"

@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path[:0] = [str(ROOT / "python"), str(Path(__file__).resolve().parent)]
 
-from fake_server import FakeServer  # noqa: E402
+from fake_api import FakeServer  # noqa: E402
 
 
 @pytest.fixture(autouse=True)

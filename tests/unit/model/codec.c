@@ -329,8 +329,8 @@ static void any_event_comes_back_as_it_was(void **state)
         struct fg_event back = {.seq = ev.seq, .time_ns = ev.time_ns, .kind = ev.kind, .task = ev.task, .tenant = ev.tenant, .attempt = ev.attempt};
         struct fg_error err = {0};
         FG_AUTO_STR struct fg_str body = {0};
-        if (ev.kind == FG_EV_TASK_SUBMITTED && ev.submitted.spec.json && ev.submitted.spec.json[0] == '{' && strlen(ev.submitted.spec.json) < 20)
-            ev.submitted.spec.json[0] = '['; /* a text that begins as an object must be one */
+        if (ev.kind == FG_EV_TASK_SUBMITTED && ev.submitted.spec.json && ev.submitted.spec.json[0] == '{')
+            ev.submitted.spec.json[0] = '['; /* what begins as an object must be canonical; the next test has such */
         fg_event_encode(&ev, &body);
         assert_ok(fg_event_decode(body.data, body.len, &back, &err), err);
         assert_same_event(&ev, &back);

@@ -192,6 +192,21 @@ static void memory_that_was_not_enough_is_doubled(void **state)
     fg_history_destroy(h);
 }
 
+/* A bad picture fails before the model is loaded; the next good one must not be given its few megabytes. */
+static void a_failure_says_nothing_of_the_memory_that_success_needs(void **state)
+{
+    struct fg_history *h = fg_history_create();
+    struct fg_spec s = command("train");
+    struct fg_outcome o = ran(S, 13 * MIB);
+    struct fg_need need;
+    o.state = FG_STATE_FAILED;
+    o.reason = FG_REASON_USER_ERROR;
+    fg_history_observe(h, &s, "cpu", 250, &o);
+    fg_propose_need(h, &s, FG_CLASS_BATCH, &need);
+    assert_int_equal(need.memory_bytes, 1 * GIB); /* still the prior */
+    fg_history_destroy(h);
+}
+
 /* "sh -c true" has nothing to say of the memory of "sh -c ./train". */
 static void inline_programs_teach_no_memory(void **state)
 {
@@ -360,6 +375,7 @@ int main(void)
         cmocka_unit_test(no_estimate_is_beyond_the_run_limit),
         cmocka_unit_test(the_slice_proposed_is_the_peak_and_a_quarter),
         cmocka_unit_test(memory_that_was_not_enough_is_doubled),
+        cmocka_unit_test(a_failure_says_nothing_of_the_memory_that_success_needs),
         cmocka_unit_test(inline_programs_teach_no_memory),
         cmocka_unit_test(loading_then_observing_is_observing_all_along),
         cmocka_unit_test(only_what_changed_is_told_and_only_once),

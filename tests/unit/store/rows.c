@@ -217,7 +217,8 @@ static void idempotency_keys_are_forgotten_after_a_day_of_the_logs_time(void **s
 
 static void print_sum(void *arg, const struct fg_store_sum *sum)
 {
-    fg_str_addf(arg, "[t%d s%d %s %d x %d]", sum->type, sum->state, sum->model, (int)sum->tasks, (int)sum->cost_nanousd);
+    fg_str_addf(arg, "[t%d s%d %s %d x %d r%d d%d]", sum->type, sum->state, sum->model, (int)sum->tasks, (int)sum->cost_nanousd,
+                (int)sum->run_ns, (int)sum->device_ns);
 }
 
 static void usage_is(struct unit_store *u, fg_id tenant, int64_t from_ns, int64_t to_ns, const char *want)
@@ -228,7 +229,7 @@ static void usage_is(struct unit_store *u, fg_id tenant, int64_t from_ns, int64_
     assert_string_equal(fg_str_cstr(&out), want);
 }
 
-/* Finished at 10, 20, 30 (alice) and 20 (bob), costs 1, 2, 4, 8; one of alice's still runs. */
+/* Finished at 10, 20, 30 (alice) and 20 (bob), costs 1, 2, 4, 8, run ten and device a hundred times that; one of alice's still runs. */
 static void usage_sums_what_ended_in_the_span_by_type_state_and_model(void **state)
 {
     struct unit_store u;
@@ -238,14 +239,37 @@ static void usage_sums_what_ended_in_the_span_by_type_state_and_model(void **sta
         struct fg_store_task *task = put_task(batch, task_id(n + 1), n == 3 ? bob : alice, n == 4 ? 2 : 3);
         task->finished_ns = n == 4 ? 0 : n == 3 ? 20 : 10 * (n + 1);
         task->cost_nanousd = 1 << n;
+        task->run_ns = 10 << n;
+        task->device_ns = 100 << n;
         task->model = n == 2 ? fg_strdup("resnet50") : NULL;
     }
     commit_ok(&u, batch);
-    usage_is(&u, alice, 0, INT64_MAX, "[t1 s3  2 x 3][t1 s3 resnet50 1 x 4]");
-    usage_is(&u, alice, 10, 20, "[t1 s3  1 x 1]");
-    usage_is(&u, alice, 11, 31, "[t1 s3  1 x 2][t1 s3 resnet50 1 x 4]");
-    usage_is(&u, bob, 0, 100, "[t1 s3  1 x 8]");
-    usage_is(&u, FG_ID_NONE, 20, 30, "[t1 s3  2 x 10]");
+    usage_is(&u, alice, 0, INT64_MAX, "[t1 s3  2 x 3 r30 d300][t1 s3 resnet50 1 x 4 r40 d400]");
+    usage_is(&u, alice, 10, 20, "[t1 s3  1 x 1 r10 d100]");
+    usage_is(&u, alice, 11, 31, "[t1 s3  1 x 2 r20 d200][t1 s3 resnet50 1 x 4 r40 d400]");
+    usage_is(&u, bob, 0, 100, "[t1 s3  1 x 8 r80 d800]");
+    usage_is(&u, FG_ID_NONE, 20, 30, "[t1 s3  2 x 10 r100 d1000]");
+    unit_end(&u);
+}
+
+static void a_batch_makes_a_blob_its_tenants_and_saying_so_again_changes_nothing(void **state)
+{
+    struct unit_store u;
+    unit_begin(&u);
+    char sha256[65];
+    uint64_t size;
+    memset(sha256, 'a', 64);
+    sha256[64] = '\0';
+    for (unsigned n = 0; n < 2; n++) {
+        struct fg_store_batch *batch = fg_store_batch_create();
+        struct fg_store_own *own = fg_vec_add(&batch->owns);
+        *own = (struct fg_store_own){ .tenant = alice, .size = 7 + n, .time_ns = 1 };
+        memcpy(own->sha256, sha256, sizeof sha256);
+        commit_ok(&u, batch);
+        assert_true(fg_store_blob_owned(u.store, sha256, alice, &size));
+        assert_int_equal(size, 7);
+    }
+    assert_false(fg_store_blob_owned(u.store, sha256, bob, &size));
     unit_end(&u);
 }
 
@@ -373,6 +397,7 @@ int main(void)
         cmocka_unit_test(documents_are_replaced_and_deleted_by_key),
         cmocka_unit_test(an_idempotency_key_finds_its_task_for_its_tenant_only),
         cmocka_unit_test(idempotency_keys_are_forgotten_after_a_day_of_the_logs_time),
+        cmocka_unit_test(a_batch_makes_a_blob_its_tenants_and_saying_so_again_changes_nothing),
         cmocka_unit_test(usage_sums_what_ended_in_the_span_by_type_state_and_model),
         cmocka_unit_test(keys_are_added_found_revoked_once_and_listed_by_tenant),
         cmocka_unit_test(a_tenant_keeps_its_first_id),

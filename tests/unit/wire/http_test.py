@@ -233,7 +233,7 @@ def test_http_1_0_gets_an_answer(echo):
     b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x55" * 500, b"GET  /he llo HTTP/1.1\r\nHost: x\r\n\r\n",
 ])
 def test_what_is_no_http_does_no_harm(echo, raw):
-    with echo.connect(timeout=3) as s:
+    with echo.connect(timeout=1) as s:
         s.sendall(raw)
         with contextlib.suppress(ConnectionResetError, socket.timeout):
             data = s.recv(65536)

@@ -1,0 +1,63 @@
+/* gate.h - every submit of device work passes here: may this vGPU submit now, and what will it cost?
+ *
+ *     fg_gate_enter(key) ---> driver's submit --failed--> fg_gate_cancel(ticket)
+ *                                  | ok
+ *                             device runs, its event completes (any thread)
+ *                                  |
+ *                             fg_gate_settle(ticket, start, end)      measured time replaces the predicted
+ *
+ * Enter passes when   lease's charged_ns < limits' allow_ns                      (it has a window)
+ *               and   this process has nothing in flight, or predicted in flight + this job <= limits' inflight_ns.
+ * A job's cost is predicted by a moving average per key (kernel and size class, graph, copy direction: the shim's
+ * choice); a key never measured counts as a whole in-flight bound, so that a debt stays within one window. Passing costs
+ * a few loads and two atomic adds: no system call, clock or lock. Without a window the thread rings the arbiter and waits on a
+ * futex. A program whose submits cannot complete before it submits more (events set by hand, which the shim could not
+ * see) is let through when nothing completed in twice the predicted time, and counted in slot->ungated: a limit may not
+ * deadlock a program.
+ * Must not be called during stream capture, and nothing here calls the driver. Any thread. */
+#pragma once
+#include "vgpu/page.h"
+
+#define FG_GATE_KEYS 1024u
+
+struct fg_gate {
+    struct fg_lease *lease;
+    uint32_t epoch;
+    uint32_t settles;       /* futex: +1 with every settle while someone waits for one */
+    uint32_t settle_waiters;
+    uint32_t stalls;        /* submits let through since anything completed */
+    uint64_t lost_beat;     /* heartbeat at which the arbiter was found vanished; 0: not */
+    struct fg_cost { uint64_t key; uint64_t mean_ns; } costs[FG_GATE_KEYS]; /* direct-mapped by hash */
+};
+
+/* A job, or a batch of jobs that will be settled together. Plain data: copy it where the completion finds it. */
+struct fg_ticket {
+    uint64_t key;           /* 0: jobs of several keys */
+    uint64_t predicted_ns;
+    uint32_t jobs;
+    uint32_t epoch;         /* a ticket from before a fork settles nothing */
+};
+
+enum fg_gate_status {
+    FG_GATE_PASS = 0,
+    FG_GATE_BUSY,           /* FG_GATE_NOWAIT only: no window now */
+    FG_GATE_CLOSED,         /* the lease is over, or the arbiter vanished and the lease fails closed: answer device lost */
+};
+enum fg_gate_flag {
+    FG_GATE_NOWAIT = 1,     /* answer BUSY instead of waiting */
+    FG_GATE_UNBOUND = 2,    /* this job or one before it waits for an act of the program (an event set by hand): do not wait
+                             * for work in flight, only for a window */
+};
+
+void fg_gate_init(struct fg_gate *gate, struct fg_lease *lease);
+/* key: not 0. At PASS *ret is the job's ticket, and settle or cancel must follow. */
+enum fg_gate_status fg_gate_enter(struct fg_gate *gate, uint64_t key, unsigned how, struct fg_ticket *ret);
+/* The driver refused the submit: nothing is charged. */
+void fg_gate_cancel(struct fg_gate *gate, const struct fg_ticket *ticket);
+/* The job ran from start to end on the device's clock (ns; one clock per process). Jobs that overlap are charged for
+ * the union of their time. end <= start: nothing measured, the prediction stands. Callable from driver callbacks. */
+void fg_gate_settle(struct fg_gate *gate, const struct fg_ticket *ticket, uint64_t start_ns, uint64_t end_ns);
+/* Put a further job into a batch that will be settled as one. */
+void fg_ticket_merge(struct fg_ticket *batch, const struct fg_ticket *more);
+/* Predicted cost of one job of the key, ns; 0: never measured. */
+uint64_t fg_gate_predict(const struct fg_gate *gate, uint64_t key);

@@ -1,0 +1,73 @@
+/* server_private.h - what server.c (leases), files.c, server_loop.c (the two threads) and process.c (who is a slot) share. */
+#pragma once
+#include <pthread.h>
+
+#include "base/vec.h"
+#include "vgpu/ledger.h"
+#include "vgpu/server.h"
+
+/* The process seen behind a slot. */
+struct watch {
+    uint64_t owner;       /* the slot's word when we looked; 0: nobody */
+    int pidfd;            /* -1: not watched */
+    int32_t pid;          /* in our namespace */
+    int64_t seen_ns;
+};
+
+struct lease {
+    uint64_t serial;      /* never reused; the arbiter's id */
+    struct fg_lease_spec spec;
+    int limits_fd, counters_fd;
+    struct fg_limits *limits;
+    struct fg_counters *counters;
+    struct device *device;
+    int place;            /* in the device's arbiter; -1: ungated */
+    int corrupt;
+    uint32_t unseen;
+    struct watch watches[FG_SLOTS];
+};
+
+struct device {
+    char name[64];
+    uint64_t memory_bytes;
+    struct fg_arbiter arbiter;
+    struct lease *by_place[FG_ARBITER_MAX];
+    int64_t next_ns;      /* when its next turn is due */
+};
+
+struct fg_vgpu_server {
+    struct fg_vgpu_server_config config;
+    pthread_mutex_t mutex;                /* all below; never held while waiting */
+    FG_VEC(struct device *) devices;
+    FG_VEC(struct lease *) leases;        /* by age */
+    uint64_t serial;
+    pthread_t loop, reaper;
+    int started;                          /* threads: 0, 1, 2 */
+    int stopping;
+    uint32_t wake;                        /* futex of the loop thread */
+    int epoll, nudge;                     /* of the reaper; an eventfd in it */
+    uint64_t pid_ns;
+};
+
+void *fg_vgpu_loop(void *server);
+void *fg_vgpu_reaper(void *server);
+/* The loop should look again. Any thread. */
+void fg_vgpu_wake(struct fg_vgpu_server *server);
+/* Write the lease's limits from its spec; mutex held. */
+void fg_vgpu_publish(struct lease *lease);
+/* What the counters say; mutex held. */
+struct fg_arbiter_input fg_vgpu_input(const struct lease *lease);
+/* Stop watching; mutex held. */
+void fg_vgpu_unwatch(struct fg_vgpu_server *server, struct watch *watch);
+
+/* --- files.c: into lease->limits, ->counters and their descriptors --- */
+int fg_vgpu_files_make(struct fg_vgpu_server *server, struct lease *lease, struct fg_error *err);
+int fg_vgpu_files_adopt(struct lease *lease, struct fg_error *err);
+
+/* --- process.c --- */
+enum found { FOUND, FOUND_DEAD, FOUND_UNSEEN };
+/* Find and hold the process that owns a LIVE slot. FOUND: *ret_pidfd and *ret_pid. our_ns: our pid namespace. */
+enum found fg_process_find(const struct fg_slot *slot, uint64_t owner, uint64_t our_ns, int *ret_pidfd, int32_t *ret_pid);
+/* 1 when the process runs another program image than the one that took the slot; 0 when not or when it cannot be known. */
+int fg_process_replaced(const struct fg_slot *slot, int32_t pid);
+uint64_t fg_process_own_ns(void);

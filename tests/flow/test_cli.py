@@ -1,0 +1,541 @@
+"""The fgpu command, driven as a user drives it: against the real server and agent, in folders of its own."""
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import time
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BUILD = pathlib.Path(os.environ.get("FGPU_BUILD", ROOT / "build"))
+FGPU = pathlib.Path(os.environ.get("FGPU_BIN", BUILD / "src" / "cli" / "fgpu"))
+pytestmark = pytest.mark.skipif(not FGPU.exists(), reason=f"{FGPU} is not built")
+
+
+class Fgpu:
+    """fgpu with an environment of its own."""
+
+    def __init__(self, folder):
+        self.data, self.home, self.work = folder / "data", folder / "home", folder / "work"
+        for made in (self.home, self.work):
+            made.mkdir()
+        self.env = {k: v for k, v in os.environ.items() if not k.startswith(("FGPU_", "XDG_"))}
+        self.env.update(HOME=str(self.home), XDG_CONFIG_HOME=str(self.home / "config"), FGPU_DATA_DIR=str(self.data))
+
+    def start(self, *args, cwd=None, **more):
+        return subprocess.Popen([str(FGPU), *map(str, args)], env=self.env, cwd=cwd or self.work, stdout=subprocess.PIPE,
+                                stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, **more)
+
+    def raw(self, *args, cwd=None, stdin=None, timeout=60, env=None):
+        return subprocess.run([str(FGPU), *map(str, args)], env={**self.env, **(env or {})}, cwd=cwd or self.work,
+                              capture_output=True, input=stdin, timeout=timeout)
+
+    def __call__(self, *args, code=0, **more):
+        """stdout of a call that must end with this exit status."""
+        ran = self.raw(*args, **more)
+        assert ran.returncode == code, f"fgpu {args}: {ran.returncode}\n{ran.stdout.decode()}\n{ran.stderr.decode()}"
+        self.err = ran.stderr.decode()
+        return ran.stdout.decode()
+
+    def fails(self, code, *args, **more):
+        """stderr of a call that must fail with this exit status."""
+        self(*args, code=code, **more)
+        return self.err
+
+    def one(self, *args, **more):
+        at = args.index("--") if "--" in args else len(args)
+        return json.loads(self(*args[:at], "--json", *args[at:], **more))
+
+
+@pytest.fixture(scope="module")
+def fgpu(tmp_path_factory):
+    """One system for the tests that only use it."""
+    made = Fgpu(tmp_path_factory.mktemp("cli"))
+    made("up", "--detach", "--listen", "127.0.0.1:0")
+    yield made
+    made("down", "--kill")
+
+
+@pytest.fixture
+def alone(tmp_path):
+    """Folders for tests that start and stop a system of their own."""
+    made = Fgpu(tmp_path)
+    yield made
+    made("down", "--kill")
+
+
+@pytest.fixture
+def folder(fgpu, tmp_path):
+    """An empty working folder."""
+    made = tmp_path / "w"
+    made.mkdir()
+    return made
+
+
+# --- without a server ---
+
+@pytest.fixture
+def bare(tmp_path):
+    return Fgpu(tmp_path)
+
+
+def test_the_manual_is_what_the_tables_say(bare):
+    assert bare("help", "--man") == (ROOT / "docs" / "man" / "fgpu.1").read_text(), \
+        "build/src/cli/fgpu help --man > docs/man/fgpu.1"
+
+
+@pytest.mark.skipif(not shutil.which("mandoc"), reason="mandoc is not installed")
+def test_the_manual_has_no_lint():
+    lint = subprocess.run(["mandoc", "-Tlint", str(ROOT / "docs" / "man" / "fgpu.1")], capture_output=True, text=True)
+    assert lint.stdout == ""
+
+
+def complete(bare, *words):
+    script = bare("completion", "bash") + f"""
+PATH={FGPU.parent}:$PATH
+COMP_WORDS=({' '.join(repr(w) for w in words)}); COMP_CWORD={len(words) - 1}
+_fgpu; printf '%s\\n' "${{COMPREPLY[@]}}" """
+    ran = subprocess.run(["bash", "-c", script], capture_output=True, text=True, env=bare.env, cwd=bare.work)
+    assert ran.stderr == ""
+    return ran.stdout.split()
+
+
+def test_bash_completes_verbs_options_choices_and_files(bare):
+    (bare.work / "spec.json").touch()
+    assert complete(bare, "fgpu", "su") == ["submit"]
+    assert complete(bare, "fgpu", "mod") == ["models"]
+    assert complete(bare, "fgpu", "models", "") == ["list", "import"]
+    assert complete(bare, "fgpu", "run", "--time") == ["--time-limit"]
+    assert complete(bare, "fgpu", "run", "--priority", "h") == ["high"]
+    assert complete(bare, "fgpu", "submit", "--file", "sp") == ["spec.json"]
+    assert "--json" in complete(bare, "fgpu", "ps", "--")
+    assert complete(bare, "fgpu", "models", "import", "--fo") == ["--format"]
+
+
+def test_every_verb_explains_itself(bare):
+    verbs = re.findall(r"^  ((?:keys |models )?[a-z]+) {2,}", bare("--help"), re.M)
+    assert len(verbs) > 25
+    for verb in verbs:
+        text = bare(*verb.split(), "--help")
+        assert text.startswith(f"fgpu {verb} - ") and f"usage: fgpu {verb}" in text
+        assert bare("help", *verb.split()) == text
+
+
+def test_usage_errors_end_with_2_and_name_what_was_meant(bare):
+    assert "Did you mean 'fgpu submit'?" in bare.fails(2, "sumbit")
+    assert "Did you mean --json?" in bare.fails(2, "ps", "--jsn")
+    assert "--mem" in bare.fails(2, "run", "--mem", "lots", "--", "true")
+    assert "needs more" in bare.fails(2, "get")
+    assert "not both" in bare.fails(2, "run", "model", "file", "--", "true")
+    assert "nothing to run" in bare.fails(2, "run")
+    assert "takes no '--'" in bare.fails(2, "ps", "--", "x")
+    assert bare.raw().returncode == 2
+
+
+def test_no_server_is_7_and_says_how_to_start_one(bare):
+    error = bare.fails(7, "ps", "--url", "http://127.0.0.1:9")
+    assert error.startswith("fgpu: ") and "hint: " in error and "fgpu up" in error
+
+
+def test_version_starts_at_once_without_libcurl(bare):
+    assert re.fullmatch(r"fgpu \d+\.\d+\.\d+\n", bare("version"))
+    linked = subprocess.run(["ldd", str(FGPU)], capture_output=True, text=True).stdout
+    assert "libcurl" not in linked  # opened at the first request: linking it costs 7 ms of every start
+
+
+def test_down_where_nothing_runs_is_no_error(bare):
+    bare("down")
+    assert "nothing runs" in bare.err
+
+
+def test_settings_tell_where_they_come_from(bare):
+    config = bare.home / "config" / "fastgpu"
+    config.mkdir(parents=True)
+    (config / "config.yaml").write_text("lease_s: 77\n")
+    found = json.loads(bare.raw("doctor", "--settings", "--json", "--set", "heartbeat_s=9", env={"FGPU_LOG_LEVEL": "debug"}).stdout)
+    origin = {s["key"]: (s["value"], s["from"]) for s in found["settings"]}
+    assert origin["lease_s"] == ("77", f"{config}/config.yaml:1")
+    assert origin["heartbeat_s"] == ("9", "flag")
+    assert origin["log_level"] == ("debug", "FGPU_LOG_LEVEL")
+    assert origin["offline"] == ("0", "default")
+    assert "Did you mean 'listen'" in bare.fails(2, "up", "--set", "lisen=x")
+
+
+# --- running ---
+
+def test_run_passes_output_and_exit_state(fgpu, folder):
+    ran = fgpu.raw("run", "--", "sh", "-c", "echo out; echo err >&2", cwd=folder)
+    assert (ran.returncode, ran.stdout) == (0, b"out\n")
+    text = ran.stderr.decode()
+    assert text.startswith("err\n")
+    for word in ("succeeded", "queue", "run", "slice", "limits", "cost", "USD"):
+        assert word in text
+    ran = fgpu.raw("run", "--", "sh", "-c", "exit 3", cwd=folder)
+    assert ran.returncode == 1 and b"user_error (exit code 3)" in ran.stderr and b"hint" in ran.stderr
+
+
+def test_run_prints_the_tasks_bytes_exactly(fgpu, folder):
+    data = bytes(range(256)) * 1000 + "Zürich 漢字\n".encode() * 3000
+    (folder / "data").write_bytes(data)
+    assert fgpu.raw("run", "-q", "--", "cat", "data", cwd=folder).stdout == data
+    assert fgpu.raw("logs", "last").stdout == data
+
+
+def test_quiet_run_prints_only_what_the_task_printed(fgpu, folder):
+    ran = fgpu.raw("run", "-q", "--", "echo", "hi", cwd=folder)
+    assert (ran.stdout, ran.stderr) == (b"hi\n", b"")
+
+
+def test_the_folder_is_there_as_it_was_at_submit(fgpu, folder):
+    (folder / "sub").mkdir()
+    (folder / "sub" / "prog.sh").write_text("#!/bin/sh\ncat data.txt\n")
+    (folder / "sub" / "prog.sh").chmod(0o755)
+    (folder / "data.txt").write_text("first\n")
+    (folder / "junk.bin").write_text("x")
+    (folder / "empty").mkdir()
+    (folder / ".fgpuignore").write_text("*.bin\n")
+    task = fgpu("submit", "--hold", "--", "sh", "-c", "sub/prog.sh; ls", cwd=folder).strip()
+    (folder / "data.txt").write_text("second\n")
+    fgpu("release", task)
+    fgpu("wait", task)
+    assert fgpu("logs", task) == "first\ndata.txt\nempty\nsub\n"
+
+
+def test_a_second_submit_of_the_same_folder_sends_nothing(fgpu, folder):
+    (folder / "data").write_bytes(os.urandom(100000))
+    fgpu("run", "--", "true", cwd=folder)
+    blobs = lambda: sorted(p.name for p in (fgpu.data / "blobs").rglob("*") if p.is_file())  # noqa: E731
+    before = blobs()
+    fgpu("run", "--", "true", cwd=folder)
+    assert blobs() == before
+
+
+def test_folders_that_should_not_be_copied_are_not(fgpu):
+    out = fgpu("run", "--", "sh", "-c", "ls | wc -l", cwd=fgpu.home)
+    assert out.strip() == "0" and "empty folder" in fgpu.err
+    (fgpu.home / "prog.py").touch()
+    assert "your home" in fgpu.fails(2, "run", "--", "python3", "prog.py", cwd=fgpu.home)
+    assert "--workdir" in fgpu.err
+    fgpu("run", "--workdir", ".", "--", "python3", "prog.py", cwd=fgpu.home)
+
+
+def test_too_many_files_are_named_not_sent(fgpu, folder):
+    for i in range(1001):
+        (folder / f"{i}").touch()
+    assert "more than 1000 files" in fgpu.fails(2, "run", "--", "cat", "1", cwd=folder)
+    fgpu("run", "--no-workdir", "--", "true", cwd=folder)
+
+
+def test_a_link_that_leads_out_is_refused(fgpu, folder):
+    (folder / "passwd").symlink_to("/etc/passwd")
+    assert "'passwd' is a link that leads out" in fgpu.fails(2, "run", "--", "true", cwd=folder)
+
+
+def test_outputs_come_back(fgpu, folder):
+    fgpu("run", "--output", "model/*.pt", "-o", folder / "got", "--", "sh", "-c",
+         "mkdir model; echo a > model/a.pt; echo b > model/b.txt; echo c > $FGPU_OUTPUT_DIR/c", cwd=folder)
+    found = {p.relative_to(folder / "got").as_posix(): p.read_text() for p in (folder / "got").rglob("*") if p.is_file()}
+    assert found == {"model/a.pt": "a\n", "c": "c\n"}
+    shutil.rmtree(folder / "got")
+    fgpu("result", "last", "-o", folder / "got")
+    assert (folder / "got" / "model" / "a.pt").read_text() == "a\n"
+
+
+def test_an_output_cannot_be_written_through_a_link(fgpu, folder):
+    (folder / "got").mkdir()
+    (folder / "got" / "d").symlink_to(folder)
+    fgpu.fails(7, "run", "--no-workdir", "-o", folder / "got", "--", "sh", "-c", "mkdir $FGPU_OUTPUT_DIR/d; echo x > $FGPU_OUTPUT_DIR/d/evil")
+    assert not (folder / "evil").exists()
+
+
+def test_environment_comes_from_options_files_and_here(fgpu, folder):
+    (folder / "env").write_text("# comment\nA=1\nB=from file\n")
+    out = fgpu("run", "--env-file", "env", "-e", "B=2", "-e", "HERE", "--", "sh", "-c", "echo $A $B $HERE", cwd=folder, env={"HERE": "3"})
+    assert out == "1 2 3\n"
+    assert "not set here" in fgpu.fails(2, "run", "-e", "NOWHERE", "--", "true")
+
+
+def test_a_spec_can_come_from_a_file_or_stdin(fgpu, folder):
+    spec = {"task_type": "command", "command": ["sh", "-c", "echo $X"], "env": {"X": "spec"}, "name": "one"}
+    (folder / "spec.json").write_text(json.dumps(spec))
+    assert fgpu("run", "-q", "-f", "spec.json", cwd=folder) == "spec\n"
+    task = fgpu("submit", "-f", "-", "--name", "two", "--label", "k=v", stdin=json.dumps(spec).encode()).strip()
+    assert fgpu.one("get", task)["name"] == "two"
+    assert fgpu.one("get", task)["labels"] == {"k": "v"}
+    (folder / "bad.json").write_text('{"task_type": "command", "comand": ["x"]}')
+    error = fgpu.fails(2, "submit", "-f", "bad.json", cwd=folder)
+    assert "/comand" in error and "command" in error
+    assert "duplicate" in fgpu.fails(2, "submit", "-f", "-", stdin=b'{"name": "a", "name": "b"}')
+
+
+def test_limits_and_bad_asks_have_their_exit_states(fgpu):
+    error = fgpu.fails(2, "run", "--mem", "100TB", "--", "true")
+    assert "/resources/memory" in error and "largest device" in error and "hint: " in error
+    assert "no model 'nomodel'" in fgpu.fails(2, "run", "nomodel", FGPU)
+    assert "No such file" in fgpu.fails(2, "run", "efficientnet_lite0", "nofile.jpg")
+    assert "time_limit" in fgpu.fails(1, "run", "--no-workdir", "--time-limit", "1s", "--", "sleep", "60")
+    assert "not found" in fgpu.fails(1, "run", "--no-workdir", "--", "no-such-program")
+
+
+def test_a_task_over_its_memory_is_told_so(fgpu):
+    if fgpu.one("devices")["enforcement"]["memory"] == "none":
+        pytest.skip("nobody limits memory here")
+    error = fgpu.fails(1, "run", "--no-workdir", "--mem", "64MB", "--", "python3", "-c", "x = bytearray(300 << 20)")
+    assert "oom_host" in error and "--mem" in error
+
+
+def test_the_same_idempotency_key_is_the_same_task(fgpu):
+    ids = {fgpu("submit", "--no-workdir", "--idempotency-key", "once", "--", "true").strip() for _ in range(3)}
+    assert len(ids) == 1
+
+
+def test_a_dry_run_and_a_quote_run_nothing(fgpu):
+    before = len(fgpu("ps", "-aq", "-n", "1000").split())
+    quote = fgpu.one("quote", "--no-workdir", "--", "true")
+    assert quote["dry_run"] is True and float(quote["cost"]["p95"]) >= float(quote["cost"]["p50"])
+    assert "USD" in fgpu("run", "--dry-run", "--no-workdir", "--", "true")
+    assert len(fgpu("ps", "-aq", "-n", "1000").split()) == before
+
+
+# --- following ---
+
+def test_tasks_are_named_by_id_beginning_or_last(fgpu):
+    task = fgpu("submit", "--no-workdir", "--name", "named", "--", "true").strip()
+    assert fgpu.one("get", task)["id"] == task
+    assert fgpu.one("get", "last")["id"] == task
+    assert fgpu.one("get", task[:-2])["id"] == task
+    assert fgpu.one("get", task[4:].lower())["id"] == task
+    assert "more than one" in fgpu.fails(2, "get", "tsk_0")
+    assert fgpu.fails(4, "get", "tsk_ZZZ")
+    assert fgpu.fails(4, "get", "tsk_7ZZZZZZZZZZZZZZZZZZZZZZZZZ")
+    assert fgpu.fails(2, "get", "../keys")
+    assert fgpu("ps", "-aq", "--name", "named").split() == [task]
+
+
+def test_ps_shows_what_is_live_and_all_on_request(fgpu):
+    done = fgpu("submit", "--no-workdir", "--", "true").strip()
+    fgpu("wait", done)
+    held = fgpu("submit", "--no-workdir", "--hold", "--name", "mine", "--", "true").strip()
+    shown = fgpu("ps")
+    assert shown.split("\n")[0].split() == "ID NAME TYPE STATE REASON SLICE WAIT RUN COST".split()
+    assert held in shown and "mine" in shown and done not in shown
+    every = fgpu("ps", "-a", "--json").splitlines()
+    assert {json.loads(line)["id"] for line in every} >= {held, done}
+    assert len(fgpu("ps", "-aq", "-n", "1").split()) == 1
+    assert held in fgpu("ps", "--state", "queued") and held not in fgpu("ps", "--state", "running")
+    fgpu("cancel", held)
+
+
+def test_hold_release_cancel_retry(fgpu):
+    held = fgpu("submit", "--no-workdir", "--hold", "--", "echo", "ran").strip()
+    assert "held" in fgpu("why", held)
+    assert "release" in fgpu("why", held)
+    fgpu("release", held)
+    assert "succeeded" in fgpu("wait", held)
+    assert fgpu.fails(5, "hold", held)
+    first = fgpu("submit", "--no-workdir", "--", "echo", "ran").strip()
+    fgpu("wait", first)
+    again = fgpu("retry", first, "-q").strip()
+    assert again != first and "succeeded" in fgpu("wait", again) and fgpu("logs", again) == "ran\n"
+    long = fgpu("submit", "--no-workdir", "--", "sleep", "100").strip()
+    fgpu("cancel", long)
+    assert fgpu.fails(1, "wait", long) == ""
+    assert fgpu.one("get", long)["state"] == "canceled"
+    assert fgpu.fails(4, "cancel", "tsk_7ZZZZZZZZZZZZZZZZZZZZZZZZZ")
+
+
+def test_wait_gives_up_in_time(fgpu):
+    task = fgpu("submit", "--no-workdir", "--", "sleep", "100").strip()
+    start = time.monotonic()
+    assert "has not ended" in fgpu.fails(6, "wait", "--timeout", "1s", task)
+    assert time.monotonic() - start < 5
+    fgpu("cancel", task)
+
+
+def test_why_tells_what_waits_for_what(fgpu):
+    big = fgpu("submit", "--no-workdir", "--share", "100", "--", "sleep", "100").strip()
+    next_one = fgpu("submit", "--no-workdir", "--share", "100", "--", "true").strip()
+    deadline = time.monotonic() + 10
+    while fgpu.one("get", big)["state"] != "running" and time.monotonic() < deadline:
+        time.sleep(0.05)
+    text = fgpu("why", next_one)
+    assert "waiting_capacity" in text and "cpu0" in text and "1 in the queue" in text
+    assert "rule" in fgpu("why", big)
+    fgpu("cancel", big, next_one)
+
+
+def test_logs_choose_source_and_tail_and_follow(fgpu):
+    fgpu("run", "-q", "--no-workdir", "--", "sh", "-c", "echo 1; echo e >&2; echo 2; echo 3")
+    ran = fgpu.raw("logs", "last")
+    assert (ran.stdout, ran.stderr) == (b"1\n2\n3\n", b"e\n")
+    ran = fgpu.raw("logs", "last", "--source", "stdout", "--tail", "2")
+    assert (ran.stdout, ran.stderr) == (b"2\n3\n", b"")
+    assert fgpu("logs", "-f", "last") == "1\n2\n3\n"
+    assert [json.loads(line)["src"] for line in fgpu("logs", "--json", "last").splitlines()].count("stderr") == 1
+
+
+def test_logs_to_a_terminal_keep_colours_and_nothing_else(fgpu):
+    fgpu("run", "-q", "--no-workdir", "--", "printf", "\\033[31mred\\033[0m\\033]0;title\\007 \\033[2Jend\\n")
+
+    def on_terminal(*more):
+        ran = subprocess.run(["script", "-qec", f"{FGPU} logs last {' '.join(more)}", "/dev/null"], env={**fgpu.env, "TERM": "xterm"},
+                             capture_output=True, cwd=fgpu.work)
+        return ran.stdout.replace(b"\r\n", b"\n")
+    if not shutil.which("script"):
+        pytest.skip("script is not installed")
+    assert on_terminal() == b"\x1b[31mred\x1b[0m end\n\x1b[0m"
+    assert on_terminal("--no-color") == b"red end\n"
+
+
+def test_events_tell_a_tasks_life(fgpu):
+    fgpu("run", "-q", "--no-workdir", "--", "true")
+    kinds = [json.loads(line)["event"] for line in fgpu("events", "last", "--follow", "--json").splitlines()]
+    assert kinds[0] == "task.submitted" and kinds[-1] == "task.settled" and "task.started" in kinds
+    assert "task.settled" in fgpu("events", "last")
+
+
+def test_the_system_can_be_looked_at(fgpu):
+    device = fgpu.one("devices")
+    assert device["name"] == "cpu0" and device["name"] in fgpu("devices")
+    assert fgpu.one("nodes")["connected"] is True and "connected" in fgpu("nodes")
+    assert "efficientnet_lite0" in fgpu("models")
+    assert "fastgpu_tasks" in fgpu("metrics")
+    fgpu("run", "-q", "--no-workdir", "--", "true")
+    assert fgpu.one("usage")["tasks"] > 0 and "succeeded" in fgpu("usage")
+
+
+def test_keys_are_made_used_and_revoked(fgpu, folder):
+    key = fgpu.one("keys", "create", "reader", "--scope", "tasks:read", "--expires", "1h")
+    (folder / "key").write_text(key["key"] + "\n")
+    fgpu("ps", "--key-file", folder / "key")
+    assert "hint" in fgpu.fails(3, "submit", "--no-workdir", "--key-file", folder / "key", "--", "true")
+    assert "reader" in fgpu("keys") and key["key"] not in fgpu("keys")
+    fgpu("keys", "revoke", key["id"])
+    fgpu.fails(3, "ps", "--key-file", folder / "key")
+    assert "no key" in fgpu.fails(2, "ps", "--key-file", os.devnull)
+    fgpu.fails(3, "ps", env={"FGPU_API_KEY": "fgpu_wrong"})
+
+
+def test_doctor_finds_this_machine_fit(fgpu):
+    report = json.loads(fgpu.raw("doctor", "--json").stdout)
+    checks = {f["check"]: f for f in report["findings"]}
+    assert checks["store"]["ok"] and checks["server"]["ok"] and checks["data"]["ok"] and "device" in checks
+    assert fgpu.raw("doctor").returncode == (0 if report["fit"] else 5)
+
+
+# --- Ctrl-C ---
+
+def interrupted(fgpu, times):
+    run = fgpu.start("run", "--no-workdir", "--", "sh", "-c", "echo here; sleep 100", text=True)
+    assert run.stdout.readline() == "here\n"
+    for _ in range(times):
+        run.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+    _, err = run.communicate(timeout=20)
+    assert run.returncode == 130
+    return err
+
+
+def test_interrupted_once_a_run_leaves_the_task_running(fgpu):
+    err = interrupted(fgpu, 1)
+    task = re.search(r"fgpu cancel (\S+)", err)[1]
+    assert fgpu.one("get", task)["state"] == "running"
+    fgpu("cancel", task)
+
+
+def test_interrupted_twice_it_cancels_it(fgpu):
+    err = interrupted(fgpu, 2)
+    assert "being canceled" in err
+    fgpu.fails(1, "wait", "last")
+    assert fgpu.one("get", "last")["state"] == "canceled"
+
+
+# --- up and down ---
+
+def pid_of(fgpu, name):
+    return int(re.findall(name + r" started, pid (\d+)", (fgpu.data / "up.log").read_text())[-1])
+
+
+def test_up_prints_what_a_newcomer_needs_and_may_be_repeated(alone):
+    first = alone("up", "--detach", "--listen", "127.0.0.1:0")
+    url = re.search(r"http://\S+", first)[0]
+    for word in ("key     fgpu_", str(alone.home / "config"), str(alone.data), "cpu0", "limits: memory", "fgpu down"):
+        assert word in first
+    assert oct((alone.home / "config" / "fastgpu" / "credentials").stat().st_mode)[-3:] == "600"
+    start = time.monotonic()
+    assert url in alone("up", "--detach")
+    assert time.monotonic() - start < 10  # it does not start anything, nor wait for anything
+    assert "already runs" in alone.fails(5, "up")
+    alone("down")
+    assert "no task runs" in alone.err
+    assert "nothing runs" in (alone("down") + alone.err)
+    alone.fails(7, "ps")
+
+
+def test_two_ups_at_once_start_one_system(alone):
+    both = [alone.start("up", "--detach", "-q", "--listen", "127.0.0.1:0", text=True) for _ in range(2)]
+    urls = {p.communicate(timeout=30)[0] for p in both}
+    assert len(urls) == 1 and all(p.returncode == 0 for p in both)
+
+
+def test_in_the_foreground_it_stops_with_ctrl_c(alone):
+    up = alone.start("up", "-q", "--listen", "127.0.0.1:0", text=True, start_new_session=True)
+    assert up.stdout.readline().startswith("http://")
+    os.killpg(up.pid, signal.SIGINT)
+    assert up.wait(timeout=20) == 0
+    alone.fails(7, "ps")
+
+
+def test_a_port_that_is_taken_fails_with_the_reason(fgpu, alone):
+    taken = json.loads((fgpu.data / "server.json").read_text())["url"]
+    error = alone.fails(7, "up", "--detach", "--listen", taken[len("http://"):])
+    assert "Address already in use" in error and "serve.log" in error
+
+
+@pytest.mark.parametrize("name", ["serve", "agent"])
+def test_killed_daemons_come_back_and_the_run_goes_on(alone, name):
+    alone("up", "--detach", "--listen", "127.0.0.1:0")
+    run = alone.start("run", "-q", "--no-workdir", "--", "sh", "-c", "for i in 1 2 3 4; do echo $i; sleep 0.5; done; exit 4", text=True)
+    assert run.stdout.readline() == "1\n"
+    os.kill(pid_of(alone, name), signal.SIGKILL)
+    out, err = run.communicate(timeout=30)
+    assert (run.returncode, out) == (1, "2\n3\n4\n"), err
+    assert alone.one("get", "last")["exit_code"] == 4
+    assert alone.one("get", "last")["attempt"] == 1
+
+
+def test_tasks_outlive_down_and_are_found_again(alone):
+    alone("up", "--detach", "--listen", "127.0.0.1:0")
+    task = alone("submit", "--no-workdir", "--", "sh", "-c", "for i in 1 2 3 4; do echo $i; sleep 0.5; done; exit 5").strip()
+    while alone.one("get", task)["state"] != "running":
+        time.sleep(0.02)
+    alone("down")
+    assert "1 task goes on" in alone.err
+    alone("up", "--detach", "--listen", "127.0.0.1:0")
+    alone("wait", task, code=1)
+    assert alone.one("get", task)["exit_code"] == 5
+    assert alone("logs", task) == "1\n2\n3\n4\n"
+
+
+def test_down_kill_leaves_nothing_running(alone):
+    alone("up", "--detach", "--listen", "127.0.0.1:0")
+    task = alone("submit", "--no-workdir", "--", "sleep", "100").strip()
+    while alone.one("get", task)["state"] != "running":
+        time.sleep(0.02)
+    alone("down", "--kill")
+    assert "no task runs" in alone.err
+    alone("up", "--detach", "--listen", "127.0.0.1:0")
+    assert alone.one("get", task)["state"] == "canceled"
+
+
+def test_a_watcher_that_is_killed_takes_its_daemons_along(alone):
+    alone("up", "--detach", "--listen", "127.0.0.1:0")
+    serve = pid_of(alone, "serve")
+    os.kill(int((alone.data / "up.pid").read_text()), signal.SIGKILL)
+    alone("up", "--detach", "--listen", "127.0.0.1:0")
+    assert pid_of(alone, "serve") != serve
+    alone("ps")
