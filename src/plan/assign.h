@@ -48,7 +48,7 @@ enum fg_assign_why {
     FG_ASSIGN_TOO_LARGE = 1,         /* fits no agent it may run on, even an empty one */
     FG_ASSIGN_NOT_ALLOWED,           /* may run on no agent at all */
     FG_ASSIGN_NO_ROOM,               /* the capacity is worth more to others, or no way to fit it was found */
-    FG_ASSIGN_GROUP                  /* another task of its group is unassigned */
+    FG_ASSIGN_GROUP                  /* its group was not placed as a whole */
 };
 const char *fg_assign_why_text(enum fg_assign_why why);
 struct fg_assign_left { uint32_t task; enum fg_assign_why why; };

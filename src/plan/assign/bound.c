@@ -189,6 +189,52 @@ static int64_t certify(const struct work *w, const double *u)
     return (int64_t)whole;
 }
 
+/* What a uniform price t per capacity-share leaves demanded of everything, less what there is, in shares. */
+static double excess_demand(const struct work *w, const double *scale, double t, uint32_t stride)
+{
+    uint32_t R = w->resources, seen = 0;
+    double demand = 0;
+    for (uint32_t c = 0; c < w->classes; c += stride) {
+        double min = (double)w->nobody[c], load = 0;
+        for (uint32_t k = 0; k + 1 < w->kinds; k++) {
+            if (!cell_open(w, c, k))
+                continue;
+            double size = 0;
+            for (uint32_t r = 0; r < R; r++)
+                size += scale[k * R + r] * (double)cell_need(w, c, k, r);
+            double v = (double)cell_cost(w, c, k) + t * size;
+            if (v < min)
+                min = v, load = size;
+        }
+        demand += load * w->class_count[c];
+        seen += w->class_count[c];
+    }
+    return demand * w->tasks / FG_MAX(seen, 1u) - (double)(w->kinds - 1) * R;
+}
+
+/* Prices to begin with: u = t / capacity of the kind, t by bisection, so that demand is about what there is. Without
+ * them the first short lists would hold the kinds that are cheap when capacity is free, which are the wrong ones. */
+static void first_prices(struct dual *d)
+{
+    struct work *w = d->w;
+    FG_AUTO_FREE double *scale = fg_realloc(NULL, d->dim + 1, sizeof *scale);
+    for (uint32_t x = 0; x < d->dim; x++)
+        scale[x] = 1 / d->capacity[x];
+    uint32_t stride = w->classes > 400 ? w->classes / 400 : 1;
+    double low = 0, high = 1;
+    for (int x = 0; x < 60 && excess_demand(w, scale, high, stride) > 0; x++)
+        low = high, high *= 4;
+    if (low > 0 || excess_demand(w, scale, 0, stride) > 0)
+        for (int x = 0; x < 12; x++) {
+            double mid = (low + high) / 2;
+            *(excess_demand(w, scale, mid, stride) > 0 ? &low : &high) = mid;
+        }
+    else
+        high = 0;
+    for (uint32_t x = 0; x < d->dim; x++)
+        d->best_u[x] = high * scale[x];
+}
+
 void fg_assign_bound(struct work *w)
 {
     uint32_t R = w->resources;
@@ -200,10 +246,8 @@ void fg_assign_bound(struct work *w)
     memset(d.u, 0, 2 * room * sizeof *d.u);
     for (uint32_t x = 0; x < d.dim; x++)
         d.capacity[x] = FG_MAX(1.0, (double)w->kind_capacity[x]);
-    if (w->price)
-        memcpy(d.best_u, w->price, d.dim * sizeof *d.u);
-    else
-        w->price = fg_alloc(room * sizeof *w->price);
+    w->price = fg_alloc(room * sizeof *w->price);
+    first_prices(&d);
     double theta = 1;
     for (int round = 0; round < 4; round++) {
         list_make(&d, w->kinds <= 24 ? w->kinds : 24);

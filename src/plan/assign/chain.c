@@ -131,7 +131,9 @@ bool chain_find(struct chain *c, uint32_t task, double budget, double most_gain,
     }
     bool nobody = c->start + 1 == s->w->agents;
     c->hole = nobody ? 0 : room_cost(c, c->start, NULL, c->first_option);
-    double sum = -fmin(c->first_option->reduced, most_gain) - c->room_cost[c->start];
+    /* An agent that is overloaded gains by the leaving as a badly placed task does; one with room hopes to fill it. */
+    double room = c->room_cost[c->start], relief = s->over && state_over(s, c->start) ? room : 0;
+    double sum = -fmin(c->first_option->reduced + relief, most_gain) - (room - relief);
     return extend(c, 0, task, sum);
 }
 

@@ -19,9 +19,11 @@ struct dive {
     uint32_t *agent;                /* by task, UINT32_MAX: open */
     float *table;
     double fixed_cost, value, theta;
+    uint32_t root_steps;
 };
 
 #define OPEN UINT32_MAX
+#define WORK_OF_A_CHAIN 12288u      /* table cells filled in the time of one chain: both count as one iteration */
 
 struct dive *dive_create(struct work *w)
 {
@@ -75,6 +77,10 @@ struct dive *dive_create(struct work *w)
         d->best[j] = (double)o->cost + w->price[o->kind] * (double)o->need[0];
     }
     d->theta = 1;
+    double cells = 1;
+    for (uint32_t i = 0; i < d->agents; i++)
+        cells += (double)(d->first[i + 1] - d->first[i]) * d->capacity[i];
+    d->root_steps = (uint32_t)fmin(fmax(TUNE_ROOT_CELLS / cells, TUNE_ROOT / 2.0), TUNE_ROOT);
     return d;
 }
 
@@ -142,15 +148,14 @@ static double knapsack(struct dive *d, uint32_t i, uint64_t *work)
 static double evaluate(struct dive *d, float alpha)
 {
     double sum = d->fixed_cost;
+    uint64_t work = 0;
     for (uint32_t j = 0; j < d->tasks; j++) {
         d->gap[j] = 0;
         if (d->agent[j] == OPEN)
             sum += d->price[j], d->gap[j] = 1;
     }
     for (uint32_t i = 0; i < d->agents; i++) {
-        uint64_t work = 0;
         sum += knapsack(d, i, &work);
-        d->w->iterations += work / 4096;
         for (uint32_t x = d->first[i]; x < d->first[i + 1]; x++) {
             struct item *it = &d->items[x];
             it->mean += alpha * ((it->in ? 1.0f : 0.0f) - it->mean);
@@ -158,6 +163,7 @@ static double evaluate(struct dive *d, float alpha)
                 d->gap[it->task] -= (double)it->mean;
         }
     }
+    d->w->iterations += 1 + work / WORK_OF_A_CHAIN;
     return sum;
 }
 
@@ -196,10 +202,10 @@ static void reset(struct dive *d)
     d->fixed_cost = 0;
 }
 
-void dive_root(struct dive *d, uint32_t steps)
+void dive_root(struct dive *d)
 {
     reset(d);
-    ascend(d, steps, (double)d->w->best_cost, 0.08f, true);
+    ascend(d, d->root_steps, (double)d->w->best_cost, 0.08f, true);
     memcpy(d->root, d->best, d->tasks * sizeof *d->best);
 }
 
@@ -256,7 +262,7 @@ void dive_run(struct dive *d, uint32_t *agent, const bool *opened)
     if (opened)
         ascend(d, TUNE_DIVE_STEPS, (double)d->w->best_cost, 0.15f, false);
     while (open) {
-        uint32_t n = fix(d, 1.1f, (uint32_t)(open * TUNE_DIVE_SHARE) + 1, (float)TUNE_DIVE_NOISE, all);
+        uint32_t n = fix(d, TUNE_DIVE_SURE, (uint32_t)(open * TUNE_DIVE_SHARE) + 1, (float)TUNE_DIVE_NOISE, all);
         if (!n)
             break;
         open -= n;

@@ -84,3 +84,4 @@ void work_offer(struct work *w, const uint32_t *agent, int64_t cost);
 void fg_assign_bound(struct work *w);                     /* sets price and bound */
 void fg_assign_options_make(struct work *w, uint32_t most); /* sets options from price */
 void fg_assign_search(struct work *w);
+void fg_assign_groups(struct work *w);                    /* makes best keep the groups */

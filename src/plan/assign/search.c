@@ -57,44 +57,106 @@ void search_anneal(struct search *q, const struct anneal *a)
     }
 }
 
+/* Try to lead one task away from agent i at a price of at most `level`. */
+static bool relieve(struct search *q, uint32_t i, double level)
+{
+    const struct agent_state *a = &q->s->agents[i];
+    uint32_t n = a->count, turn = n ? random_scale((uint32_t)random_next(q->w->random), n) : 0;
+    for (uint32_t x = 0; x < n; x++, turn = turn + 1 < n ? turn + 1 : 0) {
+        q->w->iterations++;
+        if (chain_find(&q->chain, a->held[turn].task, 0, level, 4 * TUNE_VISITS)) {
+            chain_apply(&q->chain);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* End overloads, and find places for the unassigned, at rising prices; keep the outcome if it is the best. */
+static void search_repair(struct search *q)
+{
+    struct state *s = q->s;
+    uint32_t nobody = q->w->agents - 1;
+    double level = q->unit / 4;
+    chain_strict(&q->chain, 1e4);
+    for (int x = 0; x < 9 && (s->over || s->agents[nobody].count) && !work_done(q->w); x++, level *= 2)
+        for (uint32_t i = 0; i <= nobody; i++)
+            while ((i == nobody ? s->agents[i].count > 0 : state_over(s, i)) && relieve(q, i, level))
+                ;
+    if (s->over == 0)
+        work_offer(q->w, s->agent, s->total);
+}
+
+/* Open a few agents that have something to exchange: each next one is among the better options of a task on those
+ * before it. */
 static void open_some(struct search *q, bool *open)
 {
-    uint32_t n = q->w->agents - 1, want = FG_MIN((uint32_t)TUNE_DIVE_AGENTS, n);
-    memset(open, 0, q->w->agents * sizeof *open);
-    while (want) {
-        uint32_t i = random_scale((uint32_t)random_next(q->w->random), n);
-        want -= !open[i];
-        open[i] = true;
+    const struct work *w = q->w;
+    uint32_t n = w->agents - 1, most = FG_MIN((uint32_t)TUNE_DIVE_AGENTS, n), at = random_scale((uint32_t)random_next(q->w->random), n);
+    uint32_t want = most / 2 + random_scale((uint32_t)random_next(q->w->random), most - most / 2) + 1, count = 1;
+    memset(open, 0, w->agents * sizeof *open);
+    open[at] = true;
+    for (uint32_t tries = 0; count < want && tries < 50 * want; tries++) {
+        uint32_t j = random_scale((uint32_t)random_next(q->w->random), w->tasks);
+        if (!open[q->current[j]] || q->current[j] == n)
+            continue;
+        uint32_t c = w->class_of[j], first = w->option_first[c], options = FG_MIN(w->option_first[c + 1] - first, 4u);
+        at = w->kind_agents[w->kind_first[w->options[first + random_scale((uint32_t)random_next(q->w->random), options)].kind]];
+        count += at < n && !open[at];
+        open[at] = true;
     }
+    open[n] = false;
+}
+
+static void keep_current(struct search *q, const uint32_t *agent, int64_t cost)
+{
+    memcpy(q->current, agent, q->w->tasks * sizeof *agent);
+    q->current_cost = cost;
+}
+
+/* One dive and what chains make of it. The first go over all agents, the later over some. */
+static void dive_once(struct search *q, struct dive *d, uint32_t round, uint32_t *agent, bool *open)
+{
+    struct work *w = q->w;
+    struct state *s = q->s;
+    bool part = round >= TUNE_DIVES_FULL;
+    if (part) {
+        memcpy(agent, q->current, w->tasks * sizeof *agent);
+        open_some(q, open);
+    }
+    dive_run(d, agent, part ? open : NULL);
+    state_set(s, agent);
+    if (s->over == 0)
+        work_offer(w, s->agent, s->total);
+    search_anneal(q, &(struct anneal){q->unit * TUNE_POLISH_HEAT, q->unit * TUNE_POLISH_HEAT / 5,
+                                      (uint64_t)TUNE_POLISH * w->tasks, 5, 0.3});
+    search_repair(q);
+    if (part && s->over == 0 && s->total <= q->current_cost)
+        keep_current(q, s->agent, s->total);
 }
 
 static void search_dives(struct search *q, struct dive *d)
 {
     struct work *w = q->w;
-    struct state *s = q->s;
     FG_AUTO_FREE uint32_t *agent = fg_realloc(NULL, w->tasks, sizeof *agent);
     FG_AUTO_FREE bool *open = fg_alloc(w->agents * sizeof *open);
-    struct anneal polish = {q->unit * TUNE_POLISH_HEAT, q->unit * TUNE_POLISH_HEAT / 5, (uint64_t)TUNE_POLISH * w->tasks, 5, 0.3};
-    dive_root(d, TUNE_ROOT);
-    for (uint32_t round = 0; !work_done(w); round++) {
-        bool part = round >= TUNE_DIVES_FULL;
-        if (round == TUNE_DIVES_FULL) {
-            memcpy(q->current, w->best, w->tasks * sizeof *agent);
-            q->current_cost = w->best_cost;
+    uint64_t began = w->iterations, chains = 0;
+    double attempts = (double)TUNE_LONG * w->tasks;
+    uint32_t round = 0;
+    dive_root(d);
+    while (!work_done(w)) {
+        uint64_t before = w->iterations;
+        if (chains * TUNE_CHAIN_SHARE >= before - began || round == 0) {
+            dive_once(q, d, round++, agent, open);
+        } else {
+            state_set(q->s, w->best);
+            search_anneal(q, &(struct anneal){q->unit * TUNE_LONG_HEAT, q->unit * 0.1, (uint64_t)attempts, TUNE_LONG_STRICT, 0.3});
+            search_repair(q);
+            attempts *= 1.5;
+            chains += w->iterations - before;
         }
-        if (part) {
-            memcpy(agent, q->current, w->tasks * sizeof *agent);
-            open_some(q, open);
-        }
-        dive_run(d, agent, part ? open : NULL);
-        state_set(s, agent);
-        if (s->over == 0)
-            work_offer(w, s->agent, s->total);
-        search_anneal(q, &polish);
-        if (part && s->over == 0 && s->total <= q->current_cost) {
-            q->current_cost = s->total;
-            memcpy(q->current, s->agent, w->tasks * sizeof *agent);
-        }
+        if (w->best_cost < q->current_cost)
+            keep_current(q, w->best, w->best_cost);
     }
 }
 
@@ -126,6 +188,7 @@ void fg_assign_search(struct work *w)
     for (uint32_t i = 0; i < FG_COUNT(q->log_table); i++)
         q->log_table[i] = -logf(((float)i + 0.5f) / FG_COUNT(q->log_table));
     q->current = fg_realloc(NULL, w->tasks, sizeof *q->current);
+    q->current_cost = INT64_MAX;
     q->s = state_create(w);
     if (w->o->start) {
         for (uint32_t j = 0; j < w->tasks; j++)

@@ -92,17 +92,17 @@ const char *fg_assign_why_text(enum fg_assign_why why)
     case FG_ASSIGN_TOO_LARGE: return "it needs more than any agent it may run on has";
     case FG_ASSIGN_NOT_ALLOWED: return "it may run on no agent";
     case FG_ASSIGN_NO_ROOM: return "no room was found for it that is worth its price";
-    case FG_ASSIGN_GROUP: return "another task of its group is not assigned";
+    case FG_ASSIGN_GROUP: return "its group has no room as a whole";
     }
     return "";
 }
 
-static enum fg_assign_why why_left(const struct work *w, uint32_t class)
+static enum fg_assign_why why_left(const struct work *w, uint32_t class, bool grouped)
 {
     bool allowed = false;
     for (uint32_t k = 0; k + 1 < w->kinds; k++) {
         if (cell_open(w, class, k))
-            return FG_ASSIGN_NO_ROOM;
+            return grouped ? FG_ASSIGN_GROUP : FG_ASSIGN_NO_ROOM;
         allowed |= cell_cost(w, class, k) != FG_ASSIGN_NEVER && w->kind_first[k + 1] > w->kind_first[k];
     }
     return allowed ? FG_ASSIGN_TOO_LARGE : FG_ASSIGN_NOT_ALLOWED;
@@ -120,7 +120,8 @@ static void fill(struct work *w, struct fg_assign_result *ret)
         }
         w->best[j] = FG_ASSIGN_NOBODY;
         r.cost_nobody += w->nobody[c];
-        r.left[r.left_count++] = (struct fg_assign_left){j, why_left(w, c)};
+        bool grouped = w->p->group && w->p->group[j];
+        r.left[r.left_count++] = (struct fg_assign_left){j, why_left(w, c, grouped)};
     }
     double above = (double)(r.cost + r.cost_nobody - r.lower_bound), base = (double)(r.lower_bound < 0 ? -r.lower_bound : r.lower_bound);
     r.gap = above <= 0 ? 0 : above / FG_MAX(base, 1.0);
@@ -153,6 +154,8 @@ int fg_assign_solve(const struct fg_assign_problem *p, const struct fg_assign_op
     w.good_enough = w.bound + (int64_t)((double)(w.bound < 0 ? -w.bound : w.bound) * (double)o->gap_ppm * 1e-6);
     w.bound_ns = work_now(&w) - w.began_ns;
     fg_assign_search(&w);
+    if (p->group)
+        fg_assign_groups(&w);
     fill(&w, ret);
     work_fini(&w);
     return 0;

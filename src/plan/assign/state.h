@@ -18,7 +18,7 @@ struct state {
     const struct option **option;   /* by task: where it is now */
     int64_t *room;                  /* by agent x resource: capacity less load */
     struct agent_state *agents;
-    uint32_t over;
+    uint32_t over;                  /* agent x resource pairs with room < 0 */
     int64_t total;                  /* sum of costs */
     struct option *other;           /* by task: storage for an option that is not in its class's list */
 };
@@ -45,6 +45,13 @@ static inline double state_room_size(const struct state *s, uint32_t agent)
     for (uint32_t r = 1; r < R; r++)
         size += v[r] * (double)room[r];
     return size;
+}
+static inline bool state_over(const struct state *s, uint32_t agent)
+{
+    for (uint32_t r = 0; r < s->w->resources; r++)
+        if (s->room[(size_t)agent * s->w->resources + r] < 0)
+            return true;
+    return false;
 }
 /* The first of the agent's holdings with size >= least. */
 static inline uint32_t state_find(const struct agent_state *a, double least)
