@@ -18,11 +18,11 @@ static inline double room_cost(const struct chain *c, uint32_t i, const struct o
     const struct state *s = c->s;
     uint32_t R = s->w->resources;
     const int64_t *room = &s->room[(size_t)i * R];
-    const double *v = &s->weight[s->w->kind_of[i] * R];
+    const double *v = &s->weight[s->w->kind_of[i] * R], *over = &s->over_weight[s->w->kind_of[i] * R];
     double cost = 0;
     for (uint32_t r = 0; r < R; r++) {
         int64_t x = room[r] - (o ? o->need[r] : 0) + (leaves ? leaves->need[r] : 0);
-        cost += x >= 0 ? v[r] * (double)x : -c->strict * v[r] * (double)x;
+        cost += x >= 0 ? v[r] * (double)x : -c->strict * over[r] * (double)x;
     }
     return cost;
 }

@@ -30,6 +30,9 @@ struct dive *dive_create(struct work *w)
     const uint32_t per = TUNE_DIVE_OPTIONS;
     if (w->resources != 1 || w->kinds != w->agents)
         return NULL;
+    for (uint32_t k = 0; k < w->kinds; k++)
+        if (w->kind_first[k + 1] - w->kind_first[k] != 1)
+            return NULL;
     struct dive *d = fg_alloc(sizeof *d);
     d->w = w;
     d->agents = w->agents - 1;

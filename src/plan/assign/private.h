@@ -28,12 +28,13 @@ struct work {
     int64_t *kind_capacity;         /* [kinds][resources], sum */
     int64_t *kind_largest;          /* [kinds][resources], of one agent */
     int64_t *nobody;                /* [classes] */
-    int64_t cost_most;              /* largest |cost| of the table */
+    int64_t cost_most, cost_span;   /* largest |cost| of the table; largest less least */
     double *price;                  /* [kinds][resources], the best found; >= 0 */
     int64_t bound;                  /* certified */
     int64_t good_enough;            /* a cost to stop at */
     struct option *options;         /* of class c: options[option_first[c] .. option_first[c + 1]], cheapest reduced first */
     uint32_t *option_first;
+    double unit;                    /* what not having one's first choice costs on average: the scale of temperatures */
     int64_t deadline_ns;            /* INT64_MAX: none */
     uint64_t random[2];
 
@@ -55,7 +56,7 @@ static inline int64_t cell_need(const struct work *w, uint32_t class, uint32_t k
 /* Whether some agent of the kind, empty, could hold a task of the class. */
 static inline bool cell_open(const struct work *w, uint32_t class, uint32_t kind)
 {
-    if (cell_cost(w, class, kind) == FG_ASSIGN_NEVER)
+    if (cell_cost(w, class, kind) == FG_ASSIGN_NEVER || w->kind_first[kind + 1] == w->kind_first[kind])
         return false;
     for (uint32_t r = 0; r < w->resources; r++)
         if (cell_need(w, class, kind, r) > w->kind_largest[kind * w->resources + r])

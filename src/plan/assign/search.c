@@ -23,7 +23,7 @@ static uint32_t pick(struct search *q, uint64_t bits, double *most_gain)
     *most_gain = INFINITY;
     if (!nobody->count || (bits >> 32 & 3))
         return random_scale((uint32_t)bits, w->tasks);
-    *most_gain = q->unit * (double)(1u << (bits >> 36 & 7));
+    *most_gain = w->unit * (double)(1u << (bits >> 36 & 7));
     return nobody->held[random_scale((uint32_t)random_next(w->random), nobody->count)].task;
 }
 
@@ -77,12 +77,13 @@ static void search_repair(struct search *q)
 {
     struct state *s = q->s;
     uint32_t nobody = q->w->agents - 1;
-    double level = q->unit / 4;
+    double level = q->w->unit / 4;
     chain_strict(&q->chain, 1e4);
     for (int x = 0; x < 9 && (s->over || s->agents[nobody].count) && !work_done(q->w); x++, level *= 2)
         for (uint32_t i = 0; i <= nobody; i++)
-            while ((i == nobody ? s->agents[i].count > 0 : state_over(s, i)) && relieve(q, i, level))
-                ;
+            for (uint32_t y = s->agents[i].count; y && (i == nobody ? s->agents[i].count > 0 : state_over(s, i)); y--)
+                if (!relieve(q, i, level))       /* counted: a chain may lead back to an agent and so go on for ever */
+                    break;
     if (s->over == 0)
         work_offer(q->w, s->agent, s->total);
 }
@@ -128,7 +129,7 @@ static void dive_once(struct search *q, struct dive *d, uint32_t round, uint32_t
     state_set(s, agent);
     if (s->over == 0)
         work_offer(w, s->agent, s->total);
-    search_anneal(q, &(struct anneal){q->unit * TUNE_POLISH_HEAT, q->unit * TUNE_POLISH_HEAT / 5,
+    search_anneal(q, &(struct anneal){w->unit * TUNE_POLISH_HEAT, w->unit * TUNE_POLISH_HEAT / 5,
                                       (uint64_t)TUNE_POLISH * w->tasks, 5, 0.3});
     search_repair(q);
     if (part && s->over == 0 && s->total <= q->current_cost)
@@ -142,7 +143,7 @@ static void search_dives(struct search *q, struct dive *d)
     FG_AUTO_FREE bool *open = fg_alloc(w->agents * sizeof *open);
     uint64_t began = w->iterations, chains = 0;
     double attempts = (double)TUNE_LONG * w->tasks;
-    uint32_t round = 0;
+    uint32_t round = 0, cooling = 0;
     dive_root(d);
     while (!work_done(w)) {
         uint64_t before = w->iterations;
@@ -150,7 +151,8 @@ static void search_dives(struct search *q, struct dive *d)
             dive_once(q, d, round++, agent, open);
         } else {
             state_set(q->s, w->best);
-            search_anneal(q, &(struct anneal){q->unit * TUNE_LONG_HEAT, q->unit * 0.1, (uint64_t)attempts, TUNE_LONG_STRICT, 0.3});
+            double heat = w->tasks <= 100 && cooling++ % 3 == 2 ? 10 : TUNE_LONG_HEAT; /* small ones have the time */
+            search_anneal(q, &(struct anneal){w->unit * heat, w->unit * 0.1, (uint64_t)attempts, TUNE_LONG_STRICT, 0.3});
             search_repair(q);
             attempts *= 1.5;
             chains += w->iterations - before;
@@ -162,20 +164,26 @@ static void search_dives(struct search *q, struct dive *d)
 
 static void search_chains(struct search *q)
 {
-    for (double attempts = 20.0 * q->w->tasks; !work_done(q->w); attempts *= 2) {
-        search_anneal(q, &(struct anneal){q->unit * 1.5, q->unit * 0.1, (uint64_t)attempts, 2, 0.2});
-        state_set(q->s, q->w->best);
-        search_anneal(q, &(struct anneal){q->unit * 0.5, q->unit * 0.1, (uint64_t)attempts / 4, 1000, 0});
+    struct work *w = q->w;
+    double attempts = 20.0 * w->tasks;
+    for (uint32_t round = 0; !work_done(w); round++, attempts *= 1.5) {
+        double heat = w->unit * (round % 3 == 2 ? 10 : 1.5);   /* now and then far from where the prices lead */
+        search_anneal(q, &(struct anneal){heat, w->unit * 0.1, (uint64_t)attempts, 2, 0.2});
+        search_repair(q);
+        state_set(q->s, w->best);
+        search_anneal(q, &(struct anneal){w->unit * 0.5, w->unit * 0.1, (uint64_t)attempts / 4, 1000, 0});
     }
 }
 
-static void set_unit(struct search *q)
+static double unit_of(const struct work *w)
 {
-    const struct work *w = q->w;
-    for (uint32_t c = 0; c < w->classes; c++)             /* the last option is nobody, whose price says nothing here */
-        if (w->option_first[c + 1] - w->option_first[c] > 2)
-            q->unit += (double)w->options[w->option_first[c] + 1].reduced * w->class_count[c] / w->tasks;
-    q->unit += 1e-9;
+    double unit = 0;
+    bool priced = w->p->nobody_cost != NULL;             /* else nobody's price says nothing about choices */
+    for (uint32_t c = 0; c < w->classes; c++)
+        if (w->option_first[c + 1] - w->option_first[c] > (priced ? 1 : 2))
+            unit += (double)w->options[w->option_first[c] + 1].reduced * w->class_count[c] / w->tasks;
+    double span = (double)w->cost_span;
+    return FG_MAX(unit > 0 ? unit : 0.05 * span, 1e-3 * span) + 1e-9;
 }
 
 void fg_assign_search(struct work *w)
@@ -184,7 +192,7 @@ void fg_assign_search(struct work *w)
     FG_AUTO_FREE uint32_t *agent = fg_realloc(NULL, w->tasks, sizeof *agent);
     fg_assign_options_make(w, TUNE_OPTIONS);
     q->w = w;
-    set_unit(q);
+    w->unit = unit_of(w);
     for (uint32_t i = 0; i < FG_COUNT(q->log_table); i++)
         q->log_table[i] = -logf(((float)i + 0.5f) / FG_COUNT(q->log_table));
     q->current = fg_realloc(NULL, w->tasks, sizeof *q->current);
@@ -201,9 +209,9 @@ void fg_assign_search(struct work *w)
     state_set(q->s, agent);
     work_offer(w, agent, q->s->total);
     w->start_ns = work_now(w) - w->began_ns;
-    chain_init(&q->chain, q->s, TUNE_GAIN * q->unit);
+    chain_init(&q->chain, q->s, TUNE_GAIN * w->unit);
     state_set(q->s, w->best);
-    search_anneal(q, &(struct anneal){q->unit, q->unit / 5, (uint64_t)TUNE_FIRST * w->tasks, 1000, 0});
+    search_anneal(q, &(struct anneal){w->unit, w->unit / 5, (uint64_t)TUNE_FIRST * w->tasks, 1000, 0});
     struct dive *d = work_done(w) ? NULL : dive_create(w);
     if (d)
         search_dives(q, d);

@@ -7,7 +7,6 @@ struct search {
     struct state *s;
     struct chain chain;
     float log_table[4096];          /* -ln((i + 1/2) / 4096): a chain may cost temperature x a random entry */
-    double unit;                    /* what not having one's first choice costs on average: the scale of temperatures */
     uint32_t *current;              /* what dives over a part start from */
     int64_t current_cost;
 };

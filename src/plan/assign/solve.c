@@ -67,7 +67,7 @@ static void work_init(struct work *w, const struct fg_assign_problem *p, const s
         if (p->cost[x] != FG_ASSIGN_NEVER)
             low = FG_MIN(low, p->cost[x]), high = FG_MAX(high, p->cost[x]);
     if (low != INT64_MAX)
-        w->cost_most = FG_MAX(high, -low);
+        w->cost_most = FG_MAX(high, -low), w->cost_span = high - low;
     __int128 span = ((__int128)high - low + 1) * w->tasks;
     int64_t most = ((int64_t)1 << 61) / w->tasks, dear = low == INT64_MAX ? most : high + (span < most ? (int64_t)span : most);
     for (uint32_t c = 0; c < w->classes; c++)

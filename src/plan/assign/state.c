@@ -14,6 +14,13 @@ struct state *state_create(struct work *w)
         mean += w->price[x] / (double)prices;
     for (size_t x = 0; x < prices - R; x++)
         s->weight[x] = FG_MAX(w->price[x], 1e-4 * mean + 1e-12);
+    s->over_weight = fg_alloc(prices * sizeof *s->over_weight);
+    double need[RMAX] = {0};
+    for (uint32_t c = 0; c < w->classes; c++)
+        for (uint32_t r = 0; r < R; r++)
+            need[r] += (double)w->options[w->option_first[c]].need[r] / w->classes;
+    for (size_t x = 0; x < prices - R; x++)
+        s->over_weight[x] = FG_MAX(s->weight[x], w->unit / FG_MAX(need[x % R], 1.0));
     s->agent = fg_alloc(n * sizeof *s->agent);
     s->option = fg_alloc(n * sizeof *s->option);
     s->other = fg_alloc(n * sizeof *s->other);
@@ -28,7 +35,7 @@ void state_destroy(struct state *s)
         return;
     for (uint32_t i = 0; i < s->w->agents; i++)
         free(s->agents[i].held);
-    free(s->weight), free(s->agent), free(s->option), free(s->other), free(s->room), free(s->agents);
+    free(s->weight), free(s->over_weight), free(s->agent), free(s->option), free(s->other), free(s->room), free(s->agents);
     free(s);
 }
 

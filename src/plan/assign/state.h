@@ -14,6 +14,7 @@ struct agent_state { struct holding *held; uint32_t count, cap; };
 struct state {
     struct work *w;
     double *weight;                 /* [kinds][resources]: u, or a trifle where u is 0, so that sizes still order */
+    double *over_weight;            /* [kinds][resources]: what overload is priced by: u, or enough to matter where u is 0 */
     uint32_t *agent;                /* by task */
     const struct option **option;   /* by task: where it is now */
     int64_t *room;                  /* by agent x resource: capacity less load */
