@@ -86,3 +86,4 @@ void fg_assign_bound(struct work *w);                     /* sets price and boun
 void fg_assign_options_make(struct work *w, uint32_t most); /* sets options from price */
 void fg_assign_search(struct work *w);
 void fg_assign_groups(struct work *w);                    /* makes best keep the groups */
+void fg_assign_exact(struct work *w);                     /* if small: searches all; at the end bound = best_cost */

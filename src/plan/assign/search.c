@@ -212,6 +212,8 @@ void fg_assign_search(struct work *w)
     chain_init(&q->chain, q->s, TUNE_GAIN * w->unit);
     state_set(q->s, w->best);
     search_anneal(q, &(struct anneal){w->unit, w->unit / 5, (uint64_t)TUNE_FIRST * w->tasks, 1000, 0});
+    if (!work_done(w))
+        fg_assign_exact(w);
     struct dive *d = work_done(w) ? NULL : dive_create(w);
     if (d)
         search_dives(q, d);
