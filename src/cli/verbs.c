@@ -7,7 +7,8 @@
 #define VERB_LIST(X)                                                                                                   \
     X(up) X(down) X(doctor) X(serve) X(agent) X(run) X(submit) X(quote) X(ps) X(get) X(wait) X(result) X(logs) X(why)  \
     X(events) X(cancel) X(hold) X(release) X(retry) X(devices) X(nodes) X(models_list) X(models_import) X(usage)       \
-    X(metrics) X(keys_list) X(keys_create) X(keys_revoke) X(completion) X(help) X(version)
+    X(slice_run) X(slice_ls) X(slice_set) X(slice_arbiter) X(metrics) X(plan) X(keys_list) X(keys_create) X(keys_revoke)  \
+    X(completion) X(help) X(version)
 #define GROUP(...) (const struct cli_verb *const[]){__VA_ARGS__, NULL}
 /* clang-format on */
 #define X(name) extern const struct cli_verb cli_verb_##name;
@@ -17,10 +18,12 @@ VERB_LIST(X)
 #define V(name) &cli_verb_##name
 const struct cli_group cli_groups[] = {
     {"Start and check", GROUP(V(up), V(down), V(doctor), V(serve), V(agent))},
+    {"Without a server", GROUP(V(slice_run), V(slice_ls), V(slice_set))},
     {"Run tasks", GROUP(V(run), V(submit), V(quote))},
     {"Follow tasks", GROUP(V(ps), V(get), V(wait), V(result), V(logs), V(why), V(events))},
     {"Change tasks", GROUP(V(cancel), V(hold), V(release), V(retry))},
     {"Look at the system", GROUP(V(devices), V(nodes), V(models_list), V(models_import), V(usage), V(metrics))},
+    {"Plan", GROUP(V(plan))},
     {"Keys", GROUP(V(keys_list), V(keys_create), V(keys_revoke))},
     {"Other", GROUP(V(completion), V(help), V(version))},
     {NULL},
@@ -38,6 +41,8 @@ const struct cli_verb *cli_verb_at(size_t i)
 static const struct cli_verb *find_name(const char *name)
 {
     const struct cli_verb *v;
+    if (fg_streq(name, cli_verb_slice_arbiter.name)) /* not for people: in no group */
+        return &cli_verb_slice_arbiter;
     for (size_t i = 0; (v = cli_verb_at(i)); i++)
         if (fg_streq(v->name, name))
             return v;

@@ -41,7 +41,8 @@ static int64_t queue_time(const struct fg_task *task)
     bool placed = task->placed_ns > 0 && task->placed_ns >= task->queued_ns;
     int64_t end = placed ? task->placed_ns : task->finished_ns;
     int64_t start = task->queued_ns ? task->queued_ns : task->submitted_ns;
-    return FG_MAX(end - start, 0);
+    int64_t waited;                      /* stored times are not trusted to be sane: no span is worth a trap */
+    return __builtin_sub_overflow(end, start, &waited) ? 0 : FG_MAX(waited, 0);
 }
 
 int64_t fg_meter_task(const struct fg_task *task, uint64_t device_memory_bytes, struct fg_line lines[FG_PHASE_COUNT], size_t *ret_count)

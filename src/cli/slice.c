@@ -1,0 +1,331 @@
+/* slice.c - fgpu slice -- PROGRAM: a lease from the arbiter, the layer in the program's environment, and then nothing
+ * but passing signals on and the exit status back. What the program holds on the device is released by the arbiter. */
+#include "cli/slice.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/units.h"
+#include "vgpu/page.h"
+
+#define LAYER          "libfgpu_opencl.so"
+#define LAYERS_ENV     "OPENCL_LAYERS"
+#define EXIT_NOT_RUN   126
+#define EXIT_NOT_FOUND 127
+
+/* --- the layer --- */
+
+/* Where the layer lies, seen from the folder of the program fgpu: in the build tree, beside it, in an installation. */
+static const char *const layer_places[] = {"../shim",         ".",     "../lib/fastgpu", "../" FGPU_LIBDIR "/fastgpu",
+                                           "../" FGPU_LIBDIR, "../lib"};
+
+static char *find_layer(struct fg_error *err)
+{
+    char exe[4096];
+    ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
+    exe[n > 0 ? n : 0] = 0;
+    char *slash = strrchr(exe, '/');
+    if (slash)
+        *slash = 0;
+    for (size_t i = 0; i < FG_COUNT(layer_places); i++) {
+        FG_AUTO_FREE char *path = fg_asprintf("%s/%s/" LAYER, exe, layer_places[i]);
+        char *real = realpath(path, NULL);
+        if (real && !strchr(real, ':'))
+            return real;
+        free(real);
+    }
+    fg_fail(err, FG_E_UNSUPPORTED, LAYER " is not installed with fgpu");
+    fg_fail_hint(err, "It is looked for beside %s and in ../lib/fastgpu.", exe);
+    return NULL;
+}
+
+/* Ours next to the driver, before the layers that the user has. */
+static char *layers_with(const char *layer)
+{
+    const char *others = getenv(LAYERS_ENV);
+    size_t n = strlen(layer);
+    for (const char *p = others; p && *p; p += strcspn(p, ":"), p += *p == ':')
+        if (strcspn(p, ":") == n && strncmp(p, layer, n) == 0)
+            return fg_strdup(others);
+    return others && *others ? fg_asprintf("%s:%s", layer, others) : fg_strdup(layer);
+}
+
+/* --- the slice --- */
+
+struct run {
+    struct cli *cli;
+    char *folder, *command, *layers;
+    const char *name; /* the first word of the command */
+    int fd;           /* to the arbiter, held; -1: it is gone and no other could be had */
+    struct slice_files files;
+    char id[64];
+    int64_t began_ms;
+    bool fail_closed;
+};
+
+static int64_t now_ms(void) { return fg_boot_ns() / 1000000; }
+
+/* The command on one line, for ls. */
+static char *one_line(char **command)
+{
+    FG_AUTO_STR struct fg_str text = {0};
+    for (; *command && text.len < 200; command++) {
+        fg_str_adds(&text, text.len ? " " : "");
+        cli_clean(&text, *command, strnlen(*command, 100));
+    }
+    return fg_str_take(&text);
+}
+
+static json_t *request_of(const struct cli_args *args, const char *command, struct fg_error *err)
+{
+    const char *gpu = cli_text(args, "gpu"), *share = cli_text(args, "share"), *mode = cli_text(args, "mode");
+    const char *device = cli_text(args, "device");
+    uint64_t bytes = 0;
+    uint32_t permille = 1000;
+    bool alone = fg_streq(mode, "exclusive");
+    if (!gpu || (!share && !alone)) {
+        fg_fail(err, FG_E_INVALID, "%s is missing", gpu ? "--share" : "--gpu");
+        fg_fail_hint(err, "For example: fgpu slice --gpu 2GB --share 25 -- python3 train.py");
+        return NULL;
+    }
+    if (fg_parse_bytes(gpu, &bytes, err) < 0 || (share && fg_parse_share(share, &permille, err) < 0))
+        return NULL;
+    if (bytes == 0 || bytes > FG_MEMORY_MAX) {
+        fg_fail(err, FG_E_INVALID, "--gpu: a memory quota is more than nothing and at most 2 TiB, not '%s'", gpu);
+        return NULL;
+    }
+    return json_pack("{s:s, s:s, s:I, s:i, s:s, s:b, s:b, s:s}", "op", "open", "device", device ? device : "",
+                     "memory_bytes", (json_int_t)bytes, "share_permille", (int)permille, "mode",
+                     mode ? mode : "weighted", "fail_closed", cli_flag(args, "fail-closed"), "latency",
+                     cli_flag(args, "latency"), "command", command);
+}
+
+static int open_slice(struct run *r, const struct cli_args *args, struct fg_error *err)
+{
+    char memory[32];
+    FG_AUTO_JSON json_t *answer = NULL;
+    FG_AUTO_JSON json_t *request = request_of(args, r->command, err);
+    if (!request || slice_ask(r->folder, true, request, NULL, &answer, &r->files, &r->fd, err) < 0)
+        return -1;
+    if (r->files.limits < 0)
+        return fg_fail(err, FG_E_INTERNAL, "the slice arbiter gave no lease");
+    snprintf(r->id, sizeof r->id, "%s", fg_json_str(answer, "id", "?"));
+    cli_note(
+        r->cli,
+        "slice %s: %s (%s), %s memory, %g %% %s; cooperative: a layer inside the program keeps the limits, which a "
+        "program that removes the layer escapes",
+        r->id, fg_json_str(answer, "device", "?"), fg_json_str(answer, "kind", "?"),
+        fg_format_bytes(memory, sizeof memory, (uint64_t)fg_json_int(answer, "memory_bytes", 0)),
+        (double)fg_json_int(answer, "share_permille", 0) / 10, fg_json_str(answer, "mode", "?"));
+    return 0;
+}
+
+/* The arbiter is gone: hand the lease to a new one. */
+static void come_back(struct run *r)
+{
+    struct fg_error err = {0};
+    FG_AUTO_JSON json_t *answer = NULL;
+    FG_AUTO_JSON json_t *request = json_pack("{s:s, s:s, s:I}", "op", "adopt", "command", r->command, "age_ms",
+                                             (json_int_t)(now_ms() - r->began_ms));
+    close(fg_take_fd(r->fd));
+    if (slice_ask(r->folder, true, request, &r->files, &answer, NULL, &r->fd, &err) == 0)
+        return;
+    cli_note(
+        r->cli,
+        "slice %s: its arbiter is gone (%s); the program goes on, its memory quota holds, its work on the device %s",
+        r->id, err.text, r->fail_closed ? "is refused" : "is no longer arbitrated");
+}
+
+/* --- the program --- */
+
+static volatile pid_t program;
+
+/* What the terminal sends, the program got already: it is in the same group. */
+static void pass_on(int sig, siginfo_t *info, void *context)
+{
+    int saved = errno;
+    if (info->si_code != SI_KERNEL && program > 0)
+        kill(program, sig);
+    errno = saved;
+}
+
+static const int passed[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH, SIGALRM};
+
+static void block(sigset_t *before)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    for (size_t i = 0; i < FG_COUNT(passed); i++)
+        sigaddset(&set, passed[i]);
+    sigprocmask(SIG_BLOCK, &set, before);
+}
+
+/* A signal that was ignored when we came (nohup) stays so, for the program, too. */
+static void catch_signals(void)
+{
+    struct sigaction now, action = {.sa_sigaction = pass_on, .sa_flags = SA_SIGINFO | SA_RESTART};
+    for (size_t i = 0; i < FG_COUNT(passed); i++)
+        if (sigaction(passed[i], NULL, &now) == 0 && now.sa_handler != SIG_IGN)
+            sigaction(passed[i], &action, NULL);
+}
+
+/* In the child: never returns. Its errno goes up the pipe when it could not become the program. */
+static void become(const struct run *r, char **command, pid_t parent, const sigset_t *mask, int report)
+{
+    char lease[128];
+    prctl(PR_SET_PDEATHSIG, SIGKILL); /* without its slice nobody passes signals on: it ends with it */
+    if (getppid() != parent)
+        _exit(EXIT_NOT_RUN);
+    snprintf(lease, sizeof lease, "/proc/%d/fd/%d:/proc/%d/fd/%d", (int)parent, r->files.limits, (int)parent,
+             r->files.counters);
+    setenv(FG_LEASE_ENV, lease, 1);
+    setenv(LAYERS_ENV, r->layers, 1);
+    signal(SIGPIPE, SIG_DFL);
+    sigprocmask(SIG_SETMASK, mask, NULL);
+    execvp(command[0], command);
+    int why = errno;
+    (void)fg_write_all(report, &why, sizeof why);
+    _exit(EXIT_NOT_RUN);
+}
+
+/* Returns its pidfd, or -1 with *err; *ret_status is what to exit with then. */
+static int start_program(const struct run *r, char **command, int *ret_status, struct fg_error *err)
+{
+    int fds[2], why = 0;
+    sigset_t before;
+    *ret_status = EXIT_NOT_RUN;
+    if (pipe2(fds, O_CLOEXEC) < 0)
+        return fg_fail(err, FG_E_INTERNAL, "start '%s': %m", command[0]);
+    block(&before);
+    pid_t parent = getpid(), pid = fork();
+    if (pid == 0)
+        become(r, command, parent, &before, fds[1]);
+    program = pid;
+    catch_signals();
+    sigprocmask(SIG_SETMASK, &before, NULL);
+    close(fds[1]);
+    ssize_t got = 0;
+    while (pid > 0 && (got = read(fds[0], &why, sizeof why)) < 0 && errno == EINTR)
+        ;
+    close(fds[0]);
+    if (pid < 0)
+        return fg_fail(err, FG_E_INTERNAL, "start '%s': %m", command[0]);
+    if (got == (ssize_t)sizeof why) {
+        *ret_status = why == ENOENT ? EXIT_NOT_FOUND : EXIT_NOT_RUN;
+        errno = why;
+        return fg_fail(err, FG_E_NOT_FOUND, "start '%s': %m", command[0]);
+    }
+    int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+    return pidfd >= 0 ? pidfd : fg_fail(err, FG_E_INTERNAL, "watch '%s': %m", command[0]);
+}
+
+/* Until the program ends. Returns its status as a shell has it. */
+static int follow(struct run *r, int pidfd)
+{
+    int status = 0;
+    for (;;) {
+        struct pollfd fds[] = {{.fd = pidfd, .events = POLLIN}, {.fd = r->fd, .events = POLLIN}};
+        if (poll(fds, 2, -1) < 0)
+            continue; /* a signal was passed on */
+        if (fds[0].revents)
+            break;
+        if (fds[1].revents)
+            come_back(r); /* the arbiter never speaks unasked */
+    }
+    while (waitpid(program, &status, 0) < 0 && errno == EINTR)
+        ;
+    program = 0;
+    return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+static int run_in(struct run *r, const struct cli_args *args, struct fg_error *err)
+{
+    int status;
+    FG_AUTO_FREE char *layer = find_layer(err);
+    if (!layer || !(r->folder = slice_folder(r->cli, err)))
+        return -1;
+    r->layers = layers_with(layer);
+    r->command = one_line(args->command);
+    if (open_slice(r, args, err) < 0)
+        return -1;
+    FG_AUTO_FD int pidfd = start_program(r, args->command, &status, err);
+    if (pidfd >= 0)
+        return follow(r, pidfd);
+    cli_print_error(err);
+    return status;
+}
+
+static int run_slice(struct cli *cli, const struct cli_args *args, struct fg_error *err)
+{
+    struct run r = {
+        .cli = cli, .fd = -1, .files = {-1, -1}, .began_ms = now_ms(), .fail_closed = cli_flag(args, "fail-closed")};
+    if (args->command_count == 0) {
+        fg_fail(err, FG_E_INVALID, "no program was given");
+        return fg_fail_hint(err, "For example: fgpu slice --gpu 2GB --share 25 -- python3 train.py");
+    }
+    if (getenv(FG_LEASE_ENV)) {
+        fg_fail(err, FG_E_CONFLICT, "this is inside a slice already, and slices do not nest");
+        return fg_fail_hint(err, "'fgpu slice set' changes a slice while it runs.");
+    }
+    int rc = run_in(&r, args, err);
+    if (r.fd >= 0)
+        close(r.fd);
+    if (r.files.limits >= 0) {
+        close(r.files.limits);
+        close(r.files.counters);
+    }
+    free(r.folder);
+    free(r.command);
+    free(r.layers);
+    return rc;
+}
+
+static const struct cli_option options[] = {
+    {"gpu", 0, CLI_BYTES, "SIZE", "Memory on the device that the program may hold, like 2GB or 512MiB."},
+    {"share", 0, CLI_SHARE, "PERCENT", "Share of the device's time. May be left out with --mode exclusive."},
+    {"mode", 0, CLI_CHOICE, "weighted|capped|exclusive",
+     "weighted (the default): the share at least, and what others leave idle; capped: never more than the share; "
+     "exclusive: the device alone."},
+    {"device", 0, CLI_TEXT, "N|NAME",
+     "Number, name or part of the kind of the device. Default: a GPU, the one with most memory free."},
+    {"latency", 0, CLI_FLAG, NULL, "Answer fast: use the next window whenever the share is not used up."},
+    {"fail-closed", 0, CLI_FLAG, NULL,
+     "Should the arbiter vanish for good, refuse work on the device instead of letting it pass."},
+    {NULL},
+};
+const struct cli_verb cli_verb_slice_run = {
+    "slice run",
+    "--gpu SIZE --share PERCENT [options] -- PROGRAM [ARGUMENTS]",
+    "run any OpenCL program in a slice of a device; needs no server; 'run' may be left out",
+    "The program sees a device of SIZE, gets the share of its time that it is due, and is not changed. The slices of "
+    "one user on one device know each other: together they never get more memory or share than there is.\n"
+    "The exit status is the program's, 128 and the signal's number when a signal ended it, 127 when it was not found "
+    "and 126 when it could not be started. Signals are passed on. Before the program starts: 2 usage, 4 no such "
+    "device, 5 refused.\n"
+    "The limits are cooperative: a layer inside the program keeps them, which a program that removes the layer "
+    "escapes.",
+    options,
+    0,
+    0,
+    true,
+    run_slice,
+};
+
+static int run_arbiter(struct cli *cli, const struct cli_args *args, struct fg_error *err)
+{
+    return slice_arbiter_main(args->names.items[0], err);
+}
+
+static const struct cli_option no_options[] = {{NULL}};
+/* Not for people, so in no group: the first slice starts it. */
+const struct cli_verb cli_verb_slice_arbiter = {
+    "slice-arbiter", "FOLDER",    "arbitrate this user's slices until the last has ended", NULL, no_options, 1, 1,
+    false,           run_arbiter,
+};

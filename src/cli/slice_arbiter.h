@@ -1,0 +1,32 @@
+/* slice_arbiter.h - what the arbiter's loop (slice_arbiter.c) and its answers (slice_requests.c) share. One thread. */
+#pragma once
+#include "cli/slice.h"
+#include "device/opencl.h"
+#include "vgpu/server.h"
+
+struct slice {
+    char id[64];
+    char *command;
+    pid_t pid;                 /* of the `fgpu slice` */
+    int64_t began_ms, left_ms; /* left 0: its connection stands */
+};
+struct conn {
+    int fd;
+    pid_t pid;
+    char id[64]; /* of its slice; "" while it has none */
+};
+struct arbiter {
+    const char *folder;
+    char *socket_path;
+    int listener, own_lock;
+    struct fg_opencl_list found;
+    struct fg_vgpu_server *server;
+    FG_VEC(struct slice) slices;
+    FG_VEC(struct conn) conns;
+    int64_t idle_ms, grace_ms; /* since when there is no slice; until when only slices of a former arbiter are let in */
+};
+
+static inline int64_t slice_now_ms(void) { return fg_boot_ns() / 1000000; }
+struct slice *slice_by_id(struct arbiter *a, const char *id);
+/* One request and its answer. -1: the connection is over. */
+int slice_serve(struct arbiter *a, struct conn *conn);

@@ -1,0 +1,296 @@
+/* bound.c - prices of capacity, and the bound that they certify.
+ *
+ * For any prices u >= 0 per kind and resource,
+ *     L(u) = sum over classes c of count[c] x min over kinds k of (cost[c][k] + sum_r u[k][r] need[c][k][r])
+ *            - sum over k, r of u[k][r] x capacity[k][r]
+ * is a lower bound: a feasible assignment pays its cost, plus u x what it uses, less u x what there is, which is <= 0.
+ * The best u gives the bound of the linear relaxation. Agents of a kind share their price, for L is concave and
+ * symmetric in them. The search for u is a deflected subgradient (Camerini, Fratta, Maffioli 1975) with Polyak's step
+ * in capacity-scaled prices, over a short list of kinds per class that is renewed from the full table. */
+#include <math.h>
+#include <string.h>
+
+#include "plan/assign/private.h"
+
+struct entry { double cost, need[RMAX]; uint32_t kind; };
+struct dual {
+    struct work *w;
+    uint32_t dim;                   /* (kinds - 1) x resources */
+    struct entry *list;
+    uint32_t *first;                /* [classes + 1] */
+    double *capacity, *u, *best_u, *used, *dir;
+    double value;                   /* L(u) over the lists */
+};
+
+/* The kinds of class c that are cheapest at prices u, at most `most` of them, unordered; nobody is always among them. */
+static uint32_t cheapest(const struct work *w, uint32_t c, const double *u, uint32_t most, double *key, struct entry *out)
+{
+    uint32_t found = 0, R = w->resources;
+    double worst = INFINITY;
+    uint32_t at_worst = 0;
+    for (uint32_t k = 0; k + 1 < w->kinds; k++) {
+        int64_t cost = w->p->cost[(size_t)c * (w->kinds - 1) + k];
+        const int64_t *need = &w->p->need[((size_t)c * (w->kinds - 1) + k) * R];
+        double v = (double)cost;
+        for (uint32_t r = 0; r < R; r++)
+            v += u[k * R + r] * (double)need[r];
+        if (v >= worst || !cell_open(w, c, k))
+            continue;
+        uint32_t slot = found < most - 1 ? found++ : at_worst;
+        out[slot].kind = k;
+        key[slot] = v;
+        if (found == most - 1) {
+            worst = key[0], at_worst = 0;
+            for (uint32_t s = 1; s < found; s++)
+                if (key[s] > worst)
+                    worst = key[s], at_worst = s;
+        }
+    }
+    key[found] = (double)w->nobody[c];
+    out[found++].kind = w->kinds - 1;
+    for (uint32_t s = 0; s < found; s++) {
+        out[s].cost = (double)cell_cost(w, c, out[s].kind);
+        for (uint32_t r = 0; r < RMAX; r++)
+            out[s].need[r] = r < R ? (double)cell_need(w, c, out[s].kind, r) : 0;
+    }
+    return found;
+}
+
+static void list_make(struct dual *d, uint32_t most)
+{
+    struct work *w = d->w;
+    FG_AUTO_FREE double *key = fg_realloc(NULL, w->kinds + 1, sizeof *key);
+    uint32_t at = 0;
+    most = FG_MIN(most, w->kinds);
+    if (!d->list)
+        d->list = fg_realloc(NULL, (size_t)w->classes * most, sizeof *d->list);
+    for (uint32_t c = 0; c < w->classes; c++) {
+        d->first[c] = at;
+        at += cheapest(w, c, d->best_u, most, key, &d->list[at]);
+    }
+    d->first[w->classes] = at;
+}
+
+/* L at u over the lists, and what is used of each resource then. */
+static double evaluate(struct dual *d)
+{
+    const struct work *w = d->w;
+    uint32_t R = w->resources;
+    double sum = 0;
+    memset(d->used, 0, (d->dim + R) * sizeof *d->used);
+    for (uint32_t c = 0; c < w->classes; c++) {
+        const struct entry *e = &d->list[d->first[c]], *end = &d->list[d->first[c + 1]], *least = e;
+        double min = INFINITY;
+        for (; e < end; e++) {
+            double v = e->cost + d->u[e->kind * R] * e->need[0];
+            for (uint32_t r = 1; r < R; r++)
+                v += d->u[e->kind * R + r] * e->need[r];
+            if (v < min)
+                min = v, least = e;
+        }
+        double count = w->class_count[c];
+        sum += count * min;
+        for (uint32_t r = 0; r < R; r++)
+            d->used[least->kind * R + r] += count * least->need[r];
+    }
+    for (uint32_t x = 0; x < d->dim; x++)
+        sum -= d->u[x] * d->capacity[x];
+    return sum;
+}
+
+/* One round of subgradient steps from best_u. Returns how much the value rose. */
+static double ascend(struct dual *d, uint32_t steps, double *theta)
+{
+    struct work *w = d->w;
+    memcpy(d->u, d->best_u, (d->dim + w->resources) * sizeof *d->u);
+    double best = evaluate(d), before = best, target = best + fabs(best) * 0.02 + 1;
+    memset(d->dir, 0, d->dim * sizeof *d->dir);
+    uint32_t stale = 0;
+    d->value = best;
+    double value = best;
+    for (uint32_t s = 0; s < steps; s++) {
+        double norm = 0, dot = 0, dnorm = 0;
+        for (uint32_t x = 0; x < d->dim; x++) {
+            double g = (d->used[x] - d->capacity[x]) / d->capacity[x];
+            if (d->u[x] <= 0 && g < 0)
+                g = 0;
+            d->used[x] = g;
+            dot += g * d->dir[x];
+            dnorm += d->dir[x] * d->dir[x];
+        }
+        double beta = dot < 0 && dnorm > 0 ? -1.5 * dot / dnorm : 0;
+        if (dot >= 0 && dnorm > 0) beta = 0.3;
+        for (uint32_t x = 0; x < d->dim; x++) {
+            d->dir[x] = d->used[x] + beta * d->dir[x];
+            norm += d->dir[x] * d->dir[x];
+        }
+        if (norm < 1e-18)
+            break;
+        double step = *theta * (target - value) / norm;
+        for (uint32_t x = 0; x < d->dim; x++) {
+            double u = d->u[x] + step * d->dir[x] / d->capacity[x];
+            d->u[x] = u > 0 ? u : 0;
+        }
+        value = evaluate(d);
+        if (value > best) {
+            if (value > best + 1e-6 * fabs(best))
+                stale = 0;
+            best = value;
+            memcpy(d->best_u, d->u, d->dim * sizeof *d->u);
+            if (value > target - 0.3 * fabs(target - before))
+                target = value + fabs(value) * 0.01 + 1;
+        } else if (++stale >= 12) {
+            *theta *= 0.6;
+            stale = 0;
+            memcpy(d->u, d->best_u, d->dim * sizeof *d->u);
+            value = evaluate(d);
+            memset(d->dir, 0, d->dim * sizeof *d->dir);
+        }
+        if ((s & 15) == 15 && work_done(w))
+            break;
+    }
+    d->value = best;
+    return best - before;
+}
+
+/* L at the prices u rounded to multiples of 2^-shift, in integers; rounding u loses nothing of the proof. */
+static int64_t certify(const struct work *w, const double *u)
+{
+    uint32_t R = w->resources, K = w->kinds - 1;
+    double largest = 1;
+    for (uint32_t k = 0; k < K; k++)
+        for (uint32_t r = 0; r < R; r++)
+            largest = FG_MAX(largest, u[k * R + r] * (double)w->kind_largest[k * R + r]);
+    for (uint32_t c = 0; c < w->classes; c++)
+        largest = FG_MAX(largest, fabs((double)w->nobody[c]));
+    largest = FG_MAX(largest, (double)w->cost_most);
+    int shift = (int)floor(log2(0x1p60 / (largest * (R + 2))));
+    shift = FG_MAX(0, FG_MIN(shift, 24));
+    FG_AUTO_FREE int64_t *q = fg_realloc(NULL, (size_t)w->kinds * R, sizeof *q);
+    __int128 sum = 0;
+    for (uint32_t x = 0; x < K * R; x++) {
+        q[x] = llround(ldexp(u[x], shift));
+        sum -= (__int128)q[x] * w->kind_capacity[x];
+    }
+    for (uint32_t c = 0; c < w->classes; c++) {
+        int64_t min = (int64_t)((uint64_t)w->nobody[c] << shift);
+        for (uint32_t k = 0; k < K; k++) {
+            if (!cell_open(w, c, k))
+                continue;
+            int64_t v = (int64_t)((uint64_t)cell_cost(w, c, k) << shift);
+            for (uint32_t r = 0; r < R; r++)
+                v += q[k * R + r] * cell_need(w, c, k, r);
+            min = FG_MIN(min, v);
+        }
+        sum += (__int128)min * w->class_count[c];
+    }
+    __int128 unit = (__int128)1 << shift;
+    __int128 whole = sum / unit + (sum % unit > 0);      /* costs are whole: round up */
+    return (int64_t)whole;
+}
+
+/* What a uniform price t per capacity-share leaves demanded of everything, less what there is, in shares. */
+static double excess_demand(const struct work *w, const double *scale, double t, uint32_t stride)
+{
+    uint32_t R = w->resources, seen = 0;
+    double demand = 0;
+    for (uint32_t c = 0; c < w->classes; c += stride) {
+        double min = (double)w->nobody[c], load = 0;
+        for (uint32_t k = 0; k + 1 < w->kinds; k++) {
+            if (!cell_open(w, c, k))
+                continue;
+            double size = 0;
+            for (uint32_t r = 0; r < R; r++)
+                size += scale[k * R + r] * (double)cell_need(w, c, k, r);
+            double v = (double)cell_cost(w, c, k) + t * size;
+            if (v < min)
+                min = v, load = size;
+        }
+        demand += load * w->class_count[c];
+        seen += w->class_count[c];
+    }
+    return demand * w->tasks / FG_MAX(seen, 1u) - (double)(w->kinds - 1) * R;
+}
+
+/* Prices to begin with: u = t / capacity of the kind, t by bisection, so that demand is about what there is. Without
+ * them the first short lists would hold the kinds that are cheap when capacity is free, which are the wrong ones. */
+static void first_prices(struct dual *d)
+{
+    struct work *w = d->w;
+    FG_AUTO_FREE double *scale = fg_realloc(NULL, d->dim + 1, sizeof *scale);
+    for (uint32_t x = 0; x < d->dim; x++)
+        scale[x] = 1 / d->capacity[x];
+    uint32_t stride = w->classes > 400 ? w->classes / 400 : 1;
+    double low = 0, high = 1;
+    for (int x = 0; x < 60 && excess_demand(w, scale, high, stride) > 0; x++)
+        low = high, high *= 4;
+    if (low > 0 || excess_demand(w, scale, 0, stride) > 0)
+        for (int x = 0; x < 12; x++) {
+            double mid = (low + high) / 2;
+            *(excess_demand(w, scale, mid, stride) > 0 ? &low : &high) = mid;
+        }
+    else
+        high = 0;
+    for (uint32_t x = 0; x < d->dim; x++)
+        d->best_u[x] = high * scale[x];
+}
+
+void fg_assign_bound(struct work *w)
+{
+    uint32_t R = w->resources;
+    struct dual d = {.w = w, .dim = (w->kinds - 1) * R};
+    size_t room = d.dim + R;
+    d.first = fg_realloc(NULL, w->classes + 1, sizeof *d.first);
+    d.capacity = fg_realloc(NULL, room * 5, sizeof *d.capacity);
+    d.u = d.capacity + room, d.best_u = d.u + room, d.used = d.best_u + room, d.dir = d.used + room;
+    memset(d.u, 0, 2 * room * sizeof *d.u);
+    for (uint32_t x = 0; x < d.dim; x++)
+        d.capacity[x] = FG_MAX(1.0, (double)w->kind_capacity[x]);
+    w->price = fg_alloc(room * sizeof *w->price);
+    first_prices(&d);
+    double theta = 1;
+    for (int round = 0; round < 4; round++) {
+        list_make(&d, w->kinds <= 24 ? w->kinds : 24);
+        double rose = ascend(&d, round ? 150 : 250, &theta);
+        if (round && rose < 1e-7 * fabs(d.value))
+            break;
+    }
+    memcpy(w->price, d.best_u, d.dim * sizeof *d.u);
+    w->bound = certify(w, w->price);
+    free(d.list);
+    free(d.first);
+    free(d.capacity);
+}
+
+static int by_reduced(const void *a, const void *b)
+{
+    const struct option *x = a, *y = b;
+    return x->reduced != y->reduced ? (x->reduced < y->reduced ? -1 : 1) : (x->kind > y->kind) - (x->kind < y->kind);
+}
+
+void fg_assign_options_make(struct work *w, uint32_t most)
+{
+    uint32_t R = w->resources, at = 0;
+    most = FG_MIN(most, w->kinds);
+    FG_AUTO_FREE double *key = fg_realloc(NULL, w->kinds + 1, sizeof *key);
+    FG_AUTO_FREE struct entry *found = fg_realloc(NULL, most + 1, sizeof *found);
+    free(w->options);
+    free(w->option_first);
+    w->options = fg_realloc(NULL, (size_t)w->classes * most, sizeof *w->options);
+    w->option_first = fg_realloc(NULL, w->classes + 1, sizeof *w->option_first);
+    for (uint32_t c = 0; c < w->classes; c++) {
+        w->option_first[c] = at;
+        uint32_t n = cheapest(w, c, w->price, most, key, found);
+        double least = INFINITY;
+        for (uint32_t s = 0; s < n; s++)
+            least = FG_MIN(least, key[s]);
+        for (uint32_t s = 0; s < n; s++, at++) {
+            struct option *o = &w->options[at];
+            *o = (struct option){.cost = cell_cost(w, c, found[s].kind), .kind = found[s].kind, .reduced = (float)(key[s] - least)};
+            for (uint32_t r = 0; r < R; r++)
+                o->need[r] = cell_need(w, c, found[s].kind, r);
+        }
+        qsort(&w->options[w->option_first[c]], n, sizeof *w->options, by_reduced);
+    }
+    w->option_first[w->classes] = at;
+}

@@ -1,0 +1,54 @@
+/* greedy.c - the first valid assignment, in one pass: the tasks that would lose most go first. */
+#include <string.h>
+
+#include "plan/assign/search.h"
+
+struct turn { float regret; uint32_t task; };
+static int by_regret(const void *a, const void *b)
+{
+    const struct turn *x = a, *y = b;
+    return x->regret != y->regret ? (x->regret > y->regret ? -1 : 1) : (x->task > y->task) - (x->task < y->task);
+}
+
+/* An agent of the option's kind with room, or UINT32_MAX. Agents that were found full are passed over by `from`. */
+static uint32_t agent_with_room(const struct work *w, const struct option *o, const int64_t *room, uint32_t *from)
+{
+    uint32_t R = w->resources, first = w->kind_first[o->kind], n = w->kind_first[o->kind + 1] - first;
+    for (uint32_t x = 0; x < n; x++) {
+        uint32_t turn = from[o->kind] + x < n ? from[o->kind] + x : from[o->kind] + x - n, i = w->kind_agents[first + turn], r = 0;
+        while (r < R && o->need[r] <= room[(size_t)i * R + r])
+            r++;
+        if (r == R) {
+            from[o->kind] = turn;
+            return i;
+        }
+    }
+    return UINT32_MAX;
+}
+
+void fg_assign_greedy(struct work *w, uint32_t *agent)
+{
+    uint32_t R = w->resources;
+    FG_AUTO_FREE int64_t *room = fg_realloc(NULL, (size_t)w->agents * R, sizeof *room);
+    FG_AUTO_FREE struct turn *turns = fg_realloc(NULL, w->tasks, sizeof *turns);
+    FG_AUTO_FREE uint32_t *from = fg_alloc(w->kinds * sizeof *from);
+    FG_AUTO_FREE bool *full = fg_alloc(w->option_first[w->classes] * sizeof *full); /* room only shrinks: once full, full */
+    memcpy(room, w->capacity, (size_t)w->agents * R * sizeof *room);
+    for (uint32_t j = 0; j < w->tasks; j++) {
+        uint32_t first = w->option_first[w->class_of[j]], n = w->option_first[w->class_of[j] + 1] - first;
+        turns[j] = (struct turn){n > 1 ? w->options[first + 1].reduced : 0, j};
+    }
+    qsort(turns, w->tasks, sizeof *turns, by_regret);
+    for (uint32_t x = 0; x < w->tasks; x++) {
+        uint32_t j = turns[x].task, c = w->class_of[j], i = UINT32_MAX, y = w->option_first[c];
+        for (; i == UINT32_MAX; y++) {                    /* ends: nobody is an option and has room */
+            if (full[y])
+                continue;
+            i = agent_with_room(w, &w->options[y], room, from);
+            full[y] = i == UINT32_MAX;
+        }
+        agent[j] = i;
+        for (uint32_t r = 0; r < R; r++)
+            room[(size_t)i * R + r] -= w->options[y - 1].need[r];
+    }
+}

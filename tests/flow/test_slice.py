@@ -1,0 +1,455 @@
+"""fgpu slice, driven as a user drives it: no server, real processes, the machine's own OpenCL device."""
+import ctypes
+import glob
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from harness import eventually
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BUILD = pathlib.Path(os.environ.get("FGPU_BUILD", ROOT / "build"))
+FGPU = pathlib.Path(os.environ.get("FGPU_BIN", BUILD / "src" / "cli" / "fgpu"))
+LAYER = BUILD / "src" / "shim" / "libfgpu_opencl.so"
+MIB = 1 << 20
+
+
+def missing():
+    """Why these tests cannot run here; "" when they can."""
+    if not FGPU.exists():
+        return f"{FGPU} is not built"
+    if not LAYER.exists():
+        return f"{LAYER} is not built"
+    try:
+        ctypes.CDLL("libOpenCL.so.1")
+    except OSError as e:
+        return f"no OpenCL loader: {e}"
+    return "" if glob.glob("/etc/OpenCL/vendors/*.icd") else "no OpenCL driver in /etc/OpenCL/vendors"
+
+
+pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
+
+
+class Slices:
+    """fgpu with a runtime folder, and so an arbiter, of its own."""
+
+    def __init__(self, folder):
+        self.run_dir = folder / "run"
+        self.run_dir.mkdir(mode=0o700)
+        self.home = folder / "home"
+        self.home.mkdir()
+        self.env = {k: v for k, v in os.environ.items() if not k.startswith(("FGPU_", "XDG_", "OPENCL_", "OCL_"))}
+        self.env.update(HOME=str(self.home), XDG_RUNTIME_DIR=str(self.run_dir), XDG_CONFIG_HOME=str(self.home / "config"),
+                        POCL_CACHE_DIR=str(folder / "pocl"))
+        self.running = []
+
+    @property
+    def socket(self):
+        return self.run_dir / "fastgpu" / "arbiter.sock"
+
+    def start(self, *args, env=None, **more):
+        more = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **more}
+        p = subprocess.Popen([str(FGPU), "slice", *map(str, args)], env={**self.env, **(env or {})}, **more)
+        self.running.append(p)
+        return p
+
+    def hold(self, *options, program=("sleep", "60"), **more):
+        """A slice that is running: (process, its row)."""
+        p = self.start(*options, "--", *program, **more)
+        assert eventually(lambda: self.row(p) or p.poll() is not None, 20), "the slice did not start"
+        row = self.row(p)
+        assert row, p.communicate()
+        return p, row
+
+    def __call__(self, *args, code=0, timeout=60, **more):
+        """(stdout, stderr) of a call that must end with this exit status."""
+        p = self.start(*args, **more)
+        out, err = p.communicate(timeout=timeout)
+        assert p.returncode == code, f"{args}: {p.returncode}\n{out}\n{err}"
+        return out, err
+
+    def refused(self, code, *args, **more):
+        return self(*args, code=code, **more)[1]
+
+    def ls(self):
+        return [json.loads(line) for line in self("ls", "--json")[0].splitlines()]
+
+    def row(self, p):
+        return next((s for s in self.ls() if s["pid"] == p.pid), None)
+
+    def arbiters(self):
+        """Pids of the arbiter processes of this runtime folder."""
+        found = []
+        for p in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                words = p.read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if words[1:3] == [b"slice-arbiter", str(self.run_dir / "fastgpu").encode()]:
+                found.append(int(p.parent.name))
+        return found
+
+    def end(self):
+        for p in self.running:
+            if p.poll() is None:
+                p.terminate()
+                try:
+                    p.wait(10)
+                except subprocess.TimeoutExpired:
+                    p.kill()
+                    p.wait()
+            for pipe in (p.stdout, p.stderr):
+                if pipe:
+                    pipe.close()
+
+
+@pytest.fixture
+def slices(tmp_path_factory):
+    made = Slices(tmp_path_factory.mktemp("s"))
+    yield made
+    made.end()
+    assert eventually(lambda: not made.arbiters(), 10), "an arbiter outlived its slices"
+
+
+def gone(pid):
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+# --- the program ---
+
+def test_the_program_runs_with_a_lease_and_the_layer(slices):
+    out, err = slices("--gpu", "64MiB", "--share", "25", "--", "sh", "-c", 'echo "$FGPU_LEASE"; echo "$OPENCL_LAYERS"')
+    lease, layers = out.splitlines()
+    assert lease.startswith("/proc/") and lease.count(":") == 1
+    assert layers == str(LAYER.resolve())
+    assert "64 MiB" in err and "25 %" in err and "cooperative" in err and "opencl0" in err
+
+
+def test_quiet_prints_nothing(slices):
+    assert slices("-q", "--gpu", "64MiB", "--share", "25", "--", "true") == ("", "")
+
+
+def test_layers_of_the_user_stay(slices):
+    out, _ = slices("--gpu", "64MiB", "--share", "25", "--", "sh", "-c", 'echo "$OPENCL_LAYERS"', env={"OPENCL_LAYERS": "/a.so:/b.so"})
+    assert out == f"{LAYER.resolve()}:/a.so:/b.so\n"
+
+
+@pytest.mark.parametrize("script, code", [("exit 0", 0), ("exit 7", 7), ("exit 255", 255), ("kill -9 $$", 137), ("kill -TERM $$", 143)])
+def test_the_exit_status_is_the_programs(slices, script, code):
+    slices("-q", "--gpu", "64MiB", "--share", "25", "--", "sh", "-c", script, code=code)
+
+
+def test_a_program_that_cannot_be_started_is_named(slices, tmp_path):
+    assert "/nowhere" in slices.refused(127, "-q", "--gpu", "64MiB", "--share", "25", "--", "/nowhere")
+    assert "Permission denied" in slices.refused(126, "-q", "--gpu", "64MiB", "--share", "25", "--", tmp_path)
+
+
+def test_standard_input_is_the_programs(slices):
+    p = slices.start("-q", "--gpu", "64MiB", "--share", "25", "--", "cat", stdin=subprocess.PIPE)
+    assert p.communicate("hello\n", timeout=30)[0] == "hello\n"
+
+
+@pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1])
+def test_signals_reach_the_program(slices, sig):
+    script = f"import signal, sys, time\nsignal.signal({int(sig)}, lambda *a: sys.exit(42))\nprint('up', flush=True)\ntime.sleep(60)"
+    p = slices.start("-q", "--gpu", "64MiB", "--share", "25", "--", sys.executable, "-c", script)
+    assert p.stdout.readline() == "up\n"
+    p.send_signal(sig)
+    assert p.wait(20) == 42
+
+
+def test_a_signal_the_program_does_not_treat_ends_both(slices):
+    p, _ = slices.hold("--gpu", "64MiB", "--share", "25")
+    p.terminate()
+    assert p.wait(20) == 128 + signal.SIGTERM
+    assert eventually(lambda: not slices.ls(), 5)
+
+
+def test_killing_the_slice_ends_its_program_and_frees_its_quota(slices):
+    p = slices.start("--gpu", "64MiB", "--share", "100", "--", "sh", "-c", "echo $$; exec sleep 60")
+    pid = int(p.stdout.readline())
+    p.kill()
+    p.wait()
+    assert eventually(lambda: gone(pid), 5)
+    slices("-q", "--gpu", "64MiB", "--share", "100", "--", "true")
+
+
+# --- admission ---
+
+def test_never_more_memory_than_the_device_has(slices):
+    _, row = slices.hold("--gpu", "64MiB", "--share", "10")
+    total = free_bytes(slices)
+    out = slices.refused(5, "--gpu", total, "--share", "10", "--", "true")
+    assert "not enough memory left" in out and "free" in out and "fgpu slice ls" in out
+    slices("--gpu", total - 64 * MIB, "--share", "10", "--", "true")
+
+
+def free_bytes(slices):
+    """What the device has: a quota far beyond it is refused with the figure; found by halving."""
+    low, high = 0, 1 << 41
+    while high - low > MIB:
+        middle = (low + high) // 2
+        p = slices.start("-q", "--gpu", middle, "--share", "1", "--", "true")
+        code = p.wait(30)
+        assert code in (0, 2, 5)
+        low, high = (middle, high) if code != 2 else (low, middle)
+    return low
+
+
+@pytest.mark.parametrize("mode", ["weighted", "capped"])
+def test_shares_over_a_hundred_are_refused(slices, mode):
+    slices.hold("--gpu", "64MiB", "--share", "70", "--mode", mode)
+    out = slices.refused(5, "--gpu", "64MiB", "--share", "40", "--mode", mode, "--", "true")
+    assert "30 % is free" in out
+    slices("--gpu", "64MiB", "--share", "30", "--mode", mode, "--", "true")
+
+
+def test_exclusive_is_alone(slices):
+    p, row = slices.hold("--gpu", "64MiB", "--mode", "exclusive")
+    assert row["mode"] == "exclusive" and row["share_permille"] == 1000
+    assert "alone" in slices.refused(5, "--gpu", "64MiB", "--share", "1", "--", "true")
+    p.terminate()
+    p.wait(10)
+    slices.hold("--gpu", "64MiB", "--share", "1")
+    assert "cannot be held alone" in slices.refused(5, "--gpu", "64MiB", "--mode", "exclusive", "--", "true")
+
+
+@pytest.mark.parametrize("options, code, text", [
+    (["--gpu", "0", "--share", "25"], 2, "--gpu"),
+    (["--gpu", "lots", "--share", "25"], 2, "--gpu"),
+    (["--gpu", "3000000GB", "--share", "25"], 2, "--gpu"),
+    (["--gpu", "1500GB", "--share", "25"], 2, "is more than opencl0"),
+    (["--gpu", "64MiB", "--share", "0"], 2, "--share"),
+    (["--gpu", "64MiB", "--share", "101"], 2, "--share"),
+    (["--gpu", "64MiB"], 2, "--share is missing"),
+    (["--share", "25"], 2, "--gpu is missing"),
+    (["--gpu", "64MiB", "--share", "25", "--mode", "greedy"], 2, "greedy"),
+    (["--gpu", "64MiB", "--share", "25", "--device", "31"], 4, "opencl0 ("),
+    (["--gpu", "64MiB", "--share", "25", "--device", "no such card"], 4, "no such card"),
+])
+def test_bad_input_is_named(slices, options, code, text):
+    assert text in slices.refused(code, *options, "--", "true")
+
+
+def test_a_program_is_needed(slices):
+    assert "no program was given" in slices.refused(2, "--gpu", "64MiB", "--share", "25")
+
+
+@pytest.mark.parametrize("word", ["0", "opencl0"])
+def test_a_device_is_named_by_number_or_name(slices, word):
+    _, row = slices.hold("--gpu", "64MiB", "--share", "25", "--device", word)
+    assert row["device"] == "opencl0"
+
+
+def test_slices_do_not_nest(slices):
+    out = slices.refused(5, "-q", "--gpu", "64MiB", "--share", "25", "--", FGPU, "slice", "--gpu", "1MiB", "--share", "1", "--", "true")
+    assert "do not nest" in out
+
+
+# --- ls and set ---
+
+def test_ls_shows_what_runs(slices):
+    assert slices("ls")[0].split()[0] == "ID"
+    assert slices.ls() == []
+    _, row = slices.hold("--gpu", "64MiB", "--share", "12.5", "--mode", "capped")
+    assert row["memory_bytes"] == 64 * MIB and row["share_permille"] == 125 and row["mode"] == "capped"
+    assert row["used_bytes"] == 0 and row["command"] == "sleep 60" and row["level"] == "cooperative"
+    text = slices("ls")[0]
+    assert row["id"] in text and "64 MiB" in text and "12.5 %" in text and "capped" in text
+
+
+def test_set_changes_a_slice_that_runs(slices):
+    p, row = slices.hold("--gpu", "64MiB", "--share", "25")
+    assert "128 MiB" in slices("set", row["id"], "--gpu", "128MiB", "--share", "50")[0]
+    now = slices.row(p)
+    assert now["memory_bytes"] == 128 * MIB and now["share_permille"] == 500 and now["mode"] == "weighted"
+    slices("set", row["id"][1:], "--mode", "capped")
+    assert slices.row(p)["mode"] == "capped"
+
+
+def test_set_refuses_what_open_would_refuse(slices):
+    p, row = slices.hold("--gpu", "64MiB", "--share", "25")
+    slices.hold("--gpu", "64MiB", "--share", "60")
+    assert "40 % is free" in slices.refused(5, "set", row["id"], "--share", "50")
+    assert "cannot be held alone" in slices.refused(5, "set", row["id"], "--mode", "exclusive", "--share", "40")
+    assert "is more than" in slices.refused(2, "set", row["id"], "--gpu", "1500GB")
+    slices.refused(2, "set", row["id"], "--gpu", "0")
+    slices.refused(2, "set", row["id"], "--share", "0")
+    slices.refused(2, "set", row["id"])
+    assert slices.row(p)["share_permille"] == 250 and slices.row(p)["memory_bytes"] == 64 * MIB
+
+
+def test_set_of_a_slice_that_is_not_there(slices):
+    slices.refused(4, "set", "s1", "--share", "5")
+    slices.hold("--gpu", "64MiB", "--share", "25")
+    assert "no slice 's1'" in slices.refused(4, "set", "s1", "--share", "5")
+
+
+# --- the arbiter ---
+
+def test_the_arbiter_is_private_and_ends_with_its_last_slice(slices):
+    slices("-q", "--gpu", "64MiB", "--share", "25", "--", "true")
+    assert len(slices.arbiters()) == 1
+    assert slices.socket.stat().st_mode & 0o777 == 0o600 and slices.socket.parent.stat().st_mode & 0o77 == 0
+    assert eventually(lambda: not slices.socket.exists(), 6)
+    assert eventually(lambda: not slices.arbiters(), 3)
+
+
+def test_many_slices_at_once_have_one_arbiter_and_never_too_much(slices):
+    started = [slices.start("-q", "--gpu", "16MiB", "--share", "10", "--", "sleep", "3") for _ in range(16)]
+    assert eventually(lambda: len(slices.ls()) == 10, 15)
+    assert len(slices.arbiters()) == 1
+    codes = sorted(p.wait(30) for p in started)
+    assert codes == [0] * 10 + [5] * 6
+    assert len({s["id"] for s in slices.ls()}) == len(slices.ls())
+
+
+def test_one_after_another_each_gets_the_whole_device(slices):
+    for _ in range(10):
+        slices("-q", "--gpu", "64MiB", "--share", "100", "--", "true")
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_arbiter_is_replaced_and_nothing_is_given_away(slices, how):
+    p, before = slices.hold("--gpu", "64MiB", "--share", "60")
+    slices.hold("--gpu", "64MiB", "--share", "30")
+    for _ in range(3):
+        old, = slices.arbiters()
+        os.kill(old, how)
+        assert "10 % is free" in slices.refused(5, "-q", "--gpu", "64MiB", "--share", "20", "--", "true")
+        assert old not in slices.arbiters() and len(slices.arbiters()) == 1
+        assert p.poll() is None
+        now = slices.row(p)
+        assert (now["id"], now["memory_bytes"], now["share_permille"]) == (before["id"], 64 * MIB, 600)
+    slices("set", before["id"], "--share", "65")
+    assert slices.row(p)["share_permille"] == 650
+
+
+def test_the_program_goes_on_when_no_arbiter_can_be_had(slices):
+    p, _ = slices.hold("--gpu", "64MiB", "--share", "60", program=["sh", "-c", "sleep 8; exit 9"])
+    folder = slices.socket.parent
+    hidden = folder.with_name("hidden")
+    folder.rename(hidden)
+    folder.write_text("in the way")
+    for pid in [int(q.parent.name) for q in pathlib.Path("/proc").glob("[0-9]*/cmdline") if is_arbiter_of(q, folder)]:
+        os.kill(pid, signal.SIGKILL)
+    _, err = p.communicate(timeout=40)
+    assert p.returncode == 9 and "its arbiter is gone" in err
+    folder.unlink()
+    shutil.rmtree(hidden)
+
+
+def is_arbiter_of(cmdline, folder):
+    try:
+        return cmdline.read_bytes().split(b"\0")[1:3] == [b"slice-arbiter", str(folder).encode()]
+    except OSError:
+        return False
+
+
+# --- errors of the machine ---
+
+def test_without_a_device_the_package_is_named(slices, tmp_path):
+    out = slices.refused(5, "--gpu", "64MiB", "--share", "25", "--", "true", env={"OCL_ICD_VENDORS": str(tmp_path / "none")})
+    assert "OpenCL" in out and "pocl-opencl-icd" in out
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root would use /run/fastgpu, which is this machine's own")
+def test_a_folder_that_others_can_write_is_not_used(slices):
+    (slices.run_dir / "fastgpu").mkdir()
+    (slices.run_dir / "fastgpu").chmod(0o777)
+    slices("-q", "--gpu", "64MiB", "--share", "25", "--", "true")  # the data folder instead
+    assert not slices.socket.exists()
+
+
+# --- a real OpenCL program ---
+
+PROBE = r"""
+import ctypes as C, sys
+cl = C.CDLL("libOpenCL.so.1")
+for f in ("clCreateContext", "clCreateBuffer"):
+    getattr(cl, f).restype = C.c_void_p
+p, d, n, e = C.c_void_p(), C.c_void_p(), C.c_uint64(), C.c_int32()
+assert cl.clGetPlatformIDs(1, C.byref(p), None) == 0
+assert cl.clGetDeviceIDs(p, C.c_uint64(0xffffffff), 1, C.byref(d), None) == 0
+def size():
+    assert cl.clGetDeviceInfo(d, 0x101f, C.c_size_t(8), C.byref(n), None) == 0
+    return n.value
+print(size(), flush=True)
+ctx = cl.clCreateContext(None, 1, C.byref(d), None, None, C.byref(e))
+assert ctx, e.value
+def buffers():
+    got = []
+    while len(got) < 64:
+        b = cl.clCreateBuffer(C.c_void_p(ctx), C.c_uint64(1), C.c_size_t(1 << 20), None, C.byref(e))
+        if not b:
+            break
+        got.append(b)
+    for b in got[:0 if len(sys.argv) > 1 else None]:
+        cl.clReleaseMemObject(C.c_void_p(b))
+    return len(got), e.value
+print(*buffers(), flush=True)
+for line in sys.stdin:
+    print(size(), *buffers(), flush=True)
+"""
+
+
+def test_an_opencl_program_sees_and_gets_its_quota(slices):
+    out, _ = slices("-q", "--gpu", "8MiB", "--share", "25", "--", sys.executable, "-c", PROBE)
+    assert out.split() == [str(8 * MIB), "8", "-4"]
+
+
+def test_a_resized_slice_grows_and_shrinks_at_once(slices):
+    p = slices.start("-q", "--gpu", "8MiB", "--share", "25", "--", sys.executable, "-c", PROBE, stdin=subprocess.PIPE)
+    assert p.stdout.readline().split() == [str(8 * MIB)]
+    assert p.stdout.readline().split() == ["8", "-4"]
+    for quota in (12, 4):
+        slices("set", slices.row(p)["id"], "--gpu", f"{quota}MiB")
+        p.stdin.write("\n")
+        p.stdin.flush()
+        assert p.stdout.readline().split() == [str(quota * MIB), str(quota), "-4"]
+    p.stdin.close()
+    assert p.wait(20) == 0
+
+
+def test_what_a_program_holds_is_shown_and_survives_the_arbiter(slices):
+    p = slices.start("-q", "--gpu", "8MiB", "--share", "25", "--", sys.executable, "-c", PROBE, "keep", stdin=subprocess.PIPE)
+    p.stdout.readline(), p.stdout.readline()
+    row = slices.row(p)
+    assert row["used_bytes"] == 8 * MIB and row["processes"] == 1 and row["denied"] == 1
+    os.kill(slices.arbiters()[0], signal.SIGKILL)
+    assert eventually(lambda: slices.ls(), 10)
+    assert slices.row(p)["used_bytes"] == 8 * MIB
+    slices("set", row["id"], "--gpu", "9MiB")
+    p.stdin.write("\n")
+    p.stdin.flush()
+    assert p.stdout.readline().split() == [str(9 * MIB), "1", "-4"]
+    p.stdin.close()
+    assert p.wait(20) == 0
+    assert eventually(lambda: not slices.ls(), 5)
+
+
+def test_a_background_process_keeps_its_slice(slices, tmp_path):
+    """What outlives the program still holds device memory, and that is not given to others."""
+    (tmp_path / "probe.py").write_text(PROBE)
+    os.mkfifo(tmp_path / "line")
+    script = f"{sys.executable} probe.py keep <>line >out & echo $!; until grep -q ' ' out; do sleep 0.05; done"
+    p = slices.start("-q", "--gpu", "8MiB", "--share", "100", "--", "sh", "-c", script, cwd=tmp_path)
+    pid = int(p.stdout.readline())
+    try:
+        assert p.wait(30) == 0
+        row, = slices.ls()
+        assert row["id"] == f"s{p.pid}" and row["used_bytes"] == 8 * MIB and row["processes"] == 1
+        assert "0 % is free" in slices.refused(5, "-q", "--gpu", "8MiB", "--share", "1", "--", "true")
+    finally:
+        os.kill(pid, signal.SIGKILL)
+    assert eventually(lambda: not slices.ls(), 10)
