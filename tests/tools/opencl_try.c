@@ -1,5 +1,6 @@
 /* opencl_try.c - drives every entry point of OpenCL inside a vGPU and compares the lease's counters with what it knows it did.
- * usage: opencl_try alloc|hold|leave ENTRY | shared | enqueue | queue | commands. Exits 0 when all claims hold, 77 when the driver lacks it. */
+ * usage: opencl_try alloc|hold|leave ENTRY | shared | enqueue | queue | commands.
+ * Exits 0 when all claims hold, 77 when the driver lacks it. */
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
