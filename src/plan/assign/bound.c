@@ -251,8 +251,8 @@ void fg_assign_bound(struct work *w)
     w->price = fg_alloc(room * sizeof *w->price);
     first_prices(&d);
     double theta = 1;
-    /* A table of millions of cells is read as rarely, and stepped over as briefly, as a first answer in time asks. */
-    double cells = (double)w->classes * w->kinds, entries = (double)w->classes * FG_MIN(w->kinds, (uint32_t)LIST_MOST);
+    /* Long lists are stepped over less often, so that a first answer comes in time. */
+    double entries = (double)w->classes * FG_MIN(w->kinds, (uint32_t)LIST_MOST);
     uint32_t steps = (uint32_t)fmin(fmax(1e7 / entries, 40), 250), rounds = 4;
     for (uint32_t round = 0; round < rounds; round++) {
         list_make(&d, LIST_MOST);
