@@ -1,5 +1,6 @@
 /* The server with real processes: admission, live changes, shares of a stand-in device, stats, an earlier server's leases. */
 #include "vgpu_unit.h"
+#include <stdbool.h>
 #include <pthread.h>
 #include <sched.h>
 
