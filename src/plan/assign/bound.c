@@ -12,6 +12,7 @@
 
 #include "plan/assign/private.h"
 
+enum { LIST_MOST = 24 };            /* kinds per class in the lists */
 struct entry { double cost, need[RMAX]; uint32_t kind; };
 struct dual {
     struct work *w;
@@ -220,7 +221,8 @@ static void first_prices(struct dual *d)
     FG_AUTO_FREE double *scale = fg_realloc(NULL, d->dim + 1, sizeof *scale);
     for (uint32_t x = 0; x < d->dim; x++)
         scale[x] = 1 / d->capacity[x];
-    uint32_t stride = w->classes > 400 ? w->classes / 400 : 1;
+    double cells = (double)w->classes * w->kinds;
+    uint32_t stride = cells > 4e4 ? (uint32_t)(cells / 4e4) + 1 : 1;
     double low = 0, high = 1;
     for (int x = 0; x < 60 && excess_demand(w, scale, high, stride) > 0; x++)
         low = high, high *= 4;
@@ -249,9 +251,12 @@ void fg_assign_bound(struct work *w)
     w->price = fg_alloc(room * sizeof *w->price);
     first_prices(&d);
     double theta = 1;
-    for (int round = 0; round < 4; round++) {
-        list_make(&d, w->kinds <= 24 ? w->kinds : 24);
-        double rose = ascend(&d, round ? 150 : 250, &theta);
+    /* Long lists are stepped over less often, so that a first answer comes in time. */
+    double entries = (double)w->classes * FG_MIN(w->kinds, (uint32_t)LIST_MOST);
+    uint32_t steps = (uint32_t)fmin(fmax(1e7 / entries, 40), 250), rounds = 4;
+    for (uint32_t round = 0; round < rounds; round++) {
+        list_make(&d, LIST_MOST);
+        double rose = ascend(&d, round ? steps * 3 / 5 : steps, &theta);
         if (round && rose < 1e-7 * fabs(d.value))
             break;
     }

@@ -28,6 +28,8 @@ struct dive {
 struct dive *dive_create(struct work *w)
 {
     const uint32_t per = TUNE_DIVE_OPTIONS;
+    if (w->tasks > TUNE_DIVE_TASKS)
+        return NULL;                                     /* one round would take longer than chains need to gain as much */
     if (w->resources != 1 || w->kinds != w->agents)
         return NULL;
     for (uint32_t k = 0; k < w->kinds; k++)

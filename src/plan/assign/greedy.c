@@ -26,6 +26,27 @@ static uint32_t agent_with_room(const struct work *w, const struct option *o, co
     return UINT32_MAX;
 }
 
+/* The kind with room that is cheapest at the prices, of all kinds: where the short list had none. Room in *ret_agent. */
+static uint32_t any_kind(const struct work *w, uint32_t c, const int64_t *room, uint32_t *from, uint32_t *ret_agent)
+{
+    uint32_t R = w->resources, best = w->kinds - 1;
+    double least = (double)w->nobody[c];
+    for (uint32_t k = 0; k + 1 < w->kinds; k++) {
+        if (!cell_open(w, c, k))
+            continue;
+        struct option o = {.kind = k};
+        double v = (double)cell_cost(w, c, k);
+        for (uint32_t r = 0; r < R; r++) {
+            o.need[r] = cell_need(w, c, k, r);
+            v += w->price[k * R + r] * (double)o.need[r];
+        }
+        uint32_t i = v < least ? agent_with_room(w, &o, room, from) : UINT32_MAX;
+        if (i != UINT32_MAX)
+            least = v, best = k, *ret_agent = i;
+    }
+    return best;
+}
+
 void fg_assign_greedy(struct work *w, uint32_t *agent)
 {
     uint32_t R = w->resources;
@@ -47,8 +68,11 @@ void fg_assign_greedy(struct work *w, uint32_t *agent)
             i = agent_with_room(w, &w->options[y], room, from);
             full[y] = i == UINT32_MAX;
         }
+        uint32_t kind = w->options[y - 1].kind;
+        if (i + 1 == w->agents && w->kinds > w->option_first[c + 1] - w->option_first[c])
+            kind = any_kind(w, c, room, from, &i);
         agent[j] = i;
         for (uint32_t r = 0; r < R; r++)
-            room[(size_t)i * R + r] -= w->options[y - 1].need[r];
+            room[(size_t)i * R + r] -= cell_need(w, c, kind, r);
     }
 }

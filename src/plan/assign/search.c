@@ -112,6 +112,8 @@ static void open_some(struct search *q, bool *open)
 static void keep_current(struct search *q, const uint32_t *agent, int64_t cost)
 {
     memcpy(q->current, agent, q->w->tasks * sizeof *agent);
+    if (cost < q->current_cost)
+        q->stale = 0;
     q->current_cost = cost;
 }
 
@@ -120,7 +122,9 @@ static void dive_once(struct search *q, struct dive *d, uint32_t round, uint32_t
 {
     struct work *w = q->w;
     struct state *s = q->s;
-    bool part = round >= TUNE_DIVES_FULL;
+    bool part = round >= TUNE_DIVES_FULL && q->stale < TUNE_STALE;
+    if (round >= TUNE_DIVES_FULL && !part)
+        q->current_cost = INT64_MAX, q->stale = 0;       /* nothing more to find around here: begin elsewhere */
     if (part) {
         memcpy(agent, q->current, w->tasks * sizeof *agent);
         open_some(q, open);
@@ -132,7 +136,8 @@ static void dive_once(struct search *q, struct dive *d, uint32_t round, uint32_t
     search_anneal(q, &(struct anneal){w->unit * TUNE_POLISH_HEAT, w->unit * TUNE_POLISH_HEAT / 5,
                                       (uint64_t)TUNE_POLISH * w->tasks, 5, 0.3});
     search_repair(q);
-    if (part && s->over == 0 && s->total <= q->current_cost)
+    q->stale += part && (s->over > 0 || s->total >= q->current_cost);
+    if (s->over == 0 && s->total <= q->current_cost)
         keep_current(q, s->agent, s->total);
 }
 
@@ -143,10 +148,12 @@ static void search_dives(struct search *q, struct dive *d)
     FG_AUTO_FREE bool *open = fg_alloc(w->agents * sizeof *open);
     uint64_t began = w->iterations, chains = 0;
     double attempts = (double)TUNE_LONG * w->tasks;
+    keep_current(q, w->best, w->best_cost);
     uint32_t round = 0, cooling = 0;
     dive_root(d);
     while (!work_done(w)) {
         uint64_t before = w->iterations;
+        int64_t known = w->best_cost;
         if (chains * TUNE_CHAIN_SHARE >= before - began || round == 0) {
             dive_once(q, d, round++, agent, open);
         } else {
@@ -157,7 +164,7 @@ static void search_dives(struct search *q, struct dive *d)
             attempts *= 1.5;
             chains += w->iterations - before;
         }
-        if (w->best_cost < q->current_cost)
+        if (w->best_cost < known)
             keep_current(q, w->best, w->best_cost);
     }
 }

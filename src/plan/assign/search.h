@@ -9,6 +9,7 @@ struct search {
     float log_table[4096];          /* -ln((i + 1/2) / 4096): a chain may cost temperature x a random entry */
     uint32_t *current;              /* what dives over a part start from */
     int64_t current_cost;
+    uint32_t stale;                 /* dives over a part since current became cheaper */
 };
 
 /* Try `attempts` chains while the temperature falls from t0 to t1. strict is the price of overload, in multiples of

@@ -59,3 +59,9 @@
 #ifndef TUNE_DIVE_AGENTS
 #define TUNE_DIVE_AGENTS 16         /* most agents opened by a dive over a part; the least is half of it */
 #endif
+#ifndef TUNE_STALE
+#define TUNE_STALE 60               /* dives over a part without gain, until another full dive is what they start from */
+#endif
+#ifndef TUNE_DIVE_TASKS
+#define TUNE_DIVE_TASKS 4000        /* beyond, chains alone */
+#endif
