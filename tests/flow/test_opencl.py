@@ -120,6 +120,35 @@ except cl.Error as error: print(len(got), error.code == cl.status_code.MEM_OBJEC
     assert ran.stats["used"] == 0
 
 
+def test_processes_that_race_never_get_more_than_the_quota(tmp_path):
+    """Four processes of two threads ask for up to 24 MiB each of 64, free in random order, and are killed or end."""
+    ran = python(tmp_path, """
+import random, subprocess, threading
+if len(sys.argv) > 1:
+    def work(seed):
+        dice, held = random.Random(seed), []
+        for _ in range(300):
+            try: held.append(cl.Buffer(context, mf.READ_WRITE, dice.randrange(1, 24 << 20)))
+            except cl.Error: pass
+            while len(held) > 3: held.pop(dice.randrange(len(held))).release()
+    threads = [threading.Thread(target=work, args=(int(sys.argv[1]) * 2 + i,)) for i in range(2)]
+    for t in threads: t.start()
+    for t in threads: t.join()
+    if int(sys.argv[1]) % 2: os.kill(os.getpid(), 9)
+else:
+    me = open("/proc/self/cmdline").read().split(chr(0))[2]
+    workers = [subprocess.Popen([sys.executable, "-c", me, str(i)]) for i in range(1, 5)]
+    most = 0
+    while any(w.poll() is None for w in workers):
+        most = max(most, used()); time.sleep(0.001)
+    print(most)
+""").good()
+    assert int(ran.out) <= QUOTA
+    assert QUOTA * 3 // 4 < ran.stats["peak"] <= QUOTA
+    assert ran.stats["denied"] > 0
+    assert ran.stats["used"] == 0
+
+
 # --- what the program sees ------------------------------------------------------------------------------------------
 
 def test_the_quota_is_the_devices_memory(tmp_path):
@@ -271,6 +300,30 @@ def test_a_command_buffer_is_measured_by_what_it_ran(tmp_path):
     ran.good()
     wall, charged = map(int, ran.out.split())
     assert 0.5 * wall < charged <= 1.02 * wall, (wall, charged)
+
+
+def test_a_program_outlives_its_arbiter(tmp_path):
+    """Without one, work passes after a second, and the quota still holds."""
+    script = PROGRAM + """
+buffer = cl.Buffer(context, mf.READ_WRITE, 48 << 20)
+kernel = cl.Program(context, spin).build().spin
+kernel.set_args(buffer, np.int32(200))
+print("ready", flush=True)
+sys.stdin.readline()
+for i in range(300): cl.enqueue_nd_range_kernel(queue, kernel, (4096,), None)
+queue.finish()
+try: cl.Buffer(context, mf.READ_WRITE, (16 << 20) + 1)
+except cl.Error as error: print("refused", error.code)
+"""
+    arbiter = subprocess.Popen([RUN, f"memory={QUOTA}", "share=100", "mode=capped", "--", PYTHON, "-c", script],
+                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment())
+    with arbiter:
+        assert arbiter.stdout.readline() == "ready\n"
+        arbiter.kill()
+        arbiter.wait()
+        arbiter.stdin.write("go\n")
+        arbiter.stdin.flush()
+        assert arbiter.stdout.readline() == "refused -4\n"
 
 
 # --- the table ------------------------------------------------------------------------------------------------------
