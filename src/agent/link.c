@@ -89,8 +89,9 @@ void link_open(struct agent *a)
     l->fd = fd;
     l->open = l->polling = true;
     l->events = 0;
-    l->welcomed = l->alive_waits = false;
-    l->heard_ns = agent_now(a);
+    l->welcomed = false;
+    l->heard_ns = l->alive_sent_ns = agent_now(a);
+    l->alive_waits = true;               /* a hello asks for a sign of life, too */
     uv_poll_init(&a->loop, &l->poll, fd);
     l->poll.data = a;
     report_hello(a);
@@ -139,7 +140,8 @@ size_t link_pending(const struct agent *a) { return a->link.out.len - a->link.ou
 
 /* --- in --- */
 
-/* The server answers each alive at once, so a lease holds from when the alive left, not from when the answer came. */
+/* The server answers each alive at once, so a lease holds from when the alive left, not from when the answer came. A
+ * server that cannot write its store answers a hello so, and closes: it knows nothing now, but nobody is given up. */
 static void on_alive(struct agent *a)
 {
     struct link *l = &a->link;
@@ -154,12 +156,13 @@ static void on_alive(struct agent *a)
 static int on_message(struct agent *a, struct fg_msg *msg, struct fg_error *err)
 {
     if (!a->link.welcomed && msg->kind != FG_MSG_WELCOME && msg->kind != FG_MSG_START && msg->kind != FG_MSG_KILL &&
-        msg->kind != FG_MSG_FORGET)
+        msg->kind != FG_MSG_FORGET && msg->kind != FG_MSG_ALIVE)
         return fg_fail(err, FG_E_MALFORMED, "the server did not say welcome first");
     switch (msg->kind) {
     case FG_MSG_WELCOME:
         a->link.backoff_ms = BACKOFF_FIRST_MS;
         a->link.welcomed = true;
+        a->link.alive_waits = false;
         report_welcome(a, &msg->welcome);
         return 0;
     case FG_MSG_START: runner_start(a, &msg->start); return 0;

@@ -182,6 +182,15 @@ static int check_peer(uv_pipe_t *pipe, struct fg_error *err)
     return 0;
 }
 
+/* There is no core while the store takes no writes: the sign of life renews its leases, so that its attempts go on for
+ * however long the disk is full; then it comes back. Nothing is lost by that: after a load every lease begins anew. */
+static void say_wait(struct fg_agent *agent)
+{
+    struct fg_msg msg = {.kind = FG_MSG_ALIVE};
+    fg_agent_send(agent, &msg);
+    fg_agent_close(agent, NULL);
+}
+
 static void on_connect(uv_stream_t *listener, int status)
 {
     struct fg_server *s = listener->data;
@@ -202,8 +211,8 @@ static void on_connect(uv_stream_t *listener, int status)
         fg_agent_close(agent, "it could not be accepted");
     else if (check_peer(&agent->pipe, &err))
         fg_agent_close(agent, err.text);
-    else if (!s->core)                   /* it comes back; until then it keeps its attempts going */
-        fg_agent_close(agent, NULL);
+    else if (!s->core)
+        say_wait(agent);
     else
         uv_read_start((uv_stream_t *)&agent->pipe, on_alloc, on_read);
 }

@@ -12,7 +12,7 @@
  *     | <- log_at {task,attempt,offset} ----------------------- |   only when offset is not what the server has: go on from there
  *     | -- blob_get {sha256,offset} --------------------------> |   <- blob {sha256,offset,size,error?} + bytes
  *     | -- blob_put {sha256,size,offset} + bytes -------------> |   <- blob_ok {sha256,error?} after the last piece is on disk
- *     | -- alive / <- alive ----------------------------------- |   each heartbeat_s
+ *     | -- alive / <- alive ----------------------------------- |   each heartbeat_s; instead of welcome, before it closes: come back, leases go on
  *
  * Ids travel as text (tsk_..., nod_...). Epochs, bytes and ns are JSON integers. Unknown members are ignored, unknown
  * messages are an error that closes the connection. Encoders append one whole frame to out. */

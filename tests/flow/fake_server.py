@@ -41,6 +41,7 @@ class FakeServer:
         self.path, self.lease_s, self.heartbeat_s = str(path), lease_s, heartbeat_s
         self.auto_ack, self.auto_forget = auto_ack, auto_forget
         self.answer_alive = True
+        self.storeless = False
         self.changed = threading.Condition()
         self.hellos, self.reports, self.blobs, self.logs = [], [], {}, {}
         self.uploads, self.known, self.conn = {}, {}, None
@@ -97,6 +98,9 @@ class FakeServer:
 
     # --- what agents say ---
     def _on_hello(self, conn, header, _):
+        if self.storeless:
+            self._send(conn, {"m": "alive"})
+            raise EOFError
         self.conn = conn
         self.hellos.append(header)
         keep = [{**a, "log_offset": len(self.logs.get((a["task"], a["attempt"]), b""))} for a in header["attempts"]

@@ -152,6 +152,17 @@ def test_a_server_that_does_not_answer_costs_the_lease_too(make_world):  # noqa:
     assert world.server.finished(task, 20)["reason"] == "node_lost"
 
 
+def test_a_server_whose_disk_is_full_costs_no_lease(make_world):  # noqa: F811
+    world = make_world(lease_s=2)  # noqa: F811
+    task = world.server.start(["sh", "-c", "sleep 7; echo through"])
+    world.server.report(task, STARTED)
+    world.server.storeless = True        # it says that it is alive, and closes
+    world.server.drop()
+    time.sleep(6)
+    world.server.storeless = False
+    assert world.server.finished(task, 30)["state"] == "succeeded"
+
+
 def test_canceled_tasks_are_asked_first(world):  # noqa: F811
     task = world.server.start(["sh", "-c", "trap 'echo bye; exit 1' TERM; echo here; sleep 60 & wait"])
     world.server.wait_text(task, "here")
