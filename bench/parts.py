@@ -1,12 +1,13 @@
 """The measurements of the control skeleton, one function a part: scale -> rows. What each bar is, see docs/benchmarks.md."""
 import json
+import re
 import statistics
 import subprocess
 import threading
 import time
 
 from load import wrk
-from server import FGPU, server
+from server import FGPU, ROOT, server
 from table import at_least, at_most, plain
 
 # Ten at a time: a task of `true` uses about 9 ms of processor, most of it in making the sandbox.
@@ -132,4 +133,17 @@ def idle(scale):
         return [at_most("idle server resident", s.rss_mb(), "MB", 50), plain("idle agent resident", s.rss_mb("agent"), "MB")]
 
 
-PARTS = {"submit": submit, "reads": reads, "latency": latency, "trivial": trivial, "queue": queue, "idle": idle}
+def engine(scale):
+    """The vGPU engine alone, on a stand-in device: build/bench/vgpu_bench prints `what  figure ns`."""
+    text = subprocess.run([str(ROOT / "build/bench/vgpu_bench")], capture_output=True, text=True, check=True).stdout
+
+    def figure(pattern):
+        return float(re.search(pattern + r"\s+([\d.]+)", text)[1])
+    return [at_most("vGPU gate, a pass", figure("gate pass"), "ns", 20),
+            plain("vGPU gate, a settlement", figure("gate settle"), "ns"),
+            *[at_most(f"vGPU ledger, alloc + free at {live} live", figure(rf"ledger pair,\s+{live} live"), "ns", 100)
+              for live in (0, 1000, 100000)],
+            at_most("vGPU attach, 32 processes at once, p99", figure(r"p99"), "ms", 1, text[text.rindex("of which"):].strip())]
+
+
+PARTS = {"submit": submit, "reads": reads, "latency": latency, "trivial": trivial, "queue": queue, "idle": idle, "engine": engine}

