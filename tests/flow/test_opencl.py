@@ -127,7 +127,7 @@ import random, subprocess, threading
 if len(sys.argv) > 1:
     def work(seed):
         dice, held = random.Random(seed), []
-        for _ in range(300):
+        for _ in range(60):
             try: held.append(cl.Buffer(context, mf.READ_WRITE, dice.randrange(1, 24 << 20)))
             except cl.Error: pass
             while len(held) > 3: held.pop(dice.randrange(len(held))).release()

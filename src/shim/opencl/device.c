@@ -115,10 +115,33 @@ static cl_context refuse(notify_fn notify, void *user_data, cl_int *errcode_ret)
     return fail(CL_OUT_OF_RESOURCES, errcode_ret);
 }
 
-static cl_context adopt(cl_context context)
+/* 10 x major + minor of the driver behind a context; 0: unknown. The loader's table has functions that an older driver
+ * lacks, and calling them would crash the program. */
+static int version_of(cl_context context)
 {
+    cl_device_id list[DEVICES_MAX];
+    char text[128] = "";
+    size_t length = 0;
+    if (fgcl.next.clGetContextInfo(context, CL_CONTEXT_DEVICES, sizeof list, list, &length) != CL_SUCCESS || !length ||
+        fgcl.next.clGetDeviceInfo(list[0], CL_DEVICE_VERSION, sizeof text, text, NULL) != CL_SUCCESS)
+        return 0;
+    if (strncmp(text, "OpenCL ", 7) != 0 || text[7] < '1' || text[7] > '9' || text[8] != '.')
+        return 0;
+    return (text[7] - '0') * 10 + (text[9] - '0');
+}
+
+/* A fresh context, kept only if what is made in it can be counted and measured: events and objects have callbacks since 1.1. */
+static cl_context adopt(cl_context context, notify_fn notify, void *user_data, cl_int *errcode_ret)
+{
+    int version = context ? version_of(context) : 0;
+    if (context && version < 11) {
+        fgcl.next.clReleaseContext(context);
+        if (notify)
+            notify("a vGPU needs a driver of OpenCL 1.1 or later", NULL, 0, user_data);
+        return fail(CL_OUT_OF_RESOURCES, errcode_ret);
+    }
     /* Objects keep their context alive, so only what is freed without a callback of its own (SVM) is left by then. */
-    if (context && fgcl.next.clSetContextDestructorCallback)
+    if (version >= 30)
         fgcl.next.clSetContextDestructorCallback(context, fgcl_context_gone, NULL);
     return context;
 }
@@ -131,7 +154,8 @@ cl_context CL_API_CALL fgcl_clCreateContext(const cl_context_properties *propert
     for (cl_uint i = 0; only_one() && list && i < count; i++)
         if (foreign(list[i]))
             return fail(CL_INVALID_DEVICE, errcode_ret);
-    return adopt(fgcl.next.clCreateContext(properties, count, list, notify, user_data, errcode_ret));
+    cl_context made = fgcl.next.clCreateContext(properties, count, list, notify, user_data, errcode_ret);
+    return adopt(made, notify, user_data, errcode_ret);
 }
 
 static cl_platform_id platform_of(const cl_context_properties *properties)
@@ -153,10 +177,13 @@ cl_context CL_API_CALL fgcl_clCreateContextFromType(const cl_context_properties 
         return refuse(notify, user_data, errcode_ret);
     if (fgcl.as_gpu && type & CL_DEVICE_TYPE_GPU)
         type = CL_DEVICE_TYPE_ALL;
-    if (!only_one())
-        return adopt(fgcl.next.clCreateContextFromType(properties, type, notify, user_data, errcode_ret));
+    if (!only_one()) {
+        cl_context made = fgcl.next.clCreateContextFromType(properties, type, notify, user_data, errcode_ret);
+        return adopt(made, notify, user_data, errcode_ret);
+    }
     cl_int status = fgcl_clGetDeviceIDs(platform_of(properties), type, 1, &device, NULL);
     if (status != CL_SUCCESS)
         return fail(status, errcode_ret);
-    return adopt(fgcl.next.clCreateContext(properties, 1, &device, notify, user_data, errcode_ret));
+    cl_context made = fgcl.next.clCreateContext(properties, 1, &device, notify, user_data, errcode_ret);
+    return adopt(made, notify, user_data, errcode_ret);
 }

@@ -59,7 +59,7 @@ static cl_mem settle(cl_context context, cl_mem made, uint64_t reserved, uint64_
         answer(errcode_ret, CL_MEM_OBJECT_ALLOCATION_FAILURE);
         return NULL;
     }
-    /* Refused (OpenCL 1.0): it stays charged until the context or the process ends. */
+    /* Should it fail, the memory stays charged until the context or the process ends. */
     if (fgcl.next.clSetMemObjectDestructorCallback)
         fgcl.next.clSetMemObjectDestructorCallback(made, memory_gone, NULL);
     return made;

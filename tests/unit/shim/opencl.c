@@ -82,6 +82,34 @@ static void *CL_API_CALL address(cl_platform_id platform, const char *name)
            !strcmp(name, "clEnqueueTask") ? (void *)enqueue_task : !strncmp(name, "absent", 6) ? NULL : (void *)abort;
 }
 
+static struct { const char *version; unsigned asked_for_end, released; } of_context;
+static cl_context CL_API_CALL create_context(const cl_context_properties *p, cl_uint n, const cl_device_id *d,
+                                             void(CL_CALLBACK *notify)(const char *, const void *, size_t, void *), void *u, cl_int *status)
+{
+    return context;
+}
+static cl_int CL_API_CALL context_info(cl_context c, cl_context_info name, size_t size, void *value, size_t *ret)
+{
+    *ret = sizeof(cl_device_id);
+    memset(value, 0, *ret);
+    return CL_SUCCESS;
+}
+static cl_int CL_API_CALL device_info(cl_device_id d, cl_device_info name, size_t size, void *value, size_t *ret)
+{
+    snprintf(value, size, "%s", of_context.version);
+    return CL_SUCCESS;
+}
+static cl_int CL_API_CALL on_context_end(cl_context c, void(CL_CALLBACK *gone)(cl_context, void *), void *data)
+{
+    of_context.asked_for_end++;
+    return CL_SUCCESS;
+}
+static cl_int CL_API_CALL release_context(cl_context c)
+{
+    of_context.released++;
+    return CL_SUCCESS;
+}
+
 /* --- the layer over it, in a lease --- */
 
 static struct fg_vgpu_server *server;
@@ -114,6 +142,11 @@ static int set_up(void **state)
     target.clSetMemObjectDestructorCallback = on_gone;
     target.clGetMemObjectInfo = memory_info;
     target.clEnqueueTask = enqueue_task;
+    target.clCreateContext = create_context;
+    target.clGetContextInfo = context_info;
+    target.clGetDeviceInfo = device_info;
+    target.clSetContextDestructorCallback = on_context_end;
+    target.clReleaseContext = release_context;
     target.clGetExtensionFunctionAddressForPlatform = address;
     void *library = dlopen(LAYER, RTLD_NOW | RTLD_LOCAL);
     pfn_clInitLayer init = library ? (pfn_clInitLayer)dlsym(library, "clInitLayer") : NULL;
@@ -215,6 +248,22 @@ static void test_functions_that_get_past_the_layer_are_not_handed_out(void **sta
     assert_null(layer->clGetExtensionFunctionAddressForPlatform(NULL, NULL));
 }
 
+/* The loader has stubs for all functions; an older driver has nothing behind some of them. */
+static void test_a_driver_is_asked_only_for_what_its_version_has(void **state)
+{
+    static const struct { const char *version; unsigned made, asked; } cases[] = {
+        {"OpenCL 3.0 x", 1, 1}, {"OpenCL 2.0 x", 1, 0}, {"OpenCL 1.1 x", 1, 0}, {"OpenCL 1.0 x", 0, 0}, {"nonsense", 0, 0}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        cl_int status = 0;
+        of_context.version = cases[i].version;
+        of_context.asked_for_end = of_context.released = 0;
+        assert_int_equal(layer->clCreateContext(NULL, 1, NULL, NULL, NULL, &status) != NULL, cases[i].made);
+        assert_int_equal(of_context.asked_for_end, cases[i].asked);
+        assert_int_equal(of_context.released, !cases[i].made);
+        assert_int_equal(status, cases[i].made ? CL_SUCCESS : CL_OUT_OF_RESOURCES);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -224,6 +273,7 @@ int main(void)
         cmocka_unit_test_setup(test_memory_of_gl_is_charged_by_its_size, fresh),
         cmocka_unit_test_setup(test_usm_is_charged_and_credited_only_when_the_driver_frees_it, fresh),
         cmocka_unit_test_setup(test_functions_that_get_past_the_layer_are_not_handed_out, fresh),
+        cmocka_unit_test_setup(test_a_driver_is_asked_only_for_what_its_version_has, fresh),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
