@@ -21,10 +21,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#define LINGER_MS 2000
-#define GRACE_MS  500
-#define LOOK_MS   50
-#define CONNS_MAX 1024
+#define LINGER_MS    2000
+#define GRACE_MAX_MS 3000
+#define LOOK_MS      50
+#define CONNS_MAX    1024
 
 /* --- coming and going --- */
 
@@ -148,8 +148,10 @@ static int lock_folder(struct arbiter *a, struct fg_error *err)
 static int listen_there(struct arbiter *a, struct fg_error *err)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    if (unlink(a->socket_path) == 0)
-        a->grace_ms = slice_now_ms() + GRACE_MS;
+    if (unlink(a->socket_path) == 0) {
+        a->grace_ms = slice_now_ms() + SLICE_GRACE_MS;
+        a->grace_end_ms = slice_now_ms() + GRACE_MAX_MS;
+    }
     if (strlen(a->socket_path) >= sizeof address.sun_path)
         return fg_fail(err, FG_E_INVALID, "'%s' is too long for a socket", a->socket_path);
     strcpy(address.sun_path, a->socket_path);

@@ -4,6 +4,8 @@
 #include "device/opencl.h"
 #include "vgpu/server.h"
 
+#define SLICE_GRACE_MS 500
+
 struct slice {
     char id[64];
     char *command;
@@ -23,7 +25,8 @@ struct arbiter {
     struct fg_vgpu_server *server;
     FG_VEC(struct slice) slices;
     FG_VEC(struct conn) conns;
-    int64_t idle_ms, grace_ms; /* since when there is no slice; until when only slices of a former arbiter are let in */
+    int64_t idle_ms;                /* since when there is no slice */
+    int64_t grace_ms, grace_end_ms; /* until when only slices of a former arbiter are let in; never longer than */
 };
 
 static inline int64_t slice_now_ms(void) { return fg_boot_ns() / 1000000; }

@@ -197,6 +197,8 @@ static int do_adopt(struct arbiter *a, struct conn *conn, const json_t *request,
     if (fg_vgpu_server_adopt(a->server, files->limits, files->counters, id, err) < 0)
         return -1;
     add_slice(a, conn, id, request);
+    if (slice_now_ms() < a->grace_ms) /* more are likely to come */
+        a->grace_ms = FG_MIN(slice_now_ms() + SLICE_GRACE_MS, a->grace_end_ms);
     *ret = show(a, slice_by_id(a, id));
     return 0;
 }

@@ -4,6 +4,9 @@ import glob
 import json
 import os
 import pathlib
+import pty
+import select
+import shlex
 import shutil
 import signal
 import subprocess
@@ -169,6 +172,32 @@ def test_signals_reach_the_program(slices, sig):
     assert p.wait(20) == 42
 
 
+def read_until(fd, part, timeout=40):
+    text, end = b"", time.monotonic() + timeout
+    while part not in text and select.select([fd], [], [], max(0, end - time.monotonic()))[0]:
+        text += os.read(fd, 1000)
+    assert part in text, text
+    return text
+
+
+def test_ctrl_c_reaches_the_program_once(slices):
+    """The terminal sends it to the whole group: passed on as well, the program would get it twice."""
+    script = ("import signal, sys, time\nn = []\nsignal.signal(2, lambda *a: n.append(1))\nprint('up', flush=True)\n"
+              "end = time.monotonic() + 30\nwhile not n and time.monotonic() < end: time.sleep(0.05)\n"
+              "time.sleep(1)\nprint('got', len(n), flush=True)")
+    master, terminal = pty.openpty()
+    # the new session's first opened terminal is its own
+    command = f"exec {shlex.join(map(str, [FGPU, 'slice', '-q', '--gpu', '64MiB', '--share', '25', '--', sys.executable, '-c', script]))}"
+    p = subprocess.Popen(["sh", "-c", f"exec <>{os.ttyname(terminal)} >&0 2>&1; {command}"], env=slices.env, start_new_session=True)
+    slices.running.append(p)
+    read_until(master, b"up")
+    os.write(master, b"\x03")
+    assert b"got 1" in read_until(master, b"got 1")
+    assert p.wait(20) == 0
+    os.close(master)
+    os.close(terminal)
+
+
 def test_a_signal_the_program_does_not_treat_ends_both(slices):
     p, _ = slices.hold("--gpu", "64MiB", "--share", "25")
     p.terminate()
@@ -313,6 +342,17 @@ def test_many_slices_at_once_have_one_arbiter_and_never_too_much(slices):
     codes = sorted(p.wait(30) for p in started)
     assert codes == [0] * 10 + [5] * 6
     assert len({s["id"] for s in slices.ls()}) == len(slices.ls())
+
+
+def test_ls_shows_more_slices_than_one_answer_holds(slices):
+    started = [slices.start("-q", "--gpu", "1MiB", "--share", "1", "--", "sleep", "60") for _ in range(80)]
+    assert eventually(lambda: len(slices.ls()) == 80, 30, every=0.3)
+    assert {s["pid"] for s in slices.ls()} == {p.pid for p in started}
+    os.kill(slices.arbiters()[0], signal.SIGKILL)
+    assert eventually(lambda: len(slices.ls()) == 80, 30, every=0.3), "not all came back"
+    for p in started:
+        p.terminate()
+    assert eventually(lambda: not slices.ls(), 10)
 
 
 def test_one_after_another_each_gets_the_whole_device(slices):
