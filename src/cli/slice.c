@@ -23,8 +23,8 @@
 /* --- the layer --- */
 
 /* Where the layer lies, seen from the folder of the program fgpu: in the build tree, beside it, in an installation. */
-static const char *const layer_places[] = {"../shim",         ".",     "../lib/fastgpu", "../" FGPU_LIBDIR "/fastgpu",
-                                           "../" FGPU_LIBDIR, "../lib"};
+#define INSTALLED "../" FGPU_LIBDIR "/fastgpu"
+static const char *const layer_places[] = {"../shim", ".", (INSTALLED), "../lib/fastgpu"};
 
 static char *find_layer(struct fg_error *err)
 {
