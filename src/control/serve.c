@@ -12,6 +12,7 @@
 #include "control/blob_sink.h"
 #include "control/catalogue.h"
 #include "control/ended.h"
+#include "store/blob.h"
 #include "control/log_files.h"
 #include "control/metrics.h"
 #include "control/nodes.h"
@@ -222,6 +223,11 @@ static int start(struct fg_server *s, struct fg_error *err)
         return -1;
     FG_AUTO_FREE char *db = fg_path_join(s->data_dir, "fgpu.db");
     s->ended = fg_ended_create();
+    size_t cut_short = 0;
+    if (fg_blob_clean(s->blob_dir, &cut_short, err))
+        return -1;
+    if (cut_short)
+        fg_log_info("%zu upload(s) that a crash had cut short are removed", cut_short);
     if (fg_store_open(db, &s->store, err) || fg_catalogue_open(s, err))
         return -1;
     s->logs = fg_logs_create(s->log_dir);

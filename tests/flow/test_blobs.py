@@ -1,5 +1,7 @@
 """Bytes by their digest: up, down, in parts, and between server and agents."""
 import os
+import signal
+import time
 
 import pytest
 
@@ -138,3 +140,24 @@ def test_a_bad_import_is_refused(shared, body, where):
 def test_weights_for_a_model_that_is_not_there_are_404(shared):
     answer = shared.request("PUT", "/v1/models/resnet51/weights", {"blob": "0" * 64, "format": "torch"})
     assert answer.status == 404 and "resnet50" in answer.json["hint"]
+
+
+def test_an_upload_cut_short_by_a_crash_leaves_nothing(server):
+    """The server is killed in the middle of an upload; its next start removes the part file and keeps what was whole."""
+    whole = b"whole"
+    put(server, whole)
+    conn = server.connect()
+    conn.putrequest("PUT", f"/v1/blobs/{sha256_of(b'never sent whole')}")
+    conn.putheader("Authorization", f"Bearer {server.key}")
+    conn.putheader("Content-Type", "application/octet-stream")
+    conn.putheader("Content-Length", str(4 << 20))
+    conn.endheaders()
+    conn.send(bytes(2 << 20))
+    parts = server.data / "blobs" / "tmp"
+    end = time.monotonic() + 20
+    while not any(parts.iterdir()):
+        assert time.monotonic() < end, "no part file came"
+        time.sleep(0.02)
+    server.restart(signal.SIGKILL)
+    assert list(parts.iterdir()) == []
+    assert server.get(f"/v1/blobs/{sha256_of(whole)}").body == whole
