@@ -17,8 +17,6 @@
 
 static const char *const controller_names[FG_CG_COUNT] = {"memory", "cpu", "cpuacct", "pids", "freezer"};
 
-const char *fg_cgroup_controller_name(enum fg_cgroup_controller c) { return controller_names[c]; }
-
 /* Bits of our controllers among words separated by any of seps. */
 static unsigned controllers_in(const char *words, const char *seps)
 {

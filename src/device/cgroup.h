@@ -13,7 +13,6 @@
 #include "base/str.h"
 
 enum fg_cgroup_controller { FG_CG_MEMORY, FG_CG_CPU, FG_CG_CPUACCT, FG_CG_PIDS, FG_CG_FREEZER, FG_CG_COUNT };
-const char *fg_cgroup_controller_name(enum fg_cgroup_controller c);
 
 /* One hierarchy that is used. */
 struct fg_cgroup_tree {

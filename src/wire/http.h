@@ -49,11 +49,9 @@ const struct fg_http_route *fg_http_request_route(const struct fg_http_request *
 const char *fg_http_param(const struct fg_http_request *req, const char *name);   /* of the path; never NULL for a declared one */
 const char *fg_http_query(const struct fg_http_request *req, const char *name);   /* NULL: not given. Unknown names were refused with 422 */
 const char *fg_http_header(const struct fg_http_request *req, const char *name);  /* NULL: not given */
-const char *fg_http_method(const struct fg_http_request *req);                    /* HEAD reaches GET routes */
 const char *fg_http_peer(const struct fg_http_request *req);
 const char *fg_http_body(const struct fg_http_request *req, size_t *ret_len);     /* "" when none */
 void **fg_http_request_user(struct fg_http_request *req);                         /* the program's own pointer */
-uint64_t fg_http_request_id(const struct fg_http_request *req);
 
 /* Answer once. extra: "Name: value\n..." or NULL. Body is copied. HEAD sends the head only. Every JSON answer has
  * X-Request-Id; every answer has X-Content-Type-Options: nosniff and Cache-Control: no-store unless extra sets it. */

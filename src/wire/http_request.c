@@ -282,9 +282,7 @@ enum MHD_Result fg_request_handle(struct fg_http_request *req, const char *metho
 /* ---- what handlers ask ---- */
 
 const struct fg_http_route *fg_http_request_route(const struct fg_http_request *req) { return req->route; }
-const char *fg_http_method(const struct fg_http_request *req) { return req->method; }
 const char *fg_http_peer(const struct fg_http_request *req) { return req->conn->peer; }
-uint64_t fg_http_request_id(const struct fg_http_request *req) { return req->id; }
 void **fg_http_request_user(struct fg_http_request *req) { return &req->user; }
 
 const char *fg_http_param(const struct fg_http_request *req, const char *name)
