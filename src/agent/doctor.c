@@ -94,7 +94,10 @@ static int report_backend(const struct settings *set, const struct fg_device_bac
 static json_t *device_report(const struct settings *set, struct fg_error *err)
 {
     json_t *out = json_array();
-    if (report_backend(set, &fg_cpu_backend, out, err) == 0 && report_backend(set, &fg_opencl_backend, out, err) == 0)
+    int rc = report_backend(set, &fg_cpu_backend, out, err);
+    if (rc == 0 && report_backend(set, &fg_nvidia_backend, out, err) != 0)
+        rc = err->code == FG_E_UNSUPPORTED ? 0 : -1; /* no NVIDIA driver here */
+    if (rc == 0 && report_backend(set, &fg_opencl_backend, out, err) == 0)
         return out;
     json_decref(out);
     return NULL;

@@ -2,10 +2,12 @@
 #include "device/nvml.h"
 
 #include <dlfcn.h>
+#include <link.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/mem.h"
 #include "shim/nvml/nvml_abi.h"
@@ -108,6 +110,18 @@ void fg_nvml_close(struct fg_nvml *n)
     n->nvmlShutdown();
     dlclose(n->library);
     free(n);
+}
+
+char *fg_nvml_library(const struct fg_nvml *n, const char *name)
+{
+    struct link_map *map = NULL;
+    if (dlinfo(n->library, RTLD_DI_LINKMAP, &map) != 0 || !strrchr(map->l_name, '/'))
+        return NULL;
+    char *path = fg_asprintf("%.*s/%s", (int)(strrchr(map->l_name, '/') - map->l_name), map->l_name, name);
+    if (access(path, R_OK) == 0)
+        return path;
+    free(path);
+    return NULL;
 }
 
 const char *fg_nvml_driver(const struct fg_nvml *n) { return n->driver; }

@@ -34,6 +34,8 @@ struct fg_nvml_fault { char uuid[80]; uint64_t xid; };
 /* library NULL: libnvidia-ml.so.1. FG_E_UNSUPPORTED: no library, no driver, or no permission; the message says which. */
 int fg_nvml_open(struct fg_nvml **ret, const char *library, struct fg_error *err);
 void fg_nvml_close(struct fg_nvml *nvml);
+/* Where the driver's library of this name is: beside the management library. The caller's to free; NULL: not there. */
+char *fg_nvml_library(const struct fg_nvml *nvml, const char *name);
 /* "570.86.15" and its first number. */
 const char *fg_nvml_driver(const struct fg_nvml *nvml);
 unsigned fg_nvml_driver_major(const struct fg_nvml *nvml);
