@@ -248,6 +248,15 @@ static int do_list(struct arbiter *a, const json_t *request, json_t **ret)
     return 0;
 }
 
+static int do_show(struct arbiter *a, const struct conn *conn, json_t **ret, struct fg_error *err)
+{
+    const struct slice *slice = slice_by_id(a, conn->id);
+    if (!slice)
+        return fg_fail(err, FG_E_NOT_FOUND, "this connection has no slice");
+    *ret = show(a, slice);
+    return 0;
+}
+
 static int perform(struct arbiter *a, struct conn *conn, const json_t *request, const struct slice_files *files,
                    json_t **ret, struct slice_files *ret_files, struct fg_error *err)
 {
@@ -260,6 +269,8 @@ static int perform(struct arbiter *a, struct conn *conn, const json_t *request, 
         return do_adopt(a, conn, request, files, ret, err);
     if (fg_streq(op, "set"))
         return do_set(a, request, ret, err);
+    if (fg_streq(op, "show"))
+        return do_show(a, conn, ret, err);
     if (fg_streq(op, "list"))
         return do_list(a, request, ret);
     return fg_fail(err, FG_E_INVALID, "the slice arbiter does not know '%s'", op);
