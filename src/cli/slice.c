@@ -135,9 +135,15 @@ static void come_back(struct run *r)
     FG_AUTO_JSON json_t *answer = NULL;
     FG_AUTO_JSON json_t *request = json_pack("{s:s, s:s, s:I}", "op", "adopt", "command", r->command, "age_ms",
                                              (json_int_t)(now_ms() - r->began_ms));
+    struct slice_files again = SLICE_NO_FILES;
     close(fg_take_fd(r->fd));
-    if (slice_ask(r->folder, true, request, &r->files, &answer, NULL, &r->fd, &err) == 0)
+    if (slice_ask(r->folder, true, request, &r->files, &answer, &again, &r->fd, &err) == 0) {
+        int claim = r->files.claim; /* the new arbiter's in its place; the lease's files are the same */
+        r->files.claim = again.claim;
+        again.claim = claim;
+        slice_close_files(&again);
         return;
+    }
     cli_note(
         r->cli,
         "slice %s: its arbiter is gone (%s); the program goes on, its memory quota holds, its work on the device %s",
@@ -283,7 +289,7 @@ static int run_in(struct run *r, const struct cli_args *args, struct fg_error *e
 static int run_slice(struct cli *cli, const struct cli_args *args, struct fg_error *err)
 {
     struct run r = {
-        .cli = cli, .fd = -1, .files = {-1, -1}, .began_ms = now_ms(), .fail_closed = cli_flag(args, "fail-closed")};
+        .cli = cli, .fd = -1, .files = SLICE_NO_FILES, .began_ms = now_ms(), .fail_closed = cli_flag(args, "fail-closed")};
     if (args->command_count == 0) {
         fg_fail(err, FG_E_INVALID, "no program was given");
         return fg_fail_hint(err, "For example: fgpu slice --gpu 2GB --share 25 -- python3 train.py");
@@ -295,10 +301,7 @@ static int run_slice(struct cli *cli, const struct cli_args *args, struct fg_err
     int rc = run_in(&r, args, err);
     if (r.fd >= 0)
         close(r.fd);
-    if (r.files.limits >= 0) {
-        close(r.files.limits);
-        close(r.files.counters);
-    }
+    slice_close_files(&r.files);
     free(r.folder);
     free(r.command);
     free(r.layers);

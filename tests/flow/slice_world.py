@@ -34,16 +34,23 @@ NEEDS_OPENCL = pytest.mark.skipif(bool(missing()), reason=missing())
 
 
 class Slices:
-    """fgpu with a runtime folder, and so an arbiter, of its own."""
+    """fgpu with a runtime folder, and so an arbiter, of its own; claims: where arbiters meet each other."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, claims=None, user=None):
+        self.user = {"user": user, "group": user, "extra_groups": []} if user else {}
         self.run_dir = folder / "run"
         self.run_dir.mkdir(mode=0o700)
         self.home = folder / "home"
         self.home.mkdir()
+        if not claims:
+            claims = folder / "claims"
+            claims.mkdir()
+        if user:
+            os.chown(self.run_dir, user, user)
+            os.chown(self.home, user, user)
         self.env = {k: v for k, v in os.environ.items() if not k.startswith(("FGPU_", "XDG_", "OPENCL_", "OCL_"))}
         self.env.update(HOME=str(self.home), XDG_RUNTIME_DIR=str(self.run_dir), XDG_CONFIG_HOME=str(self.home / "config"),
-                        POCL_CACHE_DIR=str(folder / "pocl"))
+                        POCL_CACHE_DIR=str(self.home / "pocl"), FGPU_CLAIMS_DIR=str(claims))
         self.running = []
 
     @property
@@ -51,7 +58,7 @@ class Slices:
         return self.run_dir / "fastgpu" / "arbiter.sock"
 
     def start(self, *args, env=None, **more):
-        more = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **more}
+        more = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **self.user, **more}
         p = subprocess.Popen([str(FGPU), "slice", *map(str, args)], env={**self.env, **(env or {})}, **more)
         self.running.append(p)
         return p
@@ -120,3 +127,15 @@ def gone(pid):
         return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
     except OSError:
         return True
+
+
+def free_bytes(slices):
+    """What the device has: a quota far beyond it is refused with the figure; found by halving."""
+    low, high = 0, 1 << 41
+    while high - low > MIB:
+        middle = (low + high) // 2
+        p = slices.start("-q", "--gpu", middle, "--share", "1", "--", "true")
+        code = p.wait(30)
+        assert code in (0, 2, 5)
+        low, high = (middle, high) if code != 2 else (low, middle)
+    return low

@@ -13,7 +13,7 @@ import time
 import pytest
 
 from harness import eventually
-from slice_world import FGPU, LAYER, MIB, NEEDS_OPENCL, gone, slices  # noqa: F401
+from slice_world import FGPU, LAYER, MIB, NEEDS_OPENCL, free_bytes, gone, slices  # noqa: F401
 
 pytestmark = NEEDS_OPENCL
 
@@ -111,18 +111,6 @@ def test_never_more_memory_than_the_device_has(slices):
     out = slices.refused(5, "--gpu", total, "--share", "10", "--", "true")
     assert "not enough memory left" in out and "free" in out and "fgpu slice ls" in out
     slices("--gpu", total - 64 * MIB, "--share", "10", "--", "true")
-
-
-def free_bytes(slices):
-    """What the device has: a quota far beyond it is refused with the figure; found by halving."""
-    low, high = 0, 1 << 41
-    while high - low > MIB:
-        middle = (low + high) // 2
-        p = slices.start("-q", "--gpu", middle, "--share", "1", "--", "true")
-        code = p.wait(30)
-        assert code in (0, 2, 5)
-        low, high = (middle, high) if code != 2 else (low, middle)
-    return low
 
 
 @pytest.mark.parametrize("mode", ["weighted", "capped"])
