@@ -67,24 +67,37 @@ static json_t *sandbox_report(const struct settings *set, bool *ret_ok)
                      "seccomp", filter >= 0, "own_users", set->own_users, "network", 0);
 }
 
-static json_t *device_report(const struct settings *set, struct fg_error *err)
+/* healthy false: there, but not offered; why says why. */
+static void add_device(json_t *out, const struct fg_device *d)
+{
+    json_array_append_new(out, json_pack("{s:s,s:s,s:s,s:I,s:i,s:s,s:s,s:b,s:s}", "name", d->name, "kind", d->kind, "backend", d->backend,
+                                         "memory_bytes", (json_int_t)d->memory_bytes, "units", (int)d->units, "memory_level",
+                                         fg_level_name(d->memory_level), "share_level", fg_level_name(d->share_level), "offered",
+                                         d->healthy, "why", d->level_why));
+}
+
+static int report_backend(const struct settings *set, const struct fg_device_backend *b, json_t *out, struct fg_error *err)
 {
     struct fg_device list[64];
     size_t n = 0;
     void *state = NULL;
-    struct fg_backend_options options = {set->scope, set->memory_reserve_bytes, set->cgroup_root};
-    if (fg_cpu_backend.open(&options, &state, err) != 0)
-        return NULL;
-    int rc = fg_cpu_backend.list(state, list, FG_COUNT(list), &n, err);
-    json_t *out = rc == 0 ? json_array() : NULL;
-    for (size_t i = 0; i < n && out; i++) {
-        const struct fg_device *d = &list[i];
-        json_array_append_new(out, json_pack("{s:s,s:s,s:s,s:I,s:i,s:s,s:s,s:s}", "name", d->name, "kind", d->kind, "backend", d->backend,
-                                             "memory_bytes", (json_int_t)d->memory_bytes, "units", (int)d->units, "memory_level",
-                                             fg_level_name(d->memory_level), "share_level", fg_level_name(d->share_level), "why", d->level_why));
-    }
-    fg_cpu_backend.close(state);
-    return out;
+    struct fg_backend_options options = devices_options(set, false);
+    if (b->open(&options, &state, err) != 0)
+        return -1;
+    int rc = b->list(state, list, FG_COUNT(list), &n, err);
+    for (size_t i = 0; rc == 0 && i < n; i++)
+        add_device(out, &list[i]);
+    b->close(state);
+    return rc;
+}
+
+static json_t *device_report(const struct settings *set, struct fg_error *err)
+{
+    json_t *out = json_array();
+    if (report_backend(set, &fg_cpu_backend, out, err) == 0 && report_backend(set, &fg_opencl_backend, out, err) == 0)
+        return out;
+    json_decref(out);
+    return NULL;
 }
 
 int fg_agent_doctor(const struct fg_config *config, struct fg_str *out, bool *ret_able, struct fg_error *err)

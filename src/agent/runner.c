@@ -43,13 +43,14 @@ static void release_vgpu(struct attempt *t)
     struct agent *a = t->agent;
     if (!t->vgpu)
         return;
-    if (a->backend->destroy(a->devices, t->device, t->name, &err) == 0) {
+    const struct backend *b = devices_backend(a, t->device);
+    if (b->ops->destroy(b->state, t->device, t->name, &err) == 0) {
         t->vgpu = false;
         return;
     }
     if (err.code != FG_E_CONFLICT)
         fg_log_warn("%s: %s", t->name, err.text);
-    a->backend->kill(a->devices, t->device, t->name, NULL);
+    b->ops->kill(b->state, t->device, t->name, NULL);
 }
 
 /* Out of the list; its folder goes away under a name that no later scan takes for an attempt. */
@@ -241,7 +242,7 @@ void runner_kill(struct agent *a, const struct fg_msg_ref *ref)
     t->kill_wanted = true;
     t->kill_reason = ref->reason;
     if (t->phase == PHASE_RUN)
-        launch_stop(t, fg_reason_name(ref->reason));
+        launch_stop(t, fg_reason_name(ref->reason), NULL);
     else if (!t->busy)
         finish_killed(t);
 }
@@ -294,8 +295,9 @@ void runner_adopt(struct attempt *t)
         return;
     }
     /* It was taken but its program never began: from the start, with nothing left of the first try. */
-    static const char *const made[] = {"work", "out", "launch", "kill"};
-    a->backend->kill(a->devices, t->device, t->name, NULL);
+    static const char *const made[] = {"work", "out", "launch", "kill", "why", "counters"};
+    const struct backend *b = devices_backend(a, t->device);
+    b->ops->kill(b->state, t->device, t->name, NULL);
     for (size_t i = 0; i < FG_COUNT(made); i++) {
         FG_AUTO_FREE char *path = attempt_path(t, made[i]);
         fg_remove_tree(path, NULL);

@@ -130,6 +130,22 @@ void fg_vgpu_server_destroy(struct fg_vgpu_server *server)
     free(server);
 }
 
+void fg_vgpu_server_leave(struct fg_vgpu_server *server)
+{
+    if (!server)
+        return;
+    pthread_mutex_lock(&server->mutex);
+    for (size_t i = 0; i < server->leases.count; i++) { /* nothing is written to what is not mapped; the loop must not look either */
+        struct lease *lease = server->leases.items[i];
+        munmap(lease->limits, 4096);
+        lease->limits = NULL;
+        end_lease(server, lease);
+    }
+    server->leases.count = 0;
+    pthread_mutex_unlock(&server->mutex);
+    fg_vgpu_server_destroy(server);
+}
+
 int fg_vgpu_server_device(struct fg_vgpu_server *server, const char *name, uint64_t memory_bytes, struct fg_error *err)
 {
     if (!name_ok(name))
@@ -277,13 +293,13 @@ static struct device *device_for(struct fg_vgpu_server *server, const struct fg_
     return device;
 }
 
-static int open_locked(struct fg_vgpu_server *server, const struct fg_lease_spec *spec, char *ret_id, struct fg_error *err)
+static int open_locked(struct fg_vgpu_server *server, const struct fg_lease_spec *spec, int limits_fd, char *ret_id, struct fg_error *err)
 {
     struct device *device = device_for(server, spec, err);
     if (!device || check_spec(spec, device, err) != 0 || admit(server, spec, device, NULL, err) != 0)
         return -1;
     struct lease *lease = new_lease(server, device, spec);
-    if (fg_vgpu_files_make(server, lease, err) != 0) {
+    if (fg_vgpu_files_make(server, lease, limits_fd, err) != 0) {
         end_lease(server, lease);
         fg_vgpu_claim_again(server, device);
         return -1;
@@ -295,7 +311,15 @@ static int open_locked(struct fg_vgpu_server *server, const struct fg_lease_spec
 int fg_vgpu_server_open(struct fg_vgpu_server *server, const struct fg_lease_spec *spec, char *ret_id, struct fg_error *err)
 {
     pthread_mutex_lock(&server->mutex);
-    int result = open_locked(server, spec, ret_id, err);
+    int result = open_locked(server, spec, -1, ret_id, err);
+    pthread_mutex_unlock(&server->mutex);
+    return result;
+}
+
+int fg_vgpu_server_open_at(struct fg_vgpu_server *server, const struct fg_lease_spec *spec, int limits_fd, struct fg_error *err)
+{
+    pthread_mutex_lock(&server->mutex);
+    int result = open_locked(server, spec, limits_fd, NULL, err);
     pthread_mutex_unlock(&server->mutex);
     return result;
 }
@@ -393,6 +417,30 @@ int fg_vgpu_server_env(struct fg_vgpu_server *server, const char *id, char *buf,
         return -1;
     int n = snprintf(buf, size, "/proc/%d/fd/%d:/proc/%d/fd/%d", getpid(), limits, getpid(), counters);
     return n >= 0 && (size_t)n < size ? 0 : fg_fail(err, FG_E_INVALID, "the buffer for " FG_LEASE_ENV " is too small");
+}
+
+static size_t processes_of(const struct lease *lease, struct fg_lease_process *ret, size_t max)
+{
+    size_t count = 0;
+    for (unsigned i = 0; i < FG_SLOTS; i++) {
+        const struct watch *watch = &lease->watches[i];
+        if (watch->pidfd < 0 || watch->owner != fg_get(&lease->counters->slots[i].owner))
+            continue;
+        if (count < max)
+            ret[count] = (struct fg_lease_process){watch->pid, fg_ledger_slot_used(lease->counters, i),
+                                                   fg_get(&lease->counters->slots[i].device_ns)};
+        count++;
+    }
+    return count;
+}
+
+size_t fg_vgpu_server_processes(struct fg_vgpu_server *server, const char *id, struct fg_lease_process *ret, size_t max)
+{
+    pthread_mutex_lock(&server->mutex);
+    struct lease *lease = lease_by_id(server, id, NULL);
+    size_t count = lease ? processes_of(lease, ret, max) : 0;
+    pthread_mutex_unlock(&server->mutex);
+    return count;
 }
 
 static void stats_of(const struct lease *lease, struct fg_lease_stats *ret)

@@ -49,6 +49,8 @@ struct fg_lease_stats {
 int fg_vgpu_server_create(struct fg_vgpu_server **ret, const struct fg_vgpu_server_config *config, struct fg_error *err);
 /* Closes all leases. NULL is fine. */
 void fg_vgpu_server_destroy(struct fg_vgpu_server *server);
+/* As destroy, but the leases stay as they are, for a later server to adopt. */
+void fg_vgpu_server_leave(struct fg_vgpu_server *server);
 
 /* Name a device and what of its memory may be leased. Again with the same name: sets the memory anew.
  * FG_E_INVALID: 0 bytes or a bad name. */
@@ -67,8 +69,13 @@ int fg_vgpu_server_claims_fd(const struct fg_vgpu_server *server);
  * exclusive lease shares its device with nobody; other arbiters of the machine have it. */
 int fg_vgpu_server_open(struct fg_vgpu_server *server, const struct fg_lease_spec *spec, char *ret_id, struct fg_error *err);
 /* Take over the files of a lease made by an earlier, adoptable server of this boot (kept open by someone else, see _fds);
- * limits stay as they are. Both descriptors are duplicated. FG_E_INVALID: not a lease, or sealed. */
+ * limits stay as they are. Both descriptors are duplicated. A limits file that is no memory file must be this user's and closed
+ * to the writing of others. FG_E_INVALID: not a lease, or sealed. */
 int fg_vgpu_server_adopt(struct fg_vgpu_server *server, int limits_fd, int counters_fd, char *ret_id, struct fg_error *err);
+/* As open, with the limits in an empty file of the caller's instead of a memory file: one on a memory file system that a sandbox
+ * can bind read-only, so that no user in it can change them. Its length and mode are set; the descriptor is duplicated. The
+ * counters are a sealed memory file that every user may write who can reach it. Adoptable, whatever the config says. */
+int fg_vgpu_server_open_at(struct fg_vgpu_server *server, const struct fg_lease_spec *spec, int limits_fd, struct fg_error *err);
 /* Live change of memory, share, mode and flags (id and device name the lease and do not change). Memory below what is
  * used is fine: growth is refused until enough is freed. Errors as open. */
 int fg_vgpu_server_set(struct fg_vgpu_server *server, const struct fg_lease_spec *spec, struct fg_error *err);
@@ -83,3 +90,6 @@ int fg_vgpu_server_fds(struct fg_vgpu_server *server, const char *id, int *ret_l
 int fg_vgpu_server_stats(struct fg_vgpu_server *server, const char *id, struct fg_lease_stats *ret, struct fg_error *err);
 /* Up to max leases, by age. Returns how many there are. */
 size_t fg_vgpu_server_list(struct fg_vgpu_server *server, struct fg_lease_stats *ret, size_t max);
+/* The processes of a lease that were found, up to max. Returns how many there are; 0 without such a lease. */
+struct fg_lease_process { int32_t pid; uint64_t used_bytes, device_ns; };      /* pid in the server's namespace */
+size_t fg_vgpu_server_processes(struct fg_vgpu_server *server, const char *id, struct fg_lease_process *ret, size_t max);

@@ -75,7 +75,8 @@ struct fg_arbiter_input fg_vgpu_input(const struct lease *lease);
 void fg_vgpu_unwatch(struct fg_vgpu_server *server, struct watch *watch);
 
 /* --- files.c: into lease->limits, ->counters and their descriptors --- */
-int fg_vgpu_files_make(struct fg_vgpu_server *server, struct lease *lease, struct fg_error *err);
+/* limits_fd: an empty file for the limits, duplicated; -1: a memory file is made. */
+int fg_vgpu_files_make(struct fg_vgpu_server *server, struct lease *lease, int limits_fd, struct fg_error *err);
 int fg_vgpu_files_adopt(struct lease *lease, struct fg_error *err);
 
 /* --- server_claims.c; mutex held --- */
