@@ -96,6 +96,18 @@ static uint32_t number(const void *keys, size_t size, uint32_t n, uint32_t *out,
     return count;
 }
 
+/* Whether any task tells this kind from others: kinds that none does are one, and their vGPUs alike. */
+static bool kind_matters(const struct fg_instance *in, uint32_t kind)
+{
+    for (size_t x = 0; x < in->times.count; x++)
+        if (in->times.items[x][kind])
+            return true;
+    for (size_t x = 0; x < in->kind_sets.count; x++)
+        if (in->kind_sets.items[x][kind])
+            return true;
+    return false;
+}
+
 static void make_classes(struct model *m)
 {
     const struct fg_instance *in = m->in;
@@ -115,7 +127,7 @@ static void make_classes(struct model *m)
         const struct fg_instance_vgpu *g = &in->vgpus.items[x];
         struct kind_key *k = &kinds[x];
         k->memory = g->memory_bytes, k->gflops = g->gflops, k->interruptions = g->interruptions_per_h;
-        k->price = g->price_nanousd_per_h, k->spot = g->spot_nanousd_per_h, k->kind = g->kind, k->capacity = g->capacity;
+        k->price = g->price_nanousd_per_h, k->spot = g->spot_nanousd_per_h, k->kind = kind_matters(in, g->kind) ? g->kind : 0, k->capacity = g->capacity;
     }
     m->p.classes = number(classes, sizeof *classes, n, m->class_of, m->class_task);
     m->p.kinds = number(kinds, sizeof *kinds, v, m->kind_of, m->kind_vgpu);
