@@ -7,7 +7,7 @@
 
 #define MAX_DEVICES 64
 
-static const struct fg_device_backend *const backends[] = {&fg_cpu_backend, &fg_nvidia_backend, &fg_opencl_backend};
+static const struct fg_device_backend *const backends[] = {&fg_cpu_backend, &fg_nvidia_backend, &fg_amd_backend, &fg_opencl_backend};
 
 struct fg_backend_options devices_options(const struct settings *set, bool make)
 {

@@ -235,6 +235,15 @@ char *fg_cpu_v2_group(void *state, const char *name)
     return fg_asprintf("%s%s%s%s", root, below, *name ? "/" : "", name);
 }
 
+char *fg_cpu_v2_folder(void *state, const char *name, char **ret_mount)
+{
+    const struct fg_cgroup_tree *t = ((const struct cpu_state *)state)->cg.v2;
+    if (!t)
+        return NULL;
+    *ret_mount = fg_strdup(t->mount);
+    return *name ? fg_cgroup_path(t, name, NULL) : fg_strdup(t->group);
+}
+
 static int cpu_resize(void *state, const char *device, const char *name, const struct fg_vgpu_limits *limits, struct fg_error *err)
 {
     struct cpu_state *s = state;

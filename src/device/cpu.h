@@ -13,3 +13,5 @@ int fg_cpu_host_part(void *state, const char *name, uint64_t memory_bytes, uint3
 /* The v2 cgroup of a task's processes as the kernel names it (/proc/PID/cgroup), the caller's to free; NULL: there is no v2
  * hierarchy. name "": of all. */
 char *fg_cpu_v2_group(void *state, const char *name);
+/* The folder of the same; *ret_mount, the caller's too: where the hierarchy is mounted. */
+char *fg_cpu_v2_folder(void *state, const char *name, char **ret_mount);

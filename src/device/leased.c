@@ -13,6 +13,7 @@
 #include "device/cpu.h"
 
 #define MEMBERS_MAX 256
+#define GIB         (UINT64_C(1) << 30)
 
 static int64_t boot_ns(void)
 {
@@ -113,6 +114,41 @@ void fg_leased_add_facts(struct fg_vgpu_entry *e, const char *const *patterns, s
             fg_vec_push(&e->binds, fg_asprintf("ro:%s:%s", found.gl_pathv[k], found.gl_pathv[k]));
         globfree(&found);
     }
+}
+
+/* Where a library of this name is, by the folders that distributions and vendors use. */
+static char *find_library(const char *name)
+{
+    static const char *const folders[] = {"/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib", "/usr/local/lib",
+                                          "/opt/rocm/lib", "/opt/rocm-*/lib", "/usr/lib/wsl/lib"};
+    for (size_t i = 0; i < FG_COUNT(folders); i++) {
+        glob_t found;
+        FG_AUTO_FREE char *pattern = fg_path_join(folders[i], name);
+        if (glob(pattern, 0, NULL, &found) != 0)
+            continue;
+        char *path = fg_strdup(found.gl_pathv[found.gl_pathc - 1]);
+        globfree(&found);
+        return path;
+    }
+    return NULL;
+}
+
+bool fg_leased_add_front_end(struct fg_vgpu_entry *e, const char *shims, const char *folder, const char *name, const char *driver)
+{
+    FG_AUTO_FREE char *ours = fg_asprintf("%s/%s/%s", shims, folder, name);
+    FG_AUTO_FREE char *theirs = driver ? fg_strdup(driver) : find_library(name);
+    if (!theirs || access(ours, R_OK) != 0)
+        return false;
+    fg_vec_push(&e->binds, fg_asprintf("ro:%s:" FG_VGPU_FOLDER "/%s/%s", ours, folder, name));
+    fg_vec_push(&e->binds, fg_asprintf("ro:%s:" FG_VGPU_FOLDER "/%s/driver/%s", theirs, folder, name));
+    return true;
+}
+
+uint64_t fg_leased_host_bytes(const struct fg_leased *l, uint64_t device_bytes, const struct fg_vgpu_limits *limits)
+{
+    double part = (double)limits->memory_bytes / (double)FG_MAX(device_bytes, 1);
+    part = FG_MIN(FG_MAX(part, limits->share_permille / 1000.0), 1.0);
+    return FG_MIN(FG_MAX(GIB, (uint64_t)(part * (double)l->host_bytes)), FG_MAX(l->host_bytes, GIB));
 }
 
 int fg_leased_entry(struct fg_leased *l, const char *device, const char *name, struct fg_vgpu_entry *ret, struct fg_error *err)

@@ -46,6 +46,12 @@ void fg_leased_add_nodes(struct fg_vgpu_entry *e, const char *const *patterns, s
 /* Add what drivers read about devices under /sys. */
 void fg_leased_add_facts(struct fg_vgpu_entry *e, const char *const *patterns, size_t count);
 
+/* Put a front end (shims/FOLDER/NAME) in the place of a library: ours at /run/fgpu/FOLDER, the driver's, its dependency, at
+ * /run/fgpu/FOLDER/driver. driver NULL: it is looked for where libraries are. Nothing is added where one of both is missing. */
+bool fg_leased_add_front_end(struct fg_vgpu_entry *e, const char *shims, const char *folder, const char *name, const char *driver);
+/* Memory on the host for a vGPU of a device of its own memory: the larger of its two parts of the device, a GiB at least. */
+uint64_t fg_leased_host_bytes(const struct fg_leased *l, uint64_t device_bytes, const struct fg_vgpu_limits *limits);
+
 /* Audit by look.h and judge.h; fields of for_what that name this vGPU are filled in. truth: what else is known of it (nvidia: by
  * the driver), added to what DRM drivers tell; known false: nothing. Returns as fg_device_backend.audit does. */
 int fg_leased_audit(struct fg_leased *l, const char *name, const struct fg_look_for *for_what, const struct fg_truth *truth, const int32_t *pids,

@@ -21,7 +21,6 @@
 
 #define THERE     FG_VGPU_FOLDER "/cuda"
 #define PROCESSES 1024
-#define GIB       (UINT64_C(1) << 30)
 
 static const char *const libraries[] = {"libcuda.so.1", "libnvidia-ml.so.1"};
 
@@ -177,14 +176,6 @@ static int nvidia_list(void *state, struct fg_device *devices, size_t max, size_
 
 /* --- a vGPU --- */
 
-/* Host memory by the same rule as the device's: the larger of the two parts, a GiB at least. */
-static uint64_t host_bytes(const struct state *s, const struct gpu *g, const struct fg_vgpu_limits *limits)
-{
-    double part = (double)limits->memory_bytes / (double)FG_MAX(g->seen.total_bytes, 1);
-    part = FG_MIN(FG_MAX(part, limits->share_permille / 1000.0), 1.0);
-    return FG_MIN(FG_MAX(GIB, (uint64_t)(part * (double)s->l.host_bytes)), FG_MAX(s->l.host_bytes, GIB));
-}
-
 static int driver_limit(struct state *s, const struct gpu *g, const char *name, uint64_t bytes, struct fg_error *err)
 {
     if (g->ladder.memory != FG_LEVEL_KERNEL)
@@ -205,7 +196,7 @@ static int nvidia_create(void *state, const char *device, const char *name, cons
 {
     struct state *s = state;
     struct gpu *g = find(s, device, err);
-    if (!g || fg_leased_create(&s->l, device, name, limits, host_bytes(s, g, limits), err) != 0)
+    if (!g || fg_leased_create(&s->l, device, name, limits, fg_leased_host_bytes(&s->l, g->seen.total_bytes, limits), err) != 0)
         return -1;
     return driver_limit(s, g, name, limits->memory_bytes, err);
 }
@@ -214,7 +205,7 @@ static int nvidia_resize(void *state, const char *device, const char *name, cons
 {
     struct state *s = state;
     struct gpu *g = find(s, device, err);
-    if (!g || fg_leased_resize(&s->l, name, limits, host_bytes(s, g, limits), err) != 0)
+    if (!g || fg_leased_resize(&s->l, name, limits, fg_leased_host_bytes(&s->l, g->seen.total_bytes, limits), err) != 0)
         return -1;
     return driver_limit(s, g, name, limits->memory_bytes, err);
 }
@@ -231,11 +222,9 @@ static int nvidia_entry(void *state, const char *device, const char *name, struc
     static const char *const facts[] = {"/sys/bus/pci/devices", "/sys/devices/pci*", "/sys/module/nvidia"};
     fg_leased_add_nodes(ret, nodes, g->seen.mig ? FG_COUNT(nodes) : FG_COUNT(nodes) - 1);
     fg_leased_add_facts(ret, facts, FG_COUNT(facts));
-    for (size_t i = 0; i < FG_COUNT(libraries) && s->l.shims; i++) {
-        fg_vec_push(&ret->binds, fg_asprintf("ro:%s/cuda/%s:" THERE "/%s", s->l.shims, libraries[i], libraries[i]));
+    for (size_t i = 0; i < FG_COUNT(libraries) && s->l.shims; i++)
         if (s->driver[i])
-            fg_vec_push(&ret->binds, fg_asprintf("ro:%s:" THERE "/driver/%s", s->driver[i], libraries[i]));
-    }
+            fg_leased_add_front_end(ret, s->l.shims, "cuda", libraries[i], s->driver[i]);
     fg_vec_push(&ret->env, fg_strdup("LD_LIBRARY_PATH=" THERE));
     fg_vec_push(&ret->env, fg_asprintf("CUDA_VISIBLE_DEVICES=%s", device));
     fg_vec_push(&ret->env, fg_strdup("CUDA_CACHE_PATH=/tmp/cuda"));
