@@ -10,5 +10,3 @@ bool fg_opencl_offer(const struct fg_opencl_device *found, const char *mode, boo
 /* The part of the host's memory that a task on the device may have: its part of the device, one GiB at least; on a device that is
  * the processor its quota on top. */
 uint64_t fg_opencl_host_bytes(const struct fg_opencl_device *device, const struct fg_vgpu_limits *limits, uint64_t host_bytes);
-/* File name stems of the drivers that a folder of .icd files names ("libpocl.so"), at most max, the caller's to free. */
-size_t fg_opencl_drivers(const char *vendors, char **ret, size_t max);

@@ -25,7 +25,7 @@ def test_the_program_runs_with_a_lease_and_the_layer(slices):
     lease, layers = out.splitlines()
     assert lease.startswith("/proc/") and lease.count(":") == 1
     assert layers == str(LAYER.resolve())
-    assert "64 MiB" in err and "25 %" in err and "cooperative" in err and "opencl0" in err
+    assert "64 MiB" in err and "25 %" in err and "audited" in err and "opencl0" in err
 
 
 def test_quiet_prints_nothing(slices):
@@ -170,7 +170,7 @@ def test_ls_shows_what_runs(slices):
     assert slices.ls() == []
     _, row = slices.hold("--gpu", "64MiB", "--share", "12.5", "--mode", "capped")
     assert row["memory_bytes"] == 64 * MIB and row["share_permille"] == 125 and row["mode"] == "capped"
-    assert row["used_bytes"] == 0 and row["command"] == "sleep 60" and row["level"] == "cooperative"
+    assert row["used_bytes"] == 0 and row["command"] == "sleep 60" and row["level"] == "audited"
     text = slices("ls")[0]
     assert row["id"] in text and "64 MiB" in text and "12.5 %" in text and "capped" in text
 
