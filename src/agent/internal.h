@@ -162,6 +162,8 @@ struct attempt *attempt_create(struct agent *a, fg_id task, uint32_t number);   
 void attempt_destroy(struct attempt *t);         /* out of the list; its folder stays as it is */
 /* Folder, work/, out/ and attempt.json, all on disk when it returns 0. Runs on the pool. */
 int attempt_make_folder(const struct attempt *t, struct fg_error *err);
+/* attempt.json anew, on disk when it returns 0. */
+int attempt_record(const struct attempt *t, struct fg_error *err);
 /* Write a small file of its folder; not synced. */
 int attempt_write(const struct attempt *t, const char *file, const void *data, size_t n, struct fg_error *err);
 char *attempt_path(const struct attempt *t, const char *file);
@@ -177,6 +179,7 @@ static inline uid_t attempt_user(const struct attempt *t, const struct settings 
 /* --- runner.c: the phases --- */
 void runner_start(struct agent *a, const struct fg_msg_start *msg);
 void runner_kill(struct agent *a, const struct fg_msg_ref *ref);
+void runner_resize(struct agent *a, const struct fg_msg_resize *msg);
 void runner_forget(struct agent *a, const struct fg_msg_ref *ref);
 void runner_adopt(struct attempt *t);            /* after attempt_scan */
 void runner_pulled(struct attempt *t);           /* all blobs are in the cache */

@@ -247,6 +247,26 @@ void runner_kill(struct agent *a, const struct fg_msg_ref *ref)
         finish_killed(t);
 }
 
+/* The vGPU changes under the running task; what the device cannot give leaves all as it was. */
+void runner_resize(struct agent *a, const struct fg_msg_resize *msg)
+{
+    struct fg_error err;
+    struct attempt *t = attempt_find(a, msg->task, msg->attempt);
+    if (!t || t->phase != PHASE_RUN || t->kill_wanted)
+        return;
+    const struct backend *b = devices_backend(a, t->device);
+    struct fg_vgpu_limits limits = {msg->memory_bytes, msg->share_permille};
+    if (b->ops->resize(b->state, t->device, t->name, &limits, &err) != 0) {
+        fg_log_warn("%s keeps its size: %s", t->name, err.text);
+        return;
+    }
+    t->limits = limits;
+    if (attempt_record(t, &err) != 0)
+        fg_log_warn("%s: keep its new size: %s", t->name, err.text);
+    fg_log_info("%s has %llu MiB and %u permille of %s now", t->name, (unsigned long long)(limits.memory_bytes >> 20), limits.share_permille,
+                t->device);
+}
+
 void runner_forget(struct agent *a, const struct fg_msg_ref *ref)
 {
     struct attempt *t = attempt_find(a, ref->task, ref->attempt);

@@ -121,9 +121,10 @@ static void find_devices(struct state *s)
     bool files = stat(s->vendors, &st) == 0 && (!S_ISDIR(st.st_mode) || s->driver_count > 0);
     if (strcmp(s->mode, "none") == 0 && s->leases)
         return;                          /* doctor lists them anyway */
-    if (!files && !getenv("OCL_ICD_VENDORS"))
+    if (!files && !getenv("OCL_ICD_VENDORS")) {
         fg_fail(&s->none, FG_E_UNSUPPORTED, "no OpenCL driver is installed in %s", s->vendors);
-    else if (fg_opencl_list(NULL, &s->found, &s->none) == 0)
+        fg_fail_hint(&s->none, "A GPU's OpenCL comes with its driver.");
+    } else if (fg_opencl_list(NULL, &s->found, &s->none) == 0)
         s->none = (struct fg_error){0};
 }
 
@@ -205,6 +206,13 @@ static int opencl_list(void *state, struct fg_device *devices, size_t max, size_
         ++*ret_count;
     }
     return 0;
+}
+
+const char *fg_opencl_why(const void *state, const char **ret_hint)
+{
+    const struct state *s = state;
+    *ret_hint = s->none.hint;
+    return s->none.code ? s->none.text : s->found.why;
 }
 
 /* --- a vGPU --- */
