@@ -1,5 +1,6 @@
 """The measurements of the control skeleton, one function a part: scale -> rows. What each bar is, see docs/benchmarks.md."""
 import json
+import pathlib
 import re
 import statistics
 import subprocess
@@ -8,7 +9,7 @@ import time
 
 from load import wrk
 from server import FGPU, ROOT, server
-from table import at_least, at_most, plain
+from table import at_least, at_most, plain, skipped
 
 # Ten at a time: a task of `true` uses about 9 ms of processor, most of it in making the sandbox.
 TASK = {"task_type": "command", "command": ["true"], "resources": {"memory": "16MiB", "share": 10}}
@@ -146,4 +147,20 @@ def engine(scale):
             at_most("vGPU attach, 32 processes at once, p99", figure(r"p99"), "ms", 1, text[text.rindex("of which"):].strip())]
 
 
-PARTS = {"submit": submit, "reads": reads, "latency": latency, "trivial": trivial, "queue": queue, "idle": idle, "engine": engine}
+def opencl(scale):
+    """Real kernels on PoCL in vGPUs of an arbiter: build/bench/opencl_bench prints a row a figure."""
+    bench, layer = ROOT / "build/bench/opencl_bench", ROOT / "build/src/shim/libfgpu_opencl.so"
+    if not bench.exists() or not list(pathlib.Path("/etc/OpenCL/vendors").glob("*.icd")):
+        return [skipped("vGPUs on OpenCL", "no OpenCL headers, loader or driver: tools/deps opencl installs them")]
+    text = subprocess.run([str(bench), str(ROOT / "build/bench/opencl_client"), str(layer), str(scale), "share", "tenants", "settle",
+                           "overhead", "enqueue"], stdout=subprocess.PIPE, text=True, check=True).stdout
+    rows = []
+    for line in text.splitlines():
+        _, what, value, unit, sense, bar, note = line.split("|")
+        make = {"<=": at_most, ">=": at_least}[sense]
+        rows.append(make(what, float(value), unit, float(bar), note))
+    return rows
+
+
+PARTS = {"submit": submit, "reads": reads, "latency": latency, "trivial": trivial, "queue": queue, "idle": idle, "engine": engine,
+         "opencl": opencl}
