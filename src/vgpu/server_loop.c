@@ -14,6 +14,7 @@
 #define WAITERS_MAX 128        /* of futex_waitv */
 #define TICK_NS     2000000    /* with more bells than that, or on a kernel without futex_waitv */
 #define AUDIT_MS    1000
+#define ARRIVAL_NS  10000000   /* processes that start together are looked at together, when their own start is over */
 
 void fg_vgpu_wake(struct fg_vgpu_server *server)
 {
@@ -81,6 +82,21 @@ static void look_at_new(struct fg_vgpu_server *server, struct lease *lease)
     }
 }
 
+/* Look at who came. Returns when to do it, if that is later. */
+static int64_t greet(struct fg_vgpu_server *server, struct lease *lease)
+{
+    int64_t now = fg_boot_ns();
+    if (fg_get(&lease->counters->arrivals) && !lease->look_ns)
+        lease->look_ns = now + ARRIVAL_NS;
+    if (lease->look_ns > now)
+        return lease->look_ns;
+    if (lease->look_ns)
+        __atomic_store_n(&lease->counters->arrivals, 0, __ATOMIC_SEQ_CST); /* before the look: who comes later rings again */
+    lease->look_ns = 0;
+    look_at_new(server, lease);
+    return INT64_MAX;
+}
+
 /* Limits of the grant, the allowance last; waiters are woken when it grew. */
 static void give(struct lease *lease, const struct fg_arbiter_grant *grant, int waiting)
 {
@@ -133,7 +149,8 @@ static unsigned round_of(struct fg_vgpu_server *server, struct futex_waitv *bell
                                                   .flags = FUTEX_32};
         else
             next = 0;
-        look_at_new(server, lease);
+        int64_t look = greet(server, lease);
+        next = look < next ? look : next;
         if (lease->place < 0)
             fg_put(&lease->limits->heartbeat_ns, (uint64_t)fg_boot_ns());
     }

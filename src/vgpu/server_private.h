@@ -24,6 +24,7 @@ struct lease {
     int place;            /* in the device's arbiter; -1: ungated */
     int corrupt;
     uint32_t unseen;
+    int64_t look_ns;      /* when who arrived will be looked at; 0: nobody did */
     struct watch watches[FG_SLOTS];
 };
 

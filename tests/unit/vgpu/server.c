@@ -263,6 +263,25 @@ static void a_later_server_adopts_what_an_earlier_one_made(void **state)
     fg_vgpu_server_destroy(first);
 }
 
+/* Of two slots of this process one is older than it: the server takes that one's process for dead, and the other's for alive. */
+static void a_pid_that_was_used_again_is_not_taken_for_the_old_process(void **state)
+{
+    char env[256];
+    struct fg_lease l = {0};
+    unit_open("pid", 1000, 500, 0, env);
+    assert_int_equal(fg_lease_attach(&l, env), FG_LEASE_OK);
+    struct fg_slot *other = &l.counters->slots[7];
+    fg_put(&other->pid_ns, l.slot->pid_ns);
+    fg_put(&other->image, l.slot->image);
+    fg_put(&other->attached_ns, 1);
+    fg_put(&l.counters->slots_high, 8);
+    fg_put(&other->owner, fg_owner_make(FG_SLOT_LIVE, 1, getpid()));
+    fg_lease_ring(&l);
+    assert_true(unit_within(5000, fg_owner_state(fg_get(&other->owner)) == FG_SLOT_FREE));
+    assert_int_equal(fg_owner_state(fg_get(&l.slot->owner)), FG_SLOT_LIVE);
+    fg_lease_detach(&l);
+}
+
 static void a_sealed_lease_is_not_adopted(void **state)
 {
     int limits, counters;
@@ -315,6 +334,7 @@ int main(void)
         D(shares_reach_real_processes_and_change_live),
         T(a_lease_without_a_share_passes_everything),
         T(a_later_server_adopts_what_an_earlier_one_made),
+        T(a_pid_that_was_used_again_is_not_taken_for_the_old_process),
         T(a_sealed_lease_is_not_adopted),
         T(a_sandboxed_process_is_reaped),
     };
