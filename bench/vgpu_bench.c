@@ -1,13 +1,16 @@
 /* vgpu_bench.c - what the engine costs inside a task: a pass of the gate, a pair of the ledger, an attach.
  * usage: vgpu_bench            all figures
  *        vgpu_bench gate N     N passes and nothing else, to be counted by callgrind; likewise: pair N LIVE, none N
- *        vgpu_bench attach     32 processes at once */
+ *        vgpu_bench attach     32 processes at once
+ *        vgpu_bench arbiter    what the arbiter itself uses */
 #include <limits.h>
 #include <linux/futex.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -79,6 +82,13 @@ static void ledger_pairs(int n)
              "a pair of the ledger");
         fg_ledger_credit(&ledger, got.bytes);
     }
+}
+
+static void finish(void)
+{
+    fg_ledger_fini(&ledger);
+    fg_lease_detach(&lease);
+    fg_vgpu_server_destroy(server);
 }
 
 static void fill(uint64_t live)
@@ -200,10 +210,87 @@ static void print_attach(void)
            (double)shared->took[middle] / 1e6, (double)shared->took[most] / 1e6);
 }
 
+/* A tenant on a device that is a sleep: jobs of 1 ms, one after the other. */
+static void tenant(const char *its_lease, const uint32_t *busy)
+{
+    static struct fg_lease fresh;
+    static struct fg_gate its_gate;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    must(fg_lease_attach(&fresh, its_lease) == FG_LEASE_OK, "attach");
+    fg_gate_init(&its_gate, &fresh);
+    for (;;) {
+        struct fg_ticket ticket;
+        if (!fg_get(busy)) {
+            usleep(100000);
+            continue;
+        }
+        must(fg_gate_enter(&its_gate, 1, 0, &ticket) == FG_GATE_PASS, "a pass of the gate");
+        uint64_t began = (uint64_t)fg_boot_ns();
+        usleep(1000);
+        fg_gate_settle(&its_gate, &ticket, began, (uint64_t)fg_boot_ns());
+    }
+}
+
+/* Processor time of this process, which is the arbiter's, in % of one core. */
+static double used_while(unsigned seconds)
+{
+    struct timespec a, b;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &a);
+    int64_t begin = fg_boot_ns();
+    sleep(seconds);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &b);
+    double spent = (double)(b.tv_sec - a.tv_sec) * 1e9 + (double)(b.tv_nsec - a.tv_nsec);
+    return spent / (double)(fg_boot_ns() - begin) * 100;
+}
+
+static void print_arbiter(unsigned count)
+{
+    struct fg_error err;
+    pid_t pids[64];
+    uint32_t *busy = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    must(busy != MAP_FAILED && count <= 64, "mmap");
+    must(fg_vgpu_server_device(server, "gpu1", 64 * GIB, &err) == 0, "the device");
+    for (unsigned i = 0; i < count; i++) {
+        struct fg_lease_spec spec = {.device = "gpu1", .memory_bytes = GIB / 4, .share_permille = 1000 / count};
+        char id[64], its_lease[256];
+        must(fg_vgpu_server_open(server, &spec, id, &err) == 0 &&
+                 fg_vgpu_server_env(server, id, its_lease, sizeof its_lease, &err) == 0,
+             "a lease");
+        if (!(pids[i] = fork()))
+            tenant(its_lease, busy);
+    }
+    sleep(1);
+    double idle = used_while(2);
+    fg_put(busy, 1);
+    usleep(300000);
+    double working = used_while(2);
+    printf("arbiter of %2u vGPUs: idle %.3f %%, all of them contending %.2f %% of a core\n", count, idle, working);
+    for (unsigned i = 0; i < count; i++) {
+        kill(pids[i], SIGKILL);
+        waitpid(pids[i], NULL, 0);
+    }
+    munmap(busy, 4096);
+}
+
+/* Each in a server of its own. */
+static void print_arbiters(void)
+{
+    static const unsigned counts[] = {1, 8, 64};
+    for (unsigned i = 0; i < 3; i++) {
+        start(FG_LIMIT_UNGATED);
+        print_arbiter(counts[i]);
+        finish();
+    }
+}
+
 int main(int argc, char **argv)
 {
     int n = argc > 2 ? atoi(argv[2]) : 0;
     double unused;
+    if (argc > 1 && !strcmp(argv[1], "arbiter")) {
+        print_arbiters();
+        return 0;
+    }
     start(FG_LIMIT_UNGATED); /* all the loads, checks and adds of a pass; no arbiter's wake-ups in the figures */
     if (argc == 1) {
         print_costs();
@@ -218,8 +305,6 @@ int main(int argc, char **argv)
     } else {
         must(!strcmp(argv[1], "none"), "usage: vgpu_bench [gate N | pair N LIVE | none N]:");
     }
-    fg_ledger_fini(&ledger);
-    fg_lease_detach(&lease);
-    fg_vgpu_server_destroy(server);
+    finish();
     return 0;
 }
