@@ -42,6 +42,7 @@ struct fg_vgpu_server {
     FG_VEC(struct device *) devices;
     FG_VEC(struct lease *) leases;        /* by age */
     uint64_t serial;
+    size_t first_heard;                   /* lease whose bell is heard first when there are too many */
     pthread_t loop, reaper;
     int started;                          /* threads: 0, 1, 2 */
     int stopping;
