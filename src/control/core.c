@@ -109,11 +109,23 @@ static int check_idempotency(const struct fg_core *core, const struct fg_input *
     return fg_fail_hint(err, "Use a fresh key for another task, or send the same body again.");
 }
 
+/* Of an array the first speaks for all. */
+static int check_deadline(struct fg_core *core, const struct fg_input *in, int64_t now_ns, struct fg_error *err)
+{
+    const struct fg_spec *spec = in->submit.spec;
+    enum fg_class_rule rule;
+    struct fg_need need;
+    if (spec->limits.deadline_ns <= 0 || (spec->array_size && !fg_id_eq(spec->array, in->task)))
+        return 0;
+    core_complete(core, spec, core_classify(core, spec, &rule), &need);
+    return core_check_deadline(core, in->submit.tenant, spec, &need, spec->array_size, now_ns, err);
+}
+
 static int submit(struct fg_core *core, const struct fg_input *in, int64_t now_ns, struct fg_effects *fx, struct fg_error *err)
 {
     if (table_find(core, in->task))
         return fg_fail(err, FG_E_CONFLICT, "a task with this id is there already");
-    if (check_idempotency(core, in, err) < 0)
+    if (check_idempotency(core, in, err) < 0 || check_deadline(core, in, now_ns, err) < 0)
         return -1;
     struct fg_event ev = {.kind = FG_EV_TASK_SUBMITTED, .task = in->task, .tenant = in->submit.tenant, .attempt = 1};
     fg_spec_copy(&ev.submitted.spec, in->submit.spec);

@@ -96,7 +96,7 @@ void fg_core_destroy(struct fg_core *core);
 
 /* Take one input. Appends to *fx. 0, or -1 with *err when the input is refused; then nothing changed and nothing was
  * appended: SUBMIT whose idempotency key is taken (FG_E_CONFLICT, or FG_E_IDEMPOTENCY_MISMATCH for another body;
- * *ret_task of the first is in fg_core_idempotent), CANCEL/HOLD/RELEASE of an unknown task (FG_E_NOT_FOUND) or in a
+ * *ret_task of the first is in fg_core_idempotent) or whose deadline cannot be met (FG_E_INVALID), CANCEL/HOLD/RELEASE of an unknown task (FG_E_NOT_FOUND) or in a
  * state that does not allow it (FG_E_CONFLICT). Stale or repeated reports are not errors: they are acked or answered
  * with KILL and FORGET. Does not plan: call fg_core_dispatch when the inputs of a turn are in. */
 int fg_core_handle(struct fg_core *core, const struct fg_input *in, int64_t now_ns, struct fg_effects *fx, struct fg_error *err);

@@ -4,6 +4,7 @@
  *   queue.c   waiting tasks in order                             core.c     submit, cancel, hold, release; emit
  *   line.c    those of a tenant that ask the same                account.c  what tenants use, and their weights
  *   reserve.c what is held for the heads of the line             preempt.c  whose place is taken
+ *   deadline.c which deadlines cannot be met                     forecast.c when a waiting task will start
  *   timer.c   deadlines of tasks and nodes                       lease.c    nodes: hello, gone, alive, lost
  *   rows.c    stored rows out and in                             report.c   what agents say; how an attempt ends
  *   view.c    reading; verify.c: invariants and the state hash   dispatch.c planning; why.c: blocks and quotes
@@ -209,8 +210,8 @@ void reserve_refresh(struct fg_core *core, int64_t now_ns);                 /* d
 bool reserve_for(struct fg_core *core, const struct fg_plan_task *task, struct line *l, int64_t now_ns);
 void reserve_drop(struct fg_core *core, size_t index);
 const struct fg_reservation *reserve_find(const struct fg_core *core, const struct entry *e);
-fg_id core_group(const struct entry *e);                                    /* its gang, or itself */
-struct entry *core_waiting(const struct fg_core *core, fg_id group);        /* one of the group that is in the queue, or NULL */
+fg_id core_group(const struct entry *e);                                    /* itself, or the first of its gang that waits */
+struct entry *core_waiting(const struct fg_core *core, fg_id group);        /* the one whose group it is, or NULL */
 int core_rank(const struct entry *e);                                       /* spot 0, low 1, normal 2, high 3 */
 int64_t core_end_expected(const struct entry *e, int64_t now_ns);           /* of a live lease */
 int64_t core_end_latest(const struct entry *e, int64_t now_ns);
@@ -271,6 +272,12 @@ const struct fg_estimate *core_line_estimate(struct fg_core *core, struct line *
 bool core_device_usable(const struct device *d);
 struct fg_price core_price(const struct fg_core *core, const char *kind);
 uint64_t core_memory_for_tasks(const struct fg_core *core, const struct device *d); /* less the reserve */
+
+void core_complete(struct fg_core *core, const struct fg_spec *spec, enum fg_class class, struct fg_need *ret); /* of a spec */
+
+/* deadline.c: -1 FG_E_INVALID when count such tasks cannot all end in time, with the proof; tenant NONE: alone */
+int core_check_deadline(struct fg_core *core, fg_id tenant, const struct fg_spec *spec, const struct fg_need *need, uint32_t count,
+                        int64_t now_ns, struct fg_error *err);
 
 /* why.c */
 enum fg_class core_classify(const struct fg_core *core, const struct fg_spec *spec, enum fg_class_rule *ret_rule);

@@ -12,6 +12,8 @@
 
 #include "control/core_private.h"
 
+#define ROUNDS_MAX 1000                  /* of one dispatch; what is left is for the next turn */
+
 bool core_device_usable(const struct device *d) { return d->d.healthy && d->node->n.connected && !d->node->n.lost; }
 
 struct fg_price core_price(const struct fg_core *core, const char *kind)
@@ -50,29 +52,29 @@ void core_plan_devices(struct fg_core *core, bool empty)
 }
 
 /* fg_propose_need, unless it would say what it said last: it goes by type, name, class and what was asked. */
-static const struct fg_need *propose(struct fg_core *core, const struct fg_task *t)
+static const struct fg_need *propose(struct fg_core *core, const struct fg_spec *spec, enum fg_class class)
 {
     __auto_type last = &core->proposed;
-    const char *name = t->spec.model ? t->spec.model : t->spec.program ? t->spec.program : "";
-    const struct fg_need *asked = &t->spec.need;
-    bool same = last->version == core->history_version && last->type == t->spec.type && last->class == t->class &&
+    const char *name = spec->model ? spec->model : spec->program ? spec->program : "";
+    const struct fg_need *asked = &spec->need;
+    bool same = last->version == core->history_version && last->type == spec->type && last->class == class &&
                 strcmp(last->name, name) == 0 && last->asked.memory_bytes == asked->memory_bytes &&
                 last->asked.share_permille == asked->share_permille;
     if (same)
         return &last->need;
-    fg_propose_need(core->history, &t->spec, t->class, &last->need);
+    fg_propose_need(core->history, spec, class, &last->need);
     last->version = snprintf(last->name, sizeof last->name, "%s", name) < (int)sizeof last->name ? core->history_version : 0;
-    last->type = t->spec.type;
-    last->class = t->class;
+    last->type = spec->type;
+    last->class = class;
     last->asked = *asked;
     return &last->need;
 }
 
 /* What the estimate proposes is never more than the largest device: a guess must not keep a task waiting for ever.
  * Memory that was asked for does not change with what history learns. */
-static void complete(struct fg_core *core, const struct fg_task *t, struct fg_need *ret)
+void core_complete(struct fg_core *core, const struct fg_spec *spec, enum fg_class class, struct fg_need *ret)
 {
-    const struct fg_need *asked = &t->spec.need, *proposed = propose(core, t);
+    const struct fg_need *asked = &spec->need, *proposed = propose(core, spec, class);
     uint64_t largest = core_largest_memory(core, asked->device_kind);
     *ret = *asked;
     ret->memory_bytes = asked->memory_bytes || !largest ? proposed->memory_bytes : FG_MIN(proposed->memory_bytes, largest);
@@ -82,7 +84,7 @@ static void complete(struct fg_core *core, const struct fg_task *t, struct fg_ne
 void core_line_need(struct fg_core *core, struct line *l, struct fg_need *ret)
 {
     if (l->need_version == 0 || (!l->asked.memory_bytes && l->need_version != core->history_version)) {
-        complete(core, &line_first(l)->t, &l->need);
+        core_complete(core, &line_first(l)->t.spec, l->class, &l->need);
         l->need_version = core->history_version;
     }
     *ret = l->need;
@@ -93,7 +95,7 @@ void core_need(struct fg_core *core, struct entry *e, struct fg_need *ret)
     if (e->line)
         core_line_need(core, e->line, ret);
     else
-        complete(core, &e->t, ret);
+        core_complete(core, &e->t.spec, e->t.class, ret);
 }
 
 /* On the kind it asks for, or that of the first device. */
@@ -357,7 +359,7 @@ static int round_of(struct fg_core *core, int64_t now_ns, struct fg_effects *fx,
  * plan again. */
 int fg_core_dispatch(struct fg_core *core, int64_t now_ns, struct fg_effects *fx, struct fg_error *err)
 {
-    while (core->plan_due) {
+    for (int rounds = 0; core->plan_due && rounds < ROUNDS_MAX; rounds++) {
         core->plan_due = false;
         if (round_of(core, now_ns, fx, err) < 0) {
             core->plan_due = true;

@@ -9,7 +9,10 @@
 
 #define OVERRUN_NS (30 * FG_NS_PER_S)    /* a task at its run limit is stopped within this */
 
-fg_id core_group(const struct entry *e) { return e->t.spec.gang ? e->t.spec.array : e->t.id; }
+fg_id core_group(const struct entry *e)
+{
+    return e->line && !fg_id_is_none(e->line->gang) ? e->line->head.id : e->t.id;
+}
 int core_rank(const struct entry *e) { return e->t.spec.spot ? 0 : 1 + (int)e->t.spec.priority; }
 
 static int64_t after(int64_t start_ns, int64_t span_ns)
@@ -92,11 +95,8 @@ static const struct fg_plan_device *plan_device(const struct fg_core *core, fg_d
 
 struct entry *core_waiting(const struct fg_core *core, fg_id group)
 {
-    const struct gang *g = gang_of(core, group);
-    struct entry *e = g ? g->first : table_find(core, group);
-    while (e && !e->line)
-        e = g ? e->gang_next : NULL;
-    return e;
+    struct entry *e = table_find(core, group);
+    return e && e->line && fg_id_eq(core_group(e), group) ? e : NULL;
 }
 
 /* The tasks it is for still wait, ask no more than it holds, and its devices are there. */
@@ -134,23 +134,47 @@ void reserve_refresh(struct fg_core *core, int64_t now_ns)
             reserve_drop(core, i - 1);
 }
 
-/* What a lower head holds gives way: it is promised anew once the higher one has its place. */
+static bool overlap(const struct fg_reservation *a, const struct fg_reservation *b)
+{
+    for (size_t i = 0; i < a->count; i++)
+        for (size_t k = 0; k < b->count; k++)
+            if (a->parts[i].device == b->parts[k].device)
+                return true;
+    return false;
+}
+
+/* Those of no lower rank keep what they have. */
+static size_t higher_first(struct fg_core *core, int rank)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < core->reservation_count; i++)
+        if (core->reservations[i].rank >= rank) {
+            struct fg_reservation swap = core->reservations[n];
+            core->reservations[n++] = core->reservations[i];
+            core->reservations[i] = swap;
+        }
+    return n;
+}
+
+/* What a lower head holds gives way, where it is in the way: that one is promised anew. */
 bool reserve_for(struct fg_core *core, const struct fg_plan_task *task, struct line *l, int64_t now_ns)
 {
     struct fg_reservation made;
-    for (size_t i = core->reservation_count; i > 0; i--)
-        if (core->reservations[i - 1].rank < task->rank)
-            reserve_drop(core, i - 1);
+    size_t keep = higher_first(core, task->rank);
     core_plan_devices(core, false);
     core_plan_leases(core, now_ns);
     struct fg_snapshot snap = {.devices = core->plan_devices.items, .device_count = core->plan_devices.count, .now_ns = now_ns,
-                               .reservations = core->reservations, .reservation_count = core->reservation_count};
-    if (core->reservation_count == FG_RESERVATIONS_MAX ||
-        !fg_reserve(&snap, task, core->plan_leases.items, core->plan_leases.count, &made)) {
+                               .reservations = core->reservations, .reservation_count = keep};
+    if (keep == FG_RESERVATIONS_MAX || !fg_reserve(&snap, task, core->plan_leases.items, core->plan_leases.count, &made)) {
         l->no_reserve_at = core->room_version;
         return false;
     }
     made.rank = task->rank;
+    for (size_t i = core->reservation_count; i > keep; i--)
+        if (overlap(&made, &core->reservations[i - 1]))
+            reserve_drop(core, i - 1);
+    if (core->reservation_count == FG_RESERVATIONS_MAX)
+        reserve_drop(core, core->reservation_count - 1);
     core->reservations[core->reservation_count++] = made;
     core->plan_stats.reserved++;
     return true;

@@ -110,6 +110,8 @@ int fg_core_quote(const struct fg_core *core, const struct fg_spec *spec, struct
     fg_propose_need(core->history, spec, q.class, &q.need);
     if (!spec->need.memory_bytes && largest)
         q.need.memory_bytes = FG_MIN(q.need.memory_bytes, largest);
+    if (core_check_deadline(scratch(core), FG_ID_NONE, spec, &q.need, spec->array_size, 0, err) < 0)
+        return -1;
     bool any = core->devices.count > 0;
     if (any && !could_fit(core, &q.need))
         return never_fits(core, &q.need, err);

@@ -284,11 +284,19 @@ static bool place_together(struct round *r, struct group *g, size_t first, size_
     return true;
 }
 
+static bool full(const struct fg_snapshot *snap, int rank)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < snap->reservation_count; i++)
+        n += snap->reservations[i].rank >= rank;
+    return n >= FG_RESERVATIONS_MAX;
+}
+
 /* A blocked task becomes a head of the line of its own when what is held already is of no use to it. */
 static bool wants_reservation(const struct round *r, const struct group *g, const struct fg_plan_task *t)
 {
     const struct fg_snapshot *snap = r->snap;
-    if (!snap->reserve || t->no_reserve || g->reason == FG_REASON_INVALID || (snap->reservation_count >= FG_RESERVATIONS_MAX && snap->reservations[snap->reservation_count - 1].rank >= t->rank))
+    if (!snap->reserve || t->no_reserve || g->reason == FG_REASON_INVALID || full(snap, t->rank))
         return false;
     for (size_t i = 0; i < snap->device_count; i++) {
         uint32_t held = r->rooms[i].reservation;

@@ -321,6 +321,39 @@ static void the_earliest_deadline_of_a_tenant_is_first_in_its_class(void **state
     fix_end(&f);
 }
 
+/* Ten runs of 100 s on the only kind: the spread is narrow, so 95 of 100 runs take longer than about half of it. */
+static void what_cannot_end_in_time_is_refused_with_the_proof(void **state)
+{
+    struct fix f = fix_new();
+    struct fg_spec spec = slice(1000, 1000);
+    fg_id id;
+    fix_hello(&f);
+    spec.limits.deadline_ns = 10 * S;
+    assert_ok(fix_submit_key(&f, spec, NULL, &id), f.err);      /* nothing is known of it: nothing is proven */
+    assert_ok(fix_ask(&f, FG_IN_CANCEL, id), f.err);
+    spec.limits.deadline_ns = 0;
+    for (int i = 0; i < 30; i++) {
+        id = fix_running(&f, spec);
+        f.now += 100 * S;
+        fix_finished(&f, id, FG_STATE_SUCCEEDED, FG_REASON_NONE, 100 * S);
+        fix_clear(&f);
+    }
+    spec.limits.deadline_ns = 10 * S;
+    assert_fails(fix_submit_key(&f, spec, NULL, &id), f.err, FG_E_INVALID);
+    assert_string_equal(f.err.pointer, "/limits/deadline");
+    assert_has(f.err.text, "95 of 100 runs take longer");
+    assert_int_equal(f.fx.events.count, 0);
+    spec.limits.deadline_ns = 500 * S;   /* one can, five can not on one device: 5 x at least 70 s and more */
+    int taken = 0;
+    while (fix_submit_key(&f, spec, NULL, &id) == 0)
+        taken++;
+    assert_in_range(taken, 5, 9);
+    assert_has(f.err.text, "earlier deadlines need at least");
+    spec.priority = FG_PRIORITY_HIGH;    /* they come after it */
+    assert_ok(fix_submit_key(&f, spec, NULL, &id), f.err);
+    fix_end(&f);
+}
+
 /* --- gangs --- */
 
 /* n tasks of one array, all or none. */
@@ -528,6 +561,7 @@ int main(void)
         cmocka_unit_test(what_was_used_is_forgotten_by_half_lives),
         cmocka_unit_test(weights_survive_replay_and_rows),
         cmocka_unit_test(the_earliest_deadline_of_a_tenant_is_first_in_its_class),
+        cmocka_unit_test(what_cannot_end_in_time_is_refused_with_the_proof),
         cmocka_unit_test(a_gang_starts_whole_or_not_at_all),
         cmocka_unit_test(a_gang_that_can_never_be_whole_ends_whole),
         cmocka_unit_test(one_that_is_held_holds_its_gang),
