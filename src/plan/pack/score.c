@@ -8,7 +8,7 @@
 #define INDEX_MOST 0xffffffu
 #define TIGHT_MOST 0xffffu
 #define QUANTUM 20                       /* thousandths of a GPU */
-#define PRICE_PERMILLE 700               /* how much of the price counts against value */
+#define PRICE_PERMILLE 1000              /* how much of the price counts against value */
 
 int64_t pk_key_score(int64_t key) { return key >> 40; }
 
