@@ -162,7 +162,9 @@ CUresult fk_graph_reserve(unsigned device, uint64_t need);
 void fk_graph_live(uint64_t pointer, bool live);     /* a launch allocated it or freed it */
 bool fk_graph_is_live(uint64_t pointer);
 void fk_graph_memory_end(unsigned device);
-CUresult fk_free_async(CUstream stream, uint64_t pointer);
+CUresult cuDeviceGetDefaultMemPool(CUmemoryPool *ret, CUdevice dev);
+CUresult cuDeviceGetMemPool(CUmemoryPool *ret, CUdevice dev);
+CUresult cuDeviceSetMemPool(CUdevice dev, CUmemoryPool pool);
 
 /* --- array.c, module.c --- */
 void fk_arrays_end(CUcontext ctx);

@@ -91,10 +91,22 @@ static void collect(unsigned device)
     }
 }
 
+static bool others_work(unsigned device)
+{
+    const uint64_t *active = fk_world->device[device].engine.active;
+    unsigned self = (unsigned)fk_self();
+    return (active[self / 64] & ~(1ull << self % 64)) || active[1 - self / 64];
+}
+
 static void bring_up(unsigned device)
 {
     fk_lock();
-    fk_advance(fk_world, device, fk_now());
+    uint64_t now = fk_now();
+    if (now - fk_world->checked_ns > 5000000u && others_work(device)) {
+        fk_world->checked_ns = now;
+        fk_reap(); /* the work of the dead ends */
+    }
+    fk_advance(fk_world, device, now);
     collect(device);
 }
 
@@ -179,12 +191,12 @@ static CUresult submit(CUstream stream, const struct fk_op *op, uint64_t first, 
         }
         bring_up(device);
         bool ok = try_submit(stream, op, first, done, arg, ret);
-        uint64_t until = ok ? 0 : fk_job_bound(queue, queue->tail, fk_now());
+        uint64_t until = ok ? 0 : fk_next_change(fk_world, device);
         fk_unlock();
         pthread_mutex_unlock(&fk_big);
         if (ok)
             return CUDA_SUCCESS;
-        fk_wait(seen, until);
+        fk_wait(seen, until != UINT64_MAX ? until : 0);
     }
 }
 
@@ -224,8 +236,10 @@ CUresult fk_sync_job(unsigned device, uint64_t job)
             return CUDA_SUCCESS;
         fk_lock();
         uint64_t now = fk_now(), until = fk_job_bound(queue, job, now);
+        if (until <= now) /* it waits for something else */
+            until = fk_next_change(fk_world, device);
         fk_unlock();
-        fk_wait(seen, until > now ? until : 0);
+        fk_wait(seen, until != UINT64_MAX ? until : 0);
     }
 }
 
