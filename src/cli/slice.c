@@ -19,6 +19,7 @@
 #define LAYERS_ENV     "OPENCL_LAYERS"
 #define EXIT_NOT_RUN   126
 #define EXIT_NOT_FOUND 127
+#define STATS_MS       10000
 
 /* --- the layer --- */
 
@@ -134,9 +135,15 @@ static void come_back(struct run *r)
     FG_AUTO_JSON json_t *answer = NULL;
     FG_AUTO_JSON json_t *request = json_pack("{s:s, s:s, s:I}", "op", "adopt", "command", r->command, "age_ms",
                                              (json_int_t)(now_ms() - r->began_ms));
+    struct slice_files again = SLICE_NO_FILES;
     close(fg_take_fd(r->fd));
-    if (slice_ask(r->folder, true, request, &r->files, &answer, NULL, &r->fd, &err) == 0)
+    if (slice_ask(r->folder, true, request, &r->files, &answer, &again, &r->fd, &err) == 0) {
+        int claim = r->files.claim; /* the new arbiter's in its place; the lease's files are the same */
+        r->files.claim = again.claim;
+        again.claim = claim;
+        slice_close_files(&again);
         return;
+    }
     cli_note(
         r->cli,
         "slice %s: its arbiter is gone (%s); the program goes on, its memory quota holds, its work on the device %s",
@@ -245,6 +252,21 @@ static int follow(struct run *r, int pidfd)
     return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
+/* What the slice used, as `fgpu slice ls --json` shows it, now that its program has ended. */
+static int write_stats(struct run *r, const char *path, struct fg_error *err)
+{
+    FG_AUTO_JSON json_t *answer = NULL;
+    FG_AUTO_JSON json_t *request = json_pack("{s:s}", "op", "show");
+    FG_AUTO_STR struct fg_str text = {0};
+    if (r->fd < 0)
+        return fg_fail(err, FG_E_UNREACHABLE, "the slice's arbiter is gone, and with it what --stats would tell");
+    if (slice_send(r->fd, request, NULL, err) < 0 || slice_receive(r->fd, STATS_MS, &answer, NULL, err) < 0)
+        return -1;
+    fg_json_dump(answer, &text);
+    fg_str_adds(&text, "\n");
+    return fg_write_file_atomic(path, text.data, text.len, 0644, err);
+}
+
 static int run_in(struct run *r, const struct cli_args *args, struct fg_error *err)
 {
     int status;
@@ -256,16 +278,18 @@ static int run_in(struct run *r, const struct cli_args *args, struct fg_error *e
     if (open_slice(r, args, err) < 0)
         return -1;
     FG_AUTO_FD int pidfd = start_program(r, args->command, &status, err);
+    const char *stats = cli_text(args, "stats");
     if (pidfd >= 0)
-        return follow(r, pidfd);
-    cli_print_error(err);
+        status = follow(r, pidfd);
+    if (pidfd < 0 || (stats && write_stats(r, stats, err) < 0))
+        cli_print_error(err);
     return status;
 }
 
 static int run_slice(struct cli *cli, const struct cli_args *args, struct fg_error *err)
 {
     struct run r = {
-        .cli = cli, .fd = -1, .files = {-1, -1}, .began_ms = now_ms(), .fail_closed = cli_flag(args, "fail-closed")};
+        .cli = cli, .fd = -1, .files = SLICE_NO_FILES, .began_ms = now_ms(), .fail_closed = cli_flag(args, "fail-closed")};
     if (args->command_count == 0) {
         fg_fail(err, FG_E_INVALID, "no program was given");
         return fg_fail_hint(err, "For example: fgpu slice --gpu 2GB --share 25 -- python3 train.py");
@@ -277,10 +301,7 @@ static int run_slice(struct cli *cli, const struct cli_args *args, struct fg_err
     int rc = run_in(&r, args, err);
     if (r.fd >= 0)
         close(r.fd);
-    if (r.files.limits >= 0) {
-        close(r.files.limits);
-        close(r.files.counters);
-    }
+    slice_close_files(&r.files);
     free(r.folder);
     free(r.command);
     free(r.layers);
@@ -298,6 +319,7 @@ static const struct cli_option options[] = {
     {"latency", 0, CLI_FLAG, NULL, "Answer fast: use the next window whenever the share is not used up."},
     {"fail-closed", 0, CLI_FLAG, NULL,
      "Should the arbiter vanish for good, refuse work on the device instead of letting it pass."},
+    {"stats", 0, CLI_PATH, "FILE", "Write there what the slice used, as JSON, when the program has ended."},
     {NULL},
 };
 const struct cli_verb cli_verb_slice_run = {

@@ -49,6 +49,11 @@ int fg_vgpu_server_create(struct fg_vgpu_server **ret, const struct fg_vgpu_serv
         server->config = *config;
     if (!server->config.vanish_ns)
         server->config.vanish_ns = 1000000000;
+    if (server->config.claims_folder &&
+        fg_claims_open(&server->claims, server->config.claims_folder, server->config.claims_scope, err) != 0) {
+        free(server);
+        return -1;
+    }
     pthread_mutex_init(&server->mutex, NULL);
     server->pid_ns = fg_process_own_ns();
     server->epoll = epoll_create1(EPOLL_CLOEXEC);
@@ -121,6 +126,7 @@ void fg_vgpu_server_destroy(struct fg_vgpu_server *server)
     if (server->nudge >= 0)
         close(server->nudge);
     pthread_mutex_destroy(&server->mutex);
+    fg_claims_close(server->claims);
     free(server);
 }
 
@@ -151,6 +157,7 @@ int fg_vgpu_server_device(struct fg_vgpu_server *server, const char *name, uint6
     if (!device) {
         device = fg_alloc(sizeof *device);
         snprintf(device->name, sizeof device->name, "%s", name);
+        device->guest.place = -1;
         fg_arbiter_init(&device->arbiter, &server->config.arbiter, fg_boot_ns());
         fg_vec_push(&server->devices, device);
     }
@@ -177,7 +184,7 @@ static int check_spec(const struct fg_lease_spec *spec, const struct device *dev
 }
 
 /* Does it fit beside the others of its device? self: the lease that is changed, or NULL. */
-static int admit(struct fg_vgpu_server *server, const struct fg_lease_spec *spec, const struct device *device,
+static int admit(struct fg_vgpu_server *server, const struct fg_lease_spec *spec, struct device *device,
                  const struct lease *self, struct fg_error *err)
 {
     uint64_t memory = spec->memory_bytes;
@@ -201,9 +208,9 @@ static int admit(struct fg_vgpu_server *server, const struct fg_lease_spec *spec
     if (share > 1000)
         return fg_fail(err, FG_E_CONFLICT, "device '%s' has %u permille of its compute left to lease, not %u", device->name,
                        1000 - (share - spec->share_permille), spec->share_permille);
-    if (others + 1 >= FG_ARBITER_MAX)
+    if (others + 2 >= FG_ARBITER_MAX) /* one place is for the guest */
         return fg_fail(err, FG_E_CONFLICT, "device '%s' has %u leases already", device->name, others);
-    return 0;
+    return fg_vgpu_claim(server, device, &(struct fg_claim){memory, share, others + 1, spec->mode == FG_SHARE_EXCLUSIVE}, err);
 }
 
 void fg_vgpu_publish(struct lease *lease)
@@ -294,6 +301,7 @@ static int open_locked(struct fg_vgpu_server *server, const struct fg_lease_spec
     struct lease *lease = new_lease(server, device, spec);
     if (fg_vgpu_files_make(server, lease, limits_fd, err) != 0) {
         end_lease(server, lease);
+        fg_vgpu_claim_again(server, device);
         return -1;
     }
     begin_lease(server, lease, ret_id);
@@ -379,7 +387,9 @@ int fg_vgpu_server_close(struct fg_vgpu_server *server, const char *id, struct f
         if (server->leases.items[i] != lease)
             continue;
         memmove(&server->leases.items[i], &server->leases.items[i + 1], (--server->leases.count - i) * sizeof lease);
+        struct device *device = lease->device;
         end_lease(server, lease);
+        fg_vgpu_claim_again(server, device);
         fg_vgpu_wake(server);
         result = 0;
         break;

@@ -22,6 +22,10 @@ struct fg_vgpu_server_config {
     /* 1: LIMITS are guarded by file mode 0444 alone, not by F_SEAL_FUTURE_WRITE, which would keep a later server from
      * writing them as well. For agents, whose tasks run under other users; the task's user could chmod them back. */
     int adoptable;
+    /* A folder of claims.h: what this server leases is told to the other arbiters of the machine, and what they lease is not
+     * given away again. NULL: they are not asked. scope: as there. */
+    const char *claims_folder;
+    uint64_t claims_scope;
 };
 /* Open to read and to set. */
 struct fg_lease_spec {
@@ -52,9 +56,17 @@ void fg_vgpu_server_leave(struct fg_vgpu_server *server);
  * FG_E_INVALID: 0 bytes or a bad name. */
 int fg_vgpu_server_device(struct fg_vgpu_server *server, const char *name, uint64_t memory_bytes, struct fg_error *err);
 
+/* Name the device as every arbiter of the machine does, before it is leased; without, it is not claimed. At most 127 bytes. */
+int fg_vgpu_server_device_key(struct fg_vgpu_server *server, const char *name, const char *key, struct fg_error *err);
+/* What the other arbiters of the machine have given away of it; nothing where they are not asked. */
+struct fg_claim_sum;
+int fg_vgpu_server_others(struct fg_vgpu_server *server, const char *name, struct fg_claim_sum *ret, struct fg_error *err);
+/* The descriptor that keeps our claims while it is open, borrowed; -1: there is none. */
+int fg_vgpu_server_claims_fd(const struct fg_vgpu_server *server);
+
 /* Make a lease. ret_id: 64 bytes, or NULL. FG_E_NOT_FOUND: no such device. FG_E_INVALID: quota 0 or larger than the device,
  * share out of range, mode unknown. FG_E_CONFLICT: the id exists; memory or share left on the device does not suffice; an
- * exclusive lease shares its device with nobody. */
+ * exclusive lease shares its device with nobody; other arbiters of the machine have it. */
 int fg_vgpu_server_open(struct fg_vgpu_server *server, const struct fg_lease_spec *spec, char *ret_id, struct fg_error *err);
 /* Take over the files of a lease made by an earlier, adoptable server of this boot (kept open by someone else, see _fds);
  * limits stay as they are. Both descriptors are duplicated. A limits file that is no memory file must be this user's and closed
