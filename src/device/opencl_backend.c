@@ -252,7 +252,7 @@ static void add_nodes(struct fg_vgpu_entry *e, const struct fg_opencl_device *d)
             struct stat st;
             if (stat(path, &st) != 0)
                 continue;
-            fg_vec_push(&e->binds, node ? fg_asprintf("dev:%s", path) : fg_asprintf("ro:%s:%s", path, path));
+            fg_vec_push(&e->binds, fg_asprintf("%s:%s", node ? "dev" : "at", path));
             if (node && !(st.st_mode & 02) && st.st_mode & 020)
                 fg_vec_push(&e->groups, st.st_gid);
         }

@@ -200,6 +200,8 @@ BYPASS = {
     "in a child": (["sh", "-c", "setsid env -i PATH=$PATH python3 -c '" + PROGRAM.replace("'", '"') + "\ntime.sleep(60)' & wait"], "OPENCL_LAYERS"),
     "from a thread": (["python3", "-c", "import subprocess, threading\nt = threading.Thread(target=lambda: subprocess.run(['env', '-i', 'PATH=/usr/bin:/bin', "
                        "'python3', '-c', " + repr(PROGRAM + "time.sleep(60)") + "]))\nt.start()\nt.join()"], "OPENCL_LAYERS"),
+    "by exec, out of the books": (["python3", "-c", PROGRAM + "os.execve('/usr/bin/python3', ['python3', '-c', " + repr(PROGRAM + "time.sleep(60)") +
+                                   "], {'PATH': os.environ['PATH']})"], "OPENCL_LAYERS"),
     "a lease it sets itself": (["python3", "-c", "import os\nfor a, b, n in (('limits', 'l', 4096), ('counters', 'c', 69632)):\n"
                                 "    open('/tmp/' + b, 'wb').write(open('/run/fgpu/lease.' + a, 'rb').read(n))\n"
                                 "os.environ['FGPU_LEASE'] = '/tmp/l:/tmp/c'\n" + PROGRAM + "while True: spin(5)"], "in the books"),
@@ -222,6 +224,17 @@ def test_who_writes_over_the_counters_is_stopped(world):
                           memory=64 * MIB, timeout=60)
     assert outcome["reason"] == "limit_bypassed" and "counters" in outcome["detail"]
     assert world.sh("echo fine", device="opencl0", memory=64 * MIB)[1] == "fine\n"
+
+
+def test_an_exec_stays_in_its_vgpu(world):
+    outcome, text = run(world, "held = [buffer(16) for _ in range(3)]\nos.execv('/usr/bin/python3', ['python3', '-c', " + repr(PROGRAM + """
+held = []
+try:
+    while True: held.append(buffer(16))
+except cl.Error: say(len(held))
+""") + "])")
+    assert outcome["state"] == "succeeded" and text.split() == ["3"]      # all but its own MiB is there again
+    assert outcome["usage"]["memory_peak_bytes"] == 49 * MIB
 
 
 def test_forks_threads_and_programs_without_a_device_are_in_order(world):
