@@ -125,7 +125,8 @@ static json_t *show(struct arbiter *a, const struct slice *slice)
                   "waiting", (int)s.waiting, "inflight", (int)s.inflight, "device_ns", (json_int_t)s.device_ns,
                   "throttle_ns", (json_int_t)s.throttle_ns, "submitted", (json_int_t)s.submitted, "ungated",
                   (json_int_t)s.ungated, "age_ns", (json_int_t)(slice_now_ms() - slice->began_ms) * 1000000, "pid",
-                  (int)slice->pid, "corrupt", s.corrupt, "level", "cooperative", "command", slice->command);
+                  (int)slice->pid, "corrupt", s.corrupt, "level",
+                  slice->audited && !slice->left_ms ? "audited" : "cooperative", "command", slice->command);
     json_object_update(j, more);
     json_decref(more);
     return j;
@@ -138,6 +139,7 @@ static void add_slice(struct arbiter *a, struct conn *conn, const char *id, cons
     snprintf(conn->id, sizeof conn->id, "%s", id);
     slice->command = fg_strdup(fg_json_str(request, "command", ""));
     slice->pid = conn->pid;
+    slice->audited = fg_json_bool(request, "audited", false);
     slice->began_ms = slice_now_ms() - fg_json_int(request, "age_ms", 0);
 }
 

@@ -66,7 +66,7 @@ void fg_look_maps(const struct fg_look_for *f, const char *maps, struct fg_look 
 void fg_look_environ(const struct fg_look_for *f, const char *environ_text, size_t n, struct fg_look *look)
 {
     for (const char *at = environ_text, *end = at + n; at < end; at += strnlen(at, (size_t)(end - at)) + 1) {
-        look->env_lease |= is_stem(at, "FGPU_LEASE=");
+        look->env_lease |= is_stem(at, "FGPU_LEASE=") && !(f->lease && strncmp(at + 11, f->lease, (size_t)(end - at) - 11) == 0);
         look->env_on |= f->env_on && f->layer && is_stem(at, f->env_on) && strstr(at, f->layer);
     }
 }

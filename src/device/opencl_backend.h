@@ -12,5 +12,3 @@ bool fg_opencl_offer(const struct fg_opencl_device *found, const char *mode, boo
 uint64_t fg_opencl_host_bytes(const struct fg_opencl_device *device, const struct fg_vgpu_limits *limits, uint64_t host_bytes);
 /* Why an open backend has not all devices, "" when it has; *ret_hint what to do about it. Borrowed. */
 const char *fg_opencl_why(const void *state, const char **ret_hint);
-/* File name stems of the drivers that a folder of .icd files names ("libpocl.so"), at most max, the caller's to free. */
-size_t fg_opencl_drivers(const char *vendors, char **ret, size_t max);

@@ -25,7 +25,7 @@ def test_the_program_runs_with_a_lease_and_the_layer(slices):
     lease, layers = out.splitlines()
     assert lease.startswith("/proc/") and lease.count(":") == 1
     assert layers == str(LAYER.resolve())
-    assert "64 MiB" in err and "25 %" in err and "cooperative" in err and "opencl0" in err
+    assert "64 MiB" in err and "25 %" in err and "audited" in err and "opencl0" in err
 
 
 def test_quiet_prints_nothing(slices):
@@ -170,7 +170,7 @@ def test_ls_shows_what_runs(slices):
     assert slices.ls() == []
     _, row = slices.hold("--gpu", "64MiB", "--share", "12.5", "--mode", "capped")
     assert row["memory_bytes"] == 64 * MIB and row["share_permille"] == 125 and row["mode"] == "capped"
-    assert row["used_bytes"] == 0 and row["command"] == "sleep 60" and row["level"] == "cooperative"
+    assert row["used_bytes"] == 0 and row["command"] == "sleep 60" and row["level"] == "audited"
     text = slices("ls")[0]
     assert row["id"] in text and "64 MiB" in text and "12.5 %" in text and "capped" in text
 
@@ -371,3 +371,57 @@ def test_a_background_process_keeps_its_slice(slices, tmp_path):
     finally:
         os.kill(pid, signal.SIGKILL)
     assert eventually(lambda: not slices.ls(), 10)
+
+
+# Fills one buffer after another; each line: jobs done, and how many of them passed without a grant (the first slot's word).
+FILLER = r"""
+import ctypes as C, os, struct, sys
+cl = C.CDLL("libOpenCL.so.1")
+for f in ("clCreateContext", "clCreateBuffer", "clCreateCommandQueue"):
+    getattr(cl, f).restype = C.c_void_p
+p, d, e, n = C.c_void_p(), C.c_void_p(), C.c_int32(), 0
+assert cl.clGetPlatformIDs(1, C.byref(p), None) == 0
+assert cl.clGetDeviceIDs(p, C.c_uint64(0xffffffff), 1, C.byref(d), None) == 0
+ctx = C.c_void_p(cl.clCreateContext(None, 1, C.byref(d), None, None, C.byref(e)))
+q = C.c_void_p(cl.clCreateCommandQueue(ctx, d, C.c_uint64(0), C.byref(e)))
+b = C.c_void_p(cl.clCreateBuffer(ctx, C.c_uint64(1), C.c_size_t(4 << 20), None, C.byref(e)))
+counters = os.open(os.environ["FGPU_LEASE"].split(":")[1], os.O_RDONLY)
+while True:
+    assert cl.clEnqueueFillBuffer(q, b, b"\0", C.c_size_t(1), C.c_size_t(0), C.c_size_t(4 << 20), 0, None, None) == 0
+    assert cl.clFinish(q) == 0
+    n += 1
+    more = cl.clCreateBuffer(ctx, C.c_uint64(1), C.c_size_t(8 << 20), None, C.byref(e))
+    print(n, struct.unpack("Q", os.pread(counters, 8, 4096 + 160))[0], bool(more), flush=True)
+"""
+
+
+def test_a_stopped_arbiter_holds_nobody_up_and_is_obeyed_again_when_it_goes_on(slices):
+    p = slices.start("-q", "--gpu", "8MiB", "--share", "50", "--mode", "capped", "--", sys.executable, "-c", FILLER)
+
+    def jobs(until, most=200000):
+        """Read lines until the condition on (jobs done, ungated) holds."""
+        for _ in range(most):
+            n, ungated, more = p.stdout.readline().split()
+            assert more == "False"  # the quota holds all the time
+            if until(int(n), int(ungated)):
+                return int(n), int(ungated)
+        raise AssertionError("never so")
+
+    _, before = jobs(lambda n, ungated: n >= 20)
+    arbiter, = slices.arbiters()
+    os.kill(arbiter, signal.SIGSTOP)
+    try:
+        n, passed = jobs(lambda n, ungated: ungated > before + 5)  # it went on without a grant
+    finally:
+        os.kill(arbiter, signal.SIGCONT)
+    last = [passed, n]
+
+    def steady(n, ungated):
+        if ungated != last[0]:
+            last[:] = ungated, n
+        return n >= last[1] + 200
+    jobs(steady)  # 200 jobs in a row were granted again
+    row = slices.row(p)
+    assert slices.arbiters() == [arbiter] and row["pid"] == p.pid and row["used_bytes"] == 4 * MIB
+    p.terminate()
+    p.wait(20)
