@@ -9,7 +9,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "device/judge.h"
 #include "device/opencl.h"
 #include "vgpu/page.h"
 
@@ -59,29 +58,24 @@ static bool is_member(const struct slice_audit *a, pid_t pid)
     return false;
 }
 
-/* *odd: since when it is suspected; pid 0: it is not yet. Filled when it is one now. */
-static enum fg_verdict judge(const struct slice_audit *a, pid_t pid, int64_t now, struct slice_suspect *odd, char *text)
+static enum fg_verdict judge(const struct slice_audit *a, pid_t pid, int64_t now, struct fg_suspect *odd, char *text)
 {
     struct fg_look look;
     if (!fg_look_at(&a->look_for, pid, &look) || (look.hidden && !*look.driver))
         return FG_IN_ORDER;
-    struct fg_odd since = {odd->pid ? now - odd->since_ns : 0, odd->pid ? look.cpu_ns - odd->cpu_ns : 0};
-    enum fg_verdict verdict = fg_judge_process(&look, false, since, text);
-    if (verdict != FG_IN_ORDER && !odd->pid)
-        *odd = (struct slice_suspect){pid, now, look.cpu_ns};
-    return verdict;
+    return fg_judge_process(&look, pid, false, now, odd, text);
 }
 
-static struct slice_suspect suspect_as(const struct slice_audit *a, pid_t pid)
+static struct fg_suspect suspect_as(const struct slice_audit *a, pid_t pid)
 {
     for (size_t i = 0; i < a->suspects.count; i++)
         if (a->suspects.items[i].pid == pid)
             return a->suspects.items[i];
-    return (struct slice_suspect){0};
+    return (struct fg_suspect){0};
 }
 
 /* Judged once more while it is held, so that nobody else of its number is stopped, and none in the moment of an exec. */
-static bool stop(const struct slice_audit *a, pid_t pid, int64_t now, struct slice_suspect *odd, char *text)
+static bool stop(const struct slice_audit *a, pid_t pid, int64_t now, struct fg_suspect *odd, char *text)
 {
     FG_AUTO_FD int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
     return pidfd >= 0 && !is_member(a, pid) && judge(a, pid, now, odd, text) == FG_OFFENDER &&
@@ -98,7 +92,7 @@ int slice_audit_run(struct slice_audit *a, void (*said)(void *arg, const char *t
         return (int)((a->due_ns - began) / 1000000) + 1;
     size_t n = fg_look_tree(NULL, getpid(), pids, MAX_PIDS);
     for (size_t i = 1; i < n; i++) { /* the first is this process */
-        struct slice_suspect suspect = suspect_as(a, pids[i]);
+        struct fg_suspect suspect = suspect_as(a, pids[i]);
         enum fg_verdict verdict = is_member(a, pids[i]) ? FG_IN_ORDER : judge(a, pids[i], began, &suspect, text);
         if (verdict == FG_OFFENDER && stop(a, pids[i], began, &suspect, text))
             said(arg, text);
