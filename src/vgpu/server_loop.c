@@ -122,14 +122,20 @@ static void turn(struct device *device)
     struct fg_arbiter_input in[FG_ARBITER_MAX] = {0};
     struct fg_arbiter *arbiter = &device->arbiter;
     for (unsigned i = 0; i < arbiter->count; i++)
-        if (arbiter->vgpus[i].id)
+        if (arbiter->vgpus[i].id && (int)i != device->guest.place)
             in[i] = fg_vgpu_input(device->by_place[i]);
     int64_t now = fg_boot_ns();
+    if (device->guest.place >= 0)
+        in[device->guest.place] = fg_guest_input(&device->guest, now);
     device->next_ns = fg_arbiter_turn(arbiter, in, now);
     for (unsigned i = 0; i < arbiter->count; i++) {
         const struct fg_arbiter_grant *grant = &arbiter->vgpus[i].grant;
         if (!arbiter->vgpus[i].id)
             continue;
+        if ((int)i == device->guest.place) {
+            fg_guest_grant(device, grant, now);
+            continue;
+        }
         fg_put(&device->by_place[i]->limits->heartbeat_ns, (uint64_t)now);
         give(device->by_place[i], grant, in[i].waiting != 0);
         /* drained between our look and our wish for a bell: nobody will ring */
@@ -282,6 +288,7 @@ void *fg_vgpu_reaper(void *arg)
         }
         if (!stopping && fg_boot_ns() - audited >= (int64_t)AUDIT_MS * 1000000) {
             any = audit(server);
+            fg_vgpu_claims_look(server);
             audited = fg_boot_ns();
             n = 1;
         }

@@ -3,6 +3,7 @@
 #include <stdbool.h>
 #include <pthread.h>
 #include <sched.h>
+#include <sys/stat.h>
 
 static int setup(void **state)
 {
@@ -318,6 +319,42 @@ static void a_sealed_lease_is_not_adopted(void **state)
     assert_fails(fg_vgpu_server_adopt(unit_server, limits, counters, NULL, &unit_err), unit_err, FG_E_INVALID);
 }
 
+static void limits_in_a_callers_file_outlive_their_server(void **state)
+{
+    char path[] = "/tmp/fastgpu-unit-limits-XXXXXX", env[300], id[64];
+    struct fg_lease l = {0};
+    struct fg_ledger ledger;
+    int limits, counters, file = mkstemp(path);
+    struct fg_lease_spec spec = unit_spec("f", 1000, 500, 0);
+    struct fg_lease_process who[4];
+    assert_true(file >= 0);
+    assert_ok(fg_vgpu_server_open_at(unit_server, &spec, file, &unit_err), unit_err);
+    assert_ok(fg_vgpu_server_fds(unit_server, "f", &limits, &counters, &unit_err), unit_err);
+    int kept = dup(counters);
+    assert_int_equal(ftruncate(kept, 0), -1);
+    snprintf(env, sizeof env, "%s:/proc/self/fd/%d", path, kept);
+    assert_int_equal(fg_lease_attach(&l, env), FG_LEASE_OK);
+    fg_ledger_init(&ledger, &l);
+    assert_int_equal(fg_ledger_reserve(&ledger, 600), FG_LEDGER_OK);
+    assert_true(unit_within(2000, fg_vgpu_server_processes(unit_server, "f", who, 4) == 1));
+    assert_int_equal(who[0].pid, getpid());
+    assert_int_equal(who[0].used_bytes, 600);
+    assert_int_equal(fg_vgpu_server_processes(unit_server, "nobody", who, 4), 0);
+    fg_vgpu_server_leave(unit_server);
+    assert_int_equal(fg_ledger_reserve(&ledger, 401), FG_LEDGER_OVER); /* not closed: the quota holds without a server */
+    assert_int_equal(fg_ledger_reserve(&ledger, 100), FG_LEDGER_OK);
+    unit_server_start(NULL);
+    assert_ok(fg_vgpu_server_adopt(unit_server, file, kept, id, &unit_err), unit_err);
+    assert_int_equal(unit_stats("f").used_bytes, 700);
+    fg_lease_detach(&l);
+    assert_ok(fg_vgpu_server_close(unit_server, "f", &unit_err), unit_err);
+    fchmod(file, 0666); /* others could write it */
+    assert_fails(fg_vgpu_server_adopt(unit_server, file, kept, id, &unit_err), unit_err, FG_E_INVALID);
+    close(kept);
+    close(file);
+    unlink(path);
+}
+
 /* In its own pid namespace a process has pid 1; its death is seen all the same. */
 static int boxed(void *env)
 {
@@ -364,6 +401,7 @@ int main(void)
         T(a_pid_that_was_used_again_is_not_taken_for_the_old_process),
         T(many_leases_all_get_their_turn),
         T(a_sealed_lease_is_not_adopted),
+        T(limits_in_a_callers_file_outlive_their_server),
         T(a_sandboxed_process_is_reaped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
