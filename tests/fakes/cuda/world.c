@@ -125,7 +125,8 @@ static int open_world(void)
     fk_world = world;
     rc = 0;
 out:
-    close(fd); /* the lock of the file goes with it */
+    flock(fd, LOCK_UN); /* the mapping keeps the file, and its lock, open */
+    close(fd);
     return rc;
 }
 
