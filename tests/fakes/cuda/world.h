@@ -96,6 +96,7 @@ struct fk_world {
     uint32_t is_virtual;
     uint64_t virtual_ns;
     uint64_t checked_ns;   /* when the dead were last looked for */
+    uint32_t processes;    /* slots ever used: process[0 .. processes-1] */
     uint64_t granule, vmm_granule, pool_chunk, graph_chunk, pitch_align, context_bytes, module_bytes, limit_step;
     uint64_t copy_bytes_per_us, copy_latency_ns, kernel_ns, slice_ns;
     uint32_t slots, mps, bad_memory_view;
