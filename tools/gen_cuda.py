@@ -47,17 +47,17 @@ def submit(row):
         args = old(row["args"]) if v1 else row["args"]
         size = "1" if v1 and "pCopy" in row["size"] else row["size"]
         key = f"fgcu_key(FGCU_{row['name']}{row['exports'][0]}, {'(uintptr_t)' + row['handle'] if 'handle' in row else 0}, {size})"
-        stream = f"fgcu_stream({row.get('stream', 'NULL')}, {own_thread(export)})"
+        where = f"{row.get('stream', 'NULL')}, {own_thread(export)}"
         flags = [flag for flag, on in (("FGCU_UNBOUND", row.get("unbound")),
                                        ("FGCU_SYNC", "stream" not in row and not row.get("asynchronous"))) if on]
         call = f"FGCU_NEXT({export}, {impl(row)}{'_v1' if v1 else ''})({names(args)})"
         out += [f"static FGCU_SLOW CUresult slow_{export}({typed(args)})", "{", "    struct fgcu_submit submit;",
-                f"    CUresult refused = fgcu_begin(&submit, {stream}, {key}, {' | '.join(flags) or 0});",
+                f"    CUresult refused = fgcu_begin(&submit, fgcu_stream({where}), {key}, {' | '.join(flags) or 0});",
                 "    return refused ? refused : fgcu_end(&submit, " + call + ");", "}",
                 f"FGCU_EXPORT CUresult {export}({typed(args)});",
                 f"FGCU_EXPORT CUresult {export}({typed(args)})", "{"]
         if not flags:
-            out += [f"    if (fgcu_fast({stream}, {key}))", f"        return {call};"]
+            out += [f"    if (fgcu_fast({where}, {key}))", f"        return {call};"]
         out += [f"    return slow_{export}({names(args)});", "}", ""]
     return "\n".join(out)
 

@@ -20,7 +20,7 @@
 /* A quarter of each new measurement: follows a change of the key's work within a few jobs. */
 static void learn(struct fg_gate *gate, uint64_t key, uint64_t measured_ns)
 {
-    struct fg_cost *cost = &gate->costs[key * 0x9e3779b97f4a7c15u >> 54]; /* as fg_gate_predict */
+    struct fg_cost *cost = fg_gate_cost(gate, key);
     uint64_t mean = fg_gate_predict(gate, key);
     mean = mean ? mean - mean / 4 + measured_ns / 4 : measured_ns;
     mean = mean < COST_MIN_NS ? COST_MIN_NS : mean > COST_MAX_NS ? COST_MAX_NS : mean;

@@ -65,8 +65,12 @@ void fg_gate_settle(struct fg_gate *gate, const struct fg_ticket *ticket, uint64
 /* Put a further job into a batch that will be settled as one. */
 void fg_ticket_merge(struct fg_ticket *batch, const struct fg_ticket *more);
 /* Predicted cost of one job of the key, ns; 0: never measured. */
+static inline struct fg_cost *fg_gate_cost(const struct fg_gate *gate, uint64_t key)
+{
+    return (struct fg_cost *)(uintptr_t)&gate->costs[key * 0x9e3779b97f4a7c15u >> 54];
+}
 static inline uint64_t fg_gate_predict(const struct fg_gate *gate, uint64_t key)
 {
-    const struct fg_cost *cost = &gate->costs[key * 0x9e3779b97f4a7c15u >> 54];
+    const struct fg_cost *cost = fg_gate_cost(gate, key);
     return __atomic_load_n(&cost->key, __ATOMIC_RELAXED) == key ? __atomic_load_n(&cost->mean_ns, __ATOMIC_RELAXED) : 0;
 }

@@ -130,7 +130,7 @@ static CUresult with(unsigned which, CUgraphExec exec, CUstream stream, CUstream
 CUresult fgcu_do_cuGraphLaunch(unsigned which, CUgraphExec exec, CUstream stream)
 {
     CUstream named = fgcu_stream(stream, which == FGCU_cuGraphLaunch_ptsz);
-    if (!fg_get(&with_memory) && fgcu_fast(named, fgcu_key(FGCU_cuGraphLaunch, (uintptr_t)exec, 1)))
+    if (!fg_get(&with_memory) && fgcu_fast(stream, which == FGCU_cuGraphLaunch_ptsz, fgcu_key(FGCU_cuGraphLaunch, (uintptr_t)exec, 1)))
         return FGCU_WHICH(cuGraphLaunch)(exec, stream);
     return with(which, exec, stream, named);
 }
@@ -149,8 +149,8 @@ CUresult fgcu_do_cuLaunchCooperativeKernelMultiDevice(unsigned which, CUDA_LAUNC
     unsigned begun = 0;
     for (; begun < count && !refused; begun += !refused) {
         const CUDA_LAUNCH_PARAMS *p = &list[begun];
-        uint64_t size = (uint64_t)p->gridDimX * p->gridDimY * p->gridDimZ * (p->blockDimX * p->blockDimY * p->blockDimZ);
-        refused = fgcu_begin(&parts[begun], fgcu_stream(p->hStream, 0), fgcu_key(which, (uintptr_t)p->function, size), FGCU_ALONE);
+        uint64_t key = fgcu_key(which, (uintptr_t)p->function, (uint64_t)p->gridDimX * p->gridDimY * p->gridDimZ);
+        refused = fgcu_begin(&parts[begun], fgcu_stream(p->hStream, 0), key, FGCU_ALONE);
     }
     CUresult result = refused ? refused : FGCU_WHICH(cuLaunchCooperativeKernelMultiDevice)(list, count, flags);
     for (unsigned i = 0; i < begun; i++)

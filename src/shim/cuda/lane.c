@@ -12,7 +12,7 @@ static struct { uint32_t lock; struct fgcu_lane *all; struct fgcu_clock *clocks;
 /* ---- the calling thread's lanes ---- */
 
 #define WAYS 16
-static struct fgcu_lane none = {.left = CLOSED};
+static struct fgcu_lane none = {.left = CLOSED, .named = {(CUstream)-1, (CUstream)-1}};
 __thread struct fgcu_lane *fgcu_last_lane = &none;
 static __thread struct { struct fgcu_lane *ways[WAYS]; unsigned used; } mine;
 
@@ -60,6 +60,13 @@ static struct fgcu_lane *take_lane(void)
     return lane;
 }
 
+static void name_lane(struct fgcu_lane *lane, CUstream stream)
+{
+    lane->stream = stream;
+    lane->named[0] = stream == CU_STREAM_LEGACY ? NULL : stream;
+    lane->named[1] = stream == CU_STREAM_PER_THREAD ? NULL : stream;
+}
+
 struct fgcu_lane *fgcu_lane(CUstream stream)
 {
     unsigned way = (unsigned)((uintptr_t)stream * 0x9e3779b97f4a7c15u >> 60);
@@ -75,13 +82,13 @@ struct fgcu_lane *fgcu_lane(CUstream stream)
         if (!(lane = take_lane()))
             return NULL;
         mine.ways[way] = lane;
-        lane->stream = stream;
+        name_lane(lane, stream);
         if (!mine.used++)
             watch_thread();
     } else if (lane->stream != stream) { /* two streams, one way: the lane goes from one to the other */
         fg_lock(&lane->lock);
         fgcu_lane_close(lane, 0);
-        lane->stream = stream;
+        name_lane(lane, stream);
         fg_unlock(&lane->lock);
     }
     fgcu_last_lane = lane;

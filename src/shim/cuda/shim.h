@@ -110,7 +110,8 @@ void fgcu_strict(CUstreamCaptureMode mode);
  * A kernel that was never measured, and every eighth batch, is a batch of one: from these the costs are learnt. */
 struct fgcu_lane {
     int64_t left;                 /* prepaid ns that are left: 48, jobs: 16; below 0: no open batch */
-    CUstream stream;              /* never NULL */
+    CUstream named[2];            /* the stream as calls name it: NULL for the default one, of calls without and with _ptsz */
+    CUstream stream;              /* the same, never NULL */
     uint32_t lock;                /* all below */
     uint32_t held;                /* by a living thread */
     struct fgcu_batch *open, *first, *last; /* first..last: closed, in order */
@@ -188,23 +189,25 @@ static inline CUstream fgcu_stream(CUstream stream, int own_thread)
     return __builtin_expect(stream != NULL, 1) ? stream : own_thread ? CU_STREAM_PER_THREAD : CU_STREAM_LEGACY;
 }
 
-/* Jobs of one key are expected to cost the same: function or kernel, and size to a quarter of a power of two. */
+/* Jobs of one key are expected to cost the same: function or kernel, and size to a quarter of a power of two, which is what
+ * the exponent and the first two bits after it of a floating-point number say. */
 static inline uint64_t fgcu_key(unsigned function, uint64_t handle, uint64_t size)
 {
-    size |= 8;
-    unsigned shift = 61 - (unsigned)__builtin_clzll(size);
-    uint64_t class = shift << 2 | (size >> shift & 3);
-    return (handle ? handle : (uint64_t)function << 8 | 1) ^ class << 56;
+    union { double number; uint64_t bits; } class = {.number = (double)(int64_t)size};
+    return (handle + (function << 8 | 1)) ^ class.bits >> 50 << 48;
 }
 
-static inline int fgcu_fast(CUstream stream, uint64_t key)
+/* May the job go on what is prepaid? Most do, so this is kept to a few instructions in registers that no argument is in. */
+static inline int fgcu_fast(CUstream stream, int own_thread, uint64_t key)
 {
     struct fgcu_lane *lane = fgcu_last_lane;
-    if (__builtin_expect(lane->stream != stream, 0))
+    if (__builtin_expect(lane->named[own_thread] != stream, 0))
         return 0;
-    uint64_t ns = fg_gate_predict(&fgcu.gate, key);
-    int64_t take = (int64_t)(ns << 16) - 1;
-    if (__builtin_expect(!ns || __atomic_load_n(&lane->left, __ATOMIC_RELAXED) < take, 0))
+    const struct fg_cost *cost = fg_gate_cost(&fgcu.gate, key);
+    if (__builtin_expect(__atomic_load_n(&cost->key, __ATOMIC_RELAXED) != key, 0))
+        return 0;
+    int64_t take = (int64_t)(__atomic_load_n(&cost->mean_ns, __ATOMIC_RELAXED) << 16) - 1;
+    if (__builtin_expect(__atomic_load_n(&lane->left, __ATOMIC_RELAXED) < take, 0))
         return 0;
     /* closed by another thread in between: below 0, and the slow way opens a new batch */
     return __builtin_expect(__atomic_sub_fetch(&lane->left, take, __ATOMIC_ACQ_REL) >= 0, 1);
@@ -219,10 +222,9 @@ static inline uint64_t fgcu_volume_peer(const CUDA_MEMCPY3D_PEER *copy)
 {
     return copy ? copy->WidthInBytes * copy->Height * copy->Depth : 0;
 }
-static inline uint64_t fgcu_threads(const CUlaunchConfig *config)
+static inline uint64_t fgcu_blocks(const CUlaunchConfig *config)
 {
-    return config ? (uint64_t)config->gridDimX * config->gridDimY * config->gridDimZ *
-                        (config->blockDimX * config->blockDimY * config->blockDimZ) : 0;
+    return config ? (uint64_t)config->gridDimX * config->gridDimY * config->gridDimZ : 0;
 }
 static inline uint64_t fgcu_sum(const size_t *sizes, size_t count)
 {
