@@ -103,8 +103,7 @@ static CUresult reserve(struct around *around, CUgraphExec exec)
         return CUDA_SUCCESS;
     around->memory = 1;
     around->device = current_device();
-    around->reserved = fgcu_graphs_growth(around->device, entry.a);
-    return fgcu_reserve(around->reserved);
+    return fgcu_reserve_for(fgcu_graphs_growth, (uint64_t)around->device, entry.a, &around->reserved);
 }
 
 static void settle(const struct around *around)

@@ -7,19 +7,26 @@ CUcontext fgcu_context(void)
     return fgcu_call(cuCtxGetCurrent)(&context) == CUDA_SUCCESS ? context : NULL;
 }
 
-CUresult fgcu_reserve(uint64_t bytes)
+CUresult fgcu_reserve_for(fgcu_growth *growth, uint64_t what, uint64_t bytes, uint64_t *ret)
 {
-    enum fg_ledger_status status = fg_ledger_reserve(&fgcu.ledger, bytes);
-    if (status == FG_LEDGER_OVER) { /* what was freed in the order of a stream may have come back by now */
-        fgcu_settle_all();
-        fgcu_pools_refresh();
-        status = fg_ledger_reserve(&fgcu.ledger, bytes);
-    }
-    if (status == FG_LEDGER_OVER) {
-        fgcu_pools_trim();
-        status = fg_ledger_reserve(&fgcu.ledger, bytes);
+    enum fg_ledger_status status = FG_LEDGER_OVER;
+    for (unsigned attempt = 0; status == FG_LEDGER_OVER && attempt < 3; attempt++) {
+        if (attempt == 1) { /* what was freed in the order of a stream may have come back by now */
+            fgcu_settle_all();
+            fgcu_pools_refresh();
+        } else if (attempt == 2) {
+            fgcu_pools_trim();
+        }
+        *ret = growth ? growth(what, bytes) : bytes;
+        status = fg_ledger_reserve(&fgcu.ledger, *ret);
     }
     return status == FG_LEDGER_OK ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
+}
+
+CUresult fgcu_reserve(uint64_t bytes)
+{
+    uint64_t reserved;
+    return fgcu_reserve_for(NULL, 0, bytes, &reserved);
 }
 
 CUresult fgcu_made(enum fgcu_kind kind, uint64_t value, uint64_t reserved, uint64_t bytes, CUcontext owner)

@@ -41,8 +41,9 @@ static uint64_t graph_attribute(CUdevice device, CUgraphMem_attribute name)
     return fgcu_call(cuDeviceGetGraphMemAttribute)(device, name, &value) == CUDA_SUCCESS ? value : 0;
 }
 
-uint64_t fgcu_graphs_growth(CUdevice device, uint64_t need)
+uint64_t fgcu_graphs_growth(uint64_t which, uint64_t need)
 {
+    CUdevice device = (CUdevice)which;
     uint64_t reserved = graph_attribute(device, CU_GRAPH_MEM_ATTR_RESERVED_MEM_CURRENT);
     uint64_t used = graph_attribute(device, CU_GRAPH_MEM_ATTR_USED_MEM_CURRENT);
     uint64_t unused = reserved > used ? reserved - used : 0;
@@ -96,8 +97,9 @@ void fgcu_pools_settle(void)
 /* ---- allocation ---- */
 
 /* What the pool will have to grow by: what it has unused goes first. */
-static uint64_t growth(CUmemoryPool pool, uint64_t bytes)
+static uint64_t growth(uint64_t which, uint64_t bytes)
 {
+    CUmemoryPool pool = (CUmemoryPool)(uintptr_t)which;
     uint64_t used = attribute(pool, CU_MEMPOOL_ATTR_USED_MEM_CURRENT), reserved = attribute(pool, CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT);
     uint64_t step = fg_get(&books.step), after = used + ((bytes + 511) & ~UINT64_C(511));
     return after > reserved ? (after - reserved + step - 1) / step * step : 0;
@@ -140,12 +142,10 @@ static CUresult from_pool(unsigned which, CUdeviceptr *pointer, size_t bytes, CU
 static CUresult allocate(unsigned which, alloc_fn *call, CUdeviceptr *pointer, size_t bytes, CUmemoryPool pool, CUstream stream,
                          CUstream named)
 {
-    uint64_t before = attribute(pool, CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT), grows = growth(pool, bytes);
-    if (fgcu_reserve(grows) != CUDA_SUCCESS) {
-        grows = growth(pool, bytes); /* looking for room has changed it */
-        if (fgcu_reserve(grows) != CUDA_SUCCESS)
-            return CUDA_ERROR_OUT_OF_MEMORY;
-    }
+    uint64_t grows;
+    if (fgcu_reserve_for(growth, (uintptr_t)pool, bytes, &grows) != CUDA_SUCCESS)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    uint64_t before = attribute(pool, CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT);
     CUresult result = call(which, pointer, bytes, pool, stream);
     if (result != CUDA_SUCCESS) {
         look(pool, grows);

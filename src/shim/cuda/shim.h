@@ -65,6 +65,9 @@ static inline uint64_t fgcu_record_key(enum fgcu_kind kind, uint64_t value)
 CUcontext fgcu_context(void);                       /* the current one, or NULL */
 /* Reserve; over the quota, look for what the driver gave back meanwhile and try again. 0, or CUDA_ERROR_OUT_OF_MEMORY. */
 CUresult fgcu_reserve(uint64_t bytes);
+/* The same for what does not grow by what is asked for; growth(what, bytes) is asked anew at each attempt. *ret: reserved. */
+typedef uint64_t fgcu_growth(uint64_t what, uint64_t bytes);
+CUresult fgcu_reserve_for(fgcu_growth *growth, uint64_t what, uint64_t bytes, uint64_t *ret);
 /* After the driver's call: remember what it made, with its true size. 0, or CUDA_ERROR_OUT_OF_MEMORY: undo it, then fgcu_undone. */
 CUresult fgcu_made(enum fgcu_kind kind, uint64_t value, uint64_t reserved, uint64_t bytes, CUcontext owner);
 void fgcu_undone(enum fgcu_kind kind, uint64_t value);
@@ -85,7 +88,7 @@ void fgcu_pools_dirty(void);
 /* One allocation of the pool was freed. */
 void fgcu_pool_freed(uint64_t pool);
 /* The bytes that a further `need` would make the device's graph memory grow by. */
-uint64_t fgcu_graphs_growth(CUdevice device, uint64_t need);
+uint64_t fgcu_graphs_growth(uint64_t device, uint64_t need);
 /* Read what graphs have reserved. 0, or CUDA_ERROR_OUT_OF_MEMORY: over the quota now. */
 CUresult fgcu_graphs_settle(CUdevice device, uint64_t reserved);
 

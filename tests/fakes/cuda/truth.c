@@ -1,5 +1,6 @@
 /* truth.c - the questions of fake_cuda.h. */
 #include <stdio.h>
+#include <unistd.h>
 
 #include "driver.h"
 

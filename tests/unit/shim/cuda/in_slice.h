@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-#include "../../unit.h"
+#include "unit.h"
 #include "shim/cuda/cuda_abi.h"
 #include "cuda_table.h"
 #include "fake_cuda.h"
