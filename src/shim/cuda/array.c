@@ -1,6 +1,11 @@
-/* array.c - arrays and mipmapped arrays. The driver says what they take where it can (cuArrayGetMemoryRequirements); older ones
- * cannot, then it is texels in whole blocks. Sparse and deferred ones have no memory of their own: it is mapped into them. */
+/* array.c - arrays and mipmapped arrays. The driver says what an array takes only of one whose memory is mapped into it later
+ * (cuArrayGetMemoryRequirements): such a twin is made, asked, and destroyed; it costs no memory. Drivers before 11.6 have no
+ * such arrays: then it is rows of 64 bytes in tiles of 8 rows, in whole 64 KiB. Sparse and deferred ones have no memory of their own. */
 #include "shim/cuda/shim.h"
+
+#define ROW   64u
+#define ROWS  8u
+#define WHOLE (64u << 10)
 
 /* Bytes of one texel, all channels; of one 4x4 block for compressed formats, which *block says. */
 static uint64_t texel(CUarray_format format, unsigned channels, unsigned *block)
@@ -27,60 +32,66 @@ static uint64_t texel(CUarray_format format, unsigned channels, unsigned *block)
 
 static uint64_t product(uint64_t a, uint64_t b) { return __builtin_mul_overflow(a, b, &a) ? FG_MEMORY_MAX + 1 : a; }
 
+static uint64_t up(uint64_t n, uint64_t to) { return (n + to - 1) / to * to; }
+
 /* Of one level; 0 in height or depth means that there is no such dimension. */
 static uint64_t level_bytes(const CUDA_ARRAY3D_DESCRIPTOR *d, unsigned level)
 {
     unsigned block;
     uint64_t bytes = texel(d->Format, d->NumChannels, &block);
-    uint64_t width = d->Width >> level, height = d->Height >> level, depth = d->Flags & CUDA_ARRAY3D_LAYERED ? d->Depth : d->Depth >> level;
+    int layers = (d->Flags & (CUDA_ARRAY3D_LAYERED | CUDA_ARRAY3D_CUBEMAP)) != 0;
+    uint64_t width = d->Width >> level, height = d->Height >> level, depth = layers ? d->Depth : d->Depth >> level;
     width = ((width ? width : 1) + block - 1) / block;
     height = ((height ? height : 1) + block - 1) / block;
-    return product(product(product(width, height), depth ? depth : 1), bytes);
+    return product(product(up(product(width, bytes), ROW), height > 1 ? up(height, ROWS) : 1), depth ? depth : 1);
 }
 
-static uint64_t array_bytes(const CUDA_ARRAY3D_DESCRIPTOR *d, unsigned levels)
+static uint64_t estimate(const CUDA_ARRAY3D_DESCRIPTOR *d, unsigned levels)
 {
     uint64_t sum = 0;
-    if (d->Flags & (CUDA_ARRAY3D_SPARSE | CUDA_ARRAY3D_DEFERRED_MAPPING))
-        return 0;
     for (unsigned i = 0; i < levels && i < 32; i++) {
         uint64_t bytes = level_bytes(d, i);
         sum = bytes > FG_MEMORY_MAX || sum > FG_MEMORY_MAX ? FG_MEMORY_MAX + 1 : sum + bytes;
     }
-    return sum;
+    return sum > FG_MEMORY_MAX ? sum : up(sum, WHOLE);
 }
 
-static CUdevice current_device(void)
+/* levels 0: not a mipmapped array. 0: the driver makes no such array, or has no such question. */
+static uint64_t ask_twin(const CUDA_ARRAY3D_DESCRIPTOR *d, unsigned levels)
 {
-    CUdevice device = 0;
-    return fgcu_call(cuCtxGetDevice)(&device) == CUDA_SUCCESS ? device : 0;
-}
-
-static uint64_t true_bytes(uint64_t guess, CUresult asked, const CUDA_ARRAY_MEMORY_REQUIREMENTS *answer)
-{
-    return guess && asked == CUDA_SUCCESS && answer->size ? answer->size : guess;
-}
-
-static CUresult array_made(CUarray *array, uint64_t reserved, CUresult result)
-{
+    CUDA_ARRAY3D_DESCRIPTOR twin = *d;
     CUDA_ARRAY_MEMORY_REQUIREMENTS needs = {0};
-    if (result != CUDA_SUCCESS) {
-        fg_ledger_cancel(&fgcu.ledger, reserved);
-        return result;
+    CUdevice device = 0;
+    CUarray array;
+    CUmipmappedArray mipmap;
+    twin.Flags |= CUDA_ARRAY3D_DEFERRED_MAPPING;
+    if (!fgcu_has(FGCU_cuArrayGetMemoryRequirements) || fgcu_call(cuCtxGetDevice)(&device) != CUDA_SUCCESS)
+        return 0;
+    if (levels && FGCU_NEXT(cuMipmappedArrayCreate, cuMipmappedArrayCreate)(&mipmap, &twin, levels) == CUDA_SUCCESS) {
+        fgcu_call(cuMipmappedArrayGetMemoryRequirements)(&needs, mipmap, device);
+        FGCU_NEXT(cuMipmappedArrayDestroy, cuMipmappedArrayDestroy)(mipmap);
+    } else if (!levels && FGCU_NEXT(cuArray3DCreate_v2, cuArray3DCreate)(&array, &twin) == CUDA_SUCCESS) {
+        fgcu_call(cuArrayGetMemoryRequirements)(&needs, array, device);
+        FGCU_NEXT(cuArrayDestroy, cuArrayDestroy)(array);
     }
-    CUresult asked = fgcu_call(cuArrayGetMemoryRequirements)(&needs, *array, current_device());
-    if (fgcu_made(FGCU_ARRAY, (uintptr_t)*array, reserved, true_bytes(reserved, asked, &needs), fgcu_context()) == CUDA_SUCCESS)
-        return CUDA_SUCCESS;
-    FGCU_NEXT(cuArrayDestroy, cuArrayDestroy)(*array);
-    fgcu_undone(FGCU_ARRAY, (uintptr_t)*array);
-    *array = NULL;
-    return CUDA_ERROR_OUT_OF_MEMORY;
+    return needs.size;
 }
 
 static CUresult reserve(const CUDA_ARRAY3D_DESCRIPTOR *d, unsigned levels, uint64_t *ret)
 {
-    *ret = array_bytes(d, levels);
+    *ret = 0;
+    if (!(d->Flags & (CUDA_ARRAY3D_SPARSE | CUDA_ARRAY3D_DEFERRED_MAPPING)) && !(*ret = ask_twin(d, levels)))
+        *ret = estimate(d, levels ? levels : 1);
     return fgcu_reserve(*ret);
+}
+
+static CUresult made(enum fgcu_kind kind, CUresult result, uint64_t bytes, const void *array)
+{
+    if (result != CUDA_SUCCESS)
+        fg_ledger_cancel(&fgcu.ledger, bytes);
+    else
+        fgcu_made(kind, (uintptr_t)array, bytes, bytes, fgcu_context());
+    return result;
 }
 
 CUresult fgcu_do_cuArrayCreate(unsigned which, CUarray *array, const CUDA_ARRAY_DESCRIPTOR *d)
@@ -89,9 +100,10 @@ CUresult fgcu_do_cuArrayCreate(unsigned which, CUarray *array, const CUDA_ARRAY_
     if (!fgcu_attached() || !array || !d)
         return FGCU_WHICH(cuArrayCreate)(array, d);
     CUDA_ARRAY3D_DESCRIPTOR full = {d->Width, d->Height, 0, d->Format, d->NumChannels, 0};
-    if (reserve(&full, 1, &bytes) != CUDA_SUCCESS)
+    if (reserve(&full, 0, &bytes) != CUDA_SUCCESS)
         return CUDA_ERROR_OUT_OF_MEMORY;
-    return array_made(array, bytes, FGCU_WHICH(cuArrayCreate)(array, d));
+    CUresult result = FGCU_WHICH(cuArrayCreate)(array, d);
+    return made(FGCU_ARRAY, result, bytes, *array);
 }
 
 CUresult fgcu_do_cuArrayCreate_v1(unsigned which, CUarray *array, const CUDA_ARRAY_DESCRIPTOR_v1 *d)
@@ -100,9 +112,10 @@ CUresult fgcu_do_cuArrayCreate_v1(unsigned which, CUarray *array, const CUDA_ARR
     if (!fgcu_attached() || !array || !d)
         return FGCU_WHICH(cuArrayCreate_v1)(array, d);
     CUDA_ARRAY3D_DESCRIPTOR full = {d->Width, d->Height, 0, d->Format, d->NumChannels, 0};
-    if (reserve(&full, 1, &bytes) != CUDA_SUCCESS)
+    if (reserve(&full, 0, &bytes) != CUDA_SUCCESS)
         return CUDA_ERROR_OUT_OF_MEMORY;
-    return array_made(array, bytes, FGCU_WHICH(cuArrayCreate_v1)(array, d));
+    CUresult result = FGCU_WHICH(cuArrayCreate_v1)(array, d);
+    return made(FGCU_ARRAY, result, bytes, *array);
 }
 
 CUresult fgcu_do_cuArray3DCreate(unsigned which, CUarray *array, const CUDA_ARRAY3D_DESCRIPTOR *d)
@@ -110,9 +123,10 @@ CUresult fgcu_do_cuArray3DCreate(unsigned which, CUarray *array, const CUDA_ARRA
     uint64_t bytes;
     if (!fgcu_attached() || !array || !d)
         return FGCU_WHICH(cuArray3DCreate)(array, d);
-    if (reserve(d, 1, &bytes) != CUDA_SUCCESS)
+    if (reserve(d, 0, &bytes) != CUDA_SUCCESS)
         return CUDA_ERROR_OUT_OF_MEMORY;
-    return array_made(array, bytes, FGCU_WHICH(cuArray3DCreate)(array, d));
+    CUresult result = FGCU_WHICH(cuArray3DCreate)(array, d);
+    return made(FGCU_ARRAY, result, bytes, *array);
 }
 
 CUresult fgcu_do_cuArray3DCreate_v1(unsigned which, CUarray *array, const CUDA_ARRAY3D_DESCRIPTOR_v1 *d)
@@ -121,9 +135,10 @@ CUresult fgcu_do_cuArray3DCreate_v1(unsigned which, CUarray *array, const CUDA_A
     if (!fgcu_attached() || !array || !d)
         return FGCU_WHICH(cuArray3DCreate_v1)(array, d);
     CUDA_ARRAY3D_DESCRIPTOR full = {d->Width, d->Height, d->Depth, d->Format, d->NumChannels, d->Flags};
-    if (reserve(&full, 1, &bytes) != CUDA_SUCCESS)
+    if (reserve(&full, 0, &bytes) != CUDA_SUCCESS)
         return CUDA_ERROR_OUT_OF_MEMORY;
-    return array_made(array, bytes, FGCU_WHICH(cuArray3DCreate_v1)(array, d));
+    CUresult result = FGCU_WHICH(cuArray3DCreate_v1)(array, d);
+    return made(FGCU_ARRAY, result, bytes, *array);
 }
 
 CUresult fgcu_do_cuArrayDestroy(unsigned which, CUarray array)
@@ -136,23 +151,12 @@ CUresult fgcu_do_cuArrayDestroy(unsigned which, CUarray array)
 CUresult fgcu_do_cuMipmappedArrayCreate(unsigned which, CUmipmappedArray *array, const CUDA_ARRAY3D_DESCRIPTOR *d, unsigned int levels)
 {
     uint64_t bytes;
-    CUDA_ARRAY_MEMORY_REQUIREMENTS needs = {0};
-    if (!fgcu_attached() || !array || !d)
+    if (!fgcu_attached() || !array || !d || !levels)
         return FGCU_WHICH(cuMipmappedArrayCreate)(array, d, levels);
     if (reserve(d, levels, &bytes) != CUDA_SUCCESS)
         return CUDA_ERROR_OUT_OF_MEMORY;
     CUresult result = FGCU_WHICH(cuMipmappedArrayCreate)(array, d, levels);
-    if (result != CUDA_SUCCESS) {
-        fg_ledger_cancel(&fgcu.ledger, bytes);
-        return result;
-    }
-    CUresult asked = fgcu_call(cuMipmappedArrayGetMemoryRequirements)(&needs, *array, current_device());
-    if (fgcu_made(FGCU_MIPMAP, (uintptr_t)*array, bytes, true_bytes(bytes, asked, &needs), fgcu_context()) == CUDA_SUCCESS)
-        return CUDA_SUCCESS;
-    FGCU_NEXT(cuMipmappedArrayDestroy, cuMipmappedArrayDestroy)(*array);
-    fgcu_undone(FGCU_MIPMAP, (uintptr_t)*array);
-    *array = NULL;
-    return CUDA_ERROR_OUT_OF_MEMORY;
+    return made(FGCU_MIPMAP, result, bytes, *array);
 }
 
 CUresult fgcu_do_cuMipmappedArrayDestroy(unsigned which, CUmipmappedArray array)

@@ -5,6 +5,7 @@
 #include "shim/cuda/shim.h"
 
 #define CLOSED    (INT64_MIN / 2)
+#define DOUBTS    4
 #define RESET_NS  INT64_C(2000000000) /* an elapsed time is a float of milliseconds: 2 s keep it within 0.2 us */
 
 static struct { uint32_t lock; struct fgcu_lane *all; struct fgcu_clock *clocks; } lanes;
@@ -183,7 +184,10 @@ struct fgcu_batch *fgcu_batch_start(struct fgcu_lane *lane)
     }
     if (batch) {
         batch->credit_bytes = 0;
+        batch->unbound = 0;
         batch->next = NULL;
+        batch->lane = lane;
+        batch->opened_ns = fg_boot_ns();
     }
     return batch;
 }
@@ -196,6 +200,18 @@ static void settle_expected(struct fgcu_batch *batch)
     uint64_t busy = fg_get(&fgcu.lease.slot->busy_until_ns);
     batch->ticket.key = 0; /* nothing is learnt from a guess */
     fg_gate_settle(&fgcu.gate, &batch->ticket, busy, busy + (batch->spent_ns ? batch->spent_ns : 1));
+}
+
+/* Between jobs that came slowly the device was idle, for as long as it took to submit them at most. So a batch took what its
+ * jobs were expected to (give or take half of it), but never less than its span without that time. When that lower bound
+ * is far above what was expected, costs have changed: the lane learns anew from batches of one. */
+static int64_t busy_ns(struct fgcu_batch *batch, int64_t span)
+{
+    int64_t submitting = batch->closed_ns - batch->opened_ns;
+    int64_t least = span - submitting, most = (int64_t)(batch->spent_ns + batch->spent_ns / 2 + 2000);
+    if (least > most)
+        fg_put(&batch->lane->doubts, DOUBTS);
+    return span <= most ? span : least > most ? least : most;
 }
 
 static void settle_measured(struct fgcu_batch *batch)
@@ -217,11 +233,8 @@ static void settle_measured(struct fgcu_batch *batch)
         settle_expected(batch);
         return;
     }
-    /* Between jobs that came slowly the device was idle: a batch is charged half as much again as its jobs were expected
-     * to take, at most. What they are expected to take is measured one by one. */
-    int64_t most = (int64_t)(batch->spent_ns + batch->spent_ns / 2 + 2000);
-    if (!batch->single && end - start > most)
-        start = end - most;
+    if (!batch->single)
+        start = end - busy_ns(batch, end - start);
     fg_gate_settle(&fgcu.gate, &batch->ticket, (uint64_t)start, (uint64_t)(end > start ? end : start + 1));
 }
 
@@ -231,6 +244,8 @@ static void finish(struct fgcu_batch *batch, int measured)
         settle_measured(batch);
     else
         settle_expected(batch);
+    if (batch->unbound)
+        fg_add(&fgcu.unbound, -1u);
     if (batch->credit_bytes)
         fg_ledger_credit(&fgcu.ledger, batch->credit_bytes);
     fgcu_batch_drop(batch);
@@ -267,6 +282,7 @@ void fgcu_lane_close(struct fgcu_lane *lane, int foreign)
         finish(batch, 0);
         return;
     }
+    batch->closed_ns = fg_boot_ns();
     batch->next = NULL;
     if (lane->last)
         lane->last->next = batch;
@@ -352,8 +368,6 @@ int fgcu_visit_all(int patient)
     for (struct fgcu_lane *lane = fg_get(&lanes.all); lane; lane = lane->next)
         if (fg_get(&lane->open) || fg_get(&lane->first))
             busy |= visit(lane, patient);
-    if (!busy)
-        fg_put(&fgcu.unbound, 0);
     return busy;
 }
 

@@ -30,7 +30,7 @@ struct fgcu {
     uint32_t attach_lock, looked, attached; /* looked: for a lease; attached: there is one, and it is not refused */
     enum fg_lease_status refused; /* not OK: why cuInit fails */
     uint32_t captures;            /* streams that are being captured now */
-    uint32_t unbound;             /* a submit waits for an act of the program, and not all that was in flight then is done */
+    uint32_t unbound;             /* jobs in flight that may wait for an act of the program */
     uint32_t urgent;              /* threads that wait at the gate for something to complete */
     uint32_t unnamed;             /* pointers of cuGetProcAddress that are none of the driver's exports */
 };
@@ -120,18 +120,20 @@ struct fgcu_lane {
     struct fgcu_batch *open, *first, *last; /* first..last: closed, in order */
     uint64_t budget_ns;
     int64_t seen_left;            /* by the helper at its last look */
-    uint32_t opens;
+    uint32_t opens, doubts;       /* batches so far; batches of one to come, since costs seem to have changed */
     struct fgcu_lane *next;       /* of all lanes; they are reused, never freed */
 } __attribute__((aligned(64)));
 
 struct fgcu_batch {
     struct fgcu_batch *next;
     struct fgcu_clock *clock;
+    struct fgcu_lane *lane;
     CUevent start, end;
     struct fg_ticket ticket;
     uint64_t spent_ns;            /* what its jobs are expected to take */
+    int64_t opened_ns, closed_ns; /* when its thread began and ended to submit it */
     uint64_t credit_bytes;        /* memory that is free when it has completed */
-    int single;
+    int single, unbound;
 };
 
 /* A context's events and its device's time. */

@@ -144,6 +144,19 @@ static int join(struct fgcu_lane *lane, uint64_t predicted_ns, unsigned flags)
     return joined;
 }
 
+/* What to prepay for a batch that begins with such a job; 0: it will be a batch of one. */
+static uint64_t budget(struct fgcu_lane *lane, uint64_t predicted_ns)
+{
+    uint64_t room = quantum();
+    if (!predicted_ns || predicted_ns * 2 > room || ++lane->opens % SAMPLE == 0)
+        return 0;
+    if (fg_get(&lane->doubts)) {
+        fg_add(&lane->doubts, -1u);
+        return 0;
+    }
+    return room;
+}
+
 static int measures(void) { return !(fg_get(&fgcu.lease.limits->flags) & FG_LIMIT_UNGATED) && !fg_get(&fgcu.captures); }
 
 CUresult fgcu_begin(struct fgcu_submit *submit, CUstream stream, uint64_t key, unsigned flags)
@@ -156,9 +169,8 @@ CUresult fgcu_begin(struct fgcu_submit *submit, CUstream stream, uint64_t key, u
     submit->mode = FGCU_JOINED;
     if (lane && join(lane, submit->predicted_ns, flags))
         return CUDA_SUCCESS;
-    uint64_t room = quantum();
-    if (lane && !flags && submit->predicted_ns && submit->predicted_ns * 2 <= room && ++lane->opens % SAMPLE && measures())
-        submit->budget_ns = room;
+    if (lane && !flags && measures())
+        submit->budget_ns = budget(lane, submit->predicted_ns);
     if (pass(submit, key) != FG_GATE_PASS)
         return CUDA_ERROR_DEVICE_UNAVAILABLE;
     submit->mode = FGCU_BLIND;
@@ -182,6 +194,10 @@ static void keep(struct fgcu_submit *submit)
     batch->spent_ns = submit->predicted_ns ? submit->predicted_ns : submit->ticket.predicted_ns;
     batch->single = !submit->budget_ns;
     batch->credit_bytes = submit->credit_bytes;
+    if (submit->flags & FGCU_UNBOUND) {
+        batch->unbound = 1;
+        fg_add(&fgcu.unbound, 1);
+    }
     fg_lock(&lane->lock);
     lane->open = batch;
     lane->budget_ns = submit->budget_ns;
@@ -196,8 +212,6 @@ static void keep(struct fgcu_submit *submit)
 CUresult fgcu_end(struct fgcu_submit *submit, CUresult result)
 {
     if (submit->mode == FGCU_OPENED && result == CUDA_SUCCESS) {
-        if (submit->flags & FGCU_UNBOUND)
-            fg_put(&fgcu.unbound, 1);
         keep(submit);
         if (submit->flags & FGCU_SYNC)
             fgcu_after_wait();
