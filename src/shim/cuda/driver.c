@@ -5,8 +5,23 @@
 
 #include "shim/cuda/shim.h"
 
-/* As the dependency is named: the loader has it already, from beside the file this library was loaded as. */
-#define DRIVER "$ORIGIN/driver/libcuda.so.1"
+/* The machine's libraries, in a folder beside the file that this library was loaded as; the driver is there already, as our
+ * dependency. Not by $ORIGIN, which would be the folder of whoever has put his own dlopen before libc's. */
+void *fgcu_beside(const char *name, int mode)
+{
+    Dl_info info;
+    char path[4096];
+    if (!dladdr((void *)fgcu_beside, &info) || !info.dli_fname)
+        return NULL;
+    const char *slash = strrchr(info.dli_fname, '/');
+    size_t length = slash ? (size_t)(slash - info.dli_fname) : 0;
+    if (!slash || length + strlen(name) + sizeof "/driver/" > sizeof path)
+        return NULL;
+    memcpy(path, info.dli_fname, length);
+    memcpy(path + length, "/driver/", sizeof "/driver/" - 1);
+    memcpy(path + length + sizeof "/driver/" - 1, name, strlen(name) + 1);
+    return dlopen(path, mode);
+}
 
 struct fgcu fgcu;
 
@@ -27,7 +42,7 @@ int fgcu_has(unsigned function) { return fgcu.next[function] != (void *)missing;
 /* When the library is loaded, since a program may call anything first. Not one symbol is looked up later. */
 static __attribute__((constructor)) void find_driver(void)
 {
-    fgcu.driver = dlopen(DRIVER, RTLD_LAZY | RTLD_NOLOAD);
+    fgcu.driver = fgcu_beside("libcuda.so.1", RTLD_LAZY | RTLD_NOLOAD);
     for (unsigned i = 0; i < FGCU_ALL; i++) {
         void *found = fgcu.driver ? dlsym(fgcu.driver, names[i]) : NULL;
         fgcu.next[i] = found ? found : (void *)missing;

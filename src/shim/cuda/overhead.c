@@ -11,7 +11,6 @@
 #include "shim/cuda/shim.h"
 
 #define CONTEXT_ENV   "FGPU_CUDA_CONTEXT_BYTES"
-#define NVML          "$ORIGIN/driver/libnvidia-ml.so.1"
 #define CONTEXT_MOST  (INT64_C(4) << 30)
 #define UNKNOWN       INT64_C(-1)
 
@@ -55,7 +54,7 @@ static int64_t used_by_nvml(CUdevice device)
 {
     unsigned char uuid[16];
     char text[48] = "GPU-";
-    void *handle, *nvml = dlopen(NVML, RTLD_LAZY | RTLD_LOCAL);
+    void *handle, *nvml = fgcu_beside("libnvidia-ml.so.1", RTLD_LAZY | RTLD_LOCAL);
     int64_t used = UNKNOWN;
     if (!nvml)
         return UNKNOWN;

@@ -48,6 +48,8 @@ static inline int fgcu_attached(void) { return __builtin_expect(fg_get(&fgcu.att
 /* ---- driver.c ---- */
 /* Look for the lease, once. */
 void fgcu_attach(void);
+/* dlopen a library of the machine that lies with the driver. */
+void *fgcu_beside(const char *name, int mode);
 /* The hook that the shim exports under this name, or NULL. */
 void *fgcu_hook(unsigned function);
 const char *fgcu_name(unsigned function);
