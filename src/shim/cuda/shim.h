@@ -112,7 +112,7 @@ void fgcu_strict(CUstreamCaptureMode mode);
  *      gate --prepay--> [start] job job job ... [end]  --cuEventQuery--> settle(start, end)
  *                       open, left > 0           closed: full, or the thread waits, or nothing came for a while
  *
- * A kernel that was never measured, and every eighth batch, is a batch of one: from these the costs are learnt. */
+ * A kernel that was never measured, and every 32nd batch, is a batch of one: from these the costs are learnt. */
 struct fgcu_lane {
     int64_t left;                 /* prepaid ns that are left: 48, jobs: 16; below 0: no open batch */
     CUstream named[2];            /* the stream as calls name it: NULL for the default one, of calls without and with _ptsz */

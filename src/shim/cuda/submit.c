@@ -12,7 +12,7 @@
 #define QUANTUM_MOST   UINT64_C(500000) /* prepaid for one batch */
 #define QUANTUM_LEAST  UINT64_C(20000)
 #define QUANTA         16                /* batches of what may be in flight */
-#define SAMPLE         8                 /* every so many batches, one of a single job */
+#define SAMPLE         32                /* every so many batches, one of a single job */
 #define TICK_URGENT_NS 50000u
 #define TICK_SHARED_NS 200000u
 #define TICK_ALONE_NS  2000000u

@@ -22,7 +22,7 @@
 
 #ifdef __SANITIZE_ADDRESS__
 /* The stand-in keeps what handles point to, so that a use after the end is an error and no crash. */
-const char *__lsan_default_suppressions(void);
+__attribute__((visibility("default"))) const char *__lsan_default_suppressions(void);
 const char *__lsan_default_suppressions(void) { return "leak:/driver/libcuda.so.1\n"; }
 #endif
 
