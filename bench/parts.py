@@ -192,22 +192,7 @@ def engine(scale):
                     f"p99 {figure('floor99')} ms"), *arbiter(), *shim(), *instructions()]
 
 
-def opencl(scale):
-    """Real kernels on PoCL in vGPUs of an arbiter: build/bench/opencl_bench prints a row a figure."""
-    bench, layer = ROOT / "build/bench/opencl_bench", ROOT / "build/src/shim/libfgpu_opencl.so"
-    if not bench.exists() or not list(pathlib.Path("/etc/OpenCL/vendors").glob("*.icd")):
-        return [skipped("vGPUs on OpenCL", "no OpenCL headers, loader or driver: tools/deps opencl installs them")]
-    text = subprocess.run([str(bench), str(ROOT / "build/bench/opencl_client"), str(layer), str(scale), "share", "tenants", "settle",
-                           "overhead", "enqueue"], stdout=subprocess.PIPE, text=True, check=True).stdout
-    rows = []
-    for line in text.splitlines():
-        _, what, value, unit, sense, bar, note = line.split("|")
-        make = {"<=": at_most, ">=": at_least}[sense]
-        rows.append(make(what, float(value), unit, float(bar), note))
-    return rows
-
-
-def counted(*args):
+def cuda_instructions(*args):
     """Of cuda_bench, counted by callgrind; None without valgrind."""
     if not shutil.which("valgrind"):
         return None
@@ -216,9 +201,9 @@ def counted(*args):
     return int(re.search(r"refs:\s+([\d,]+)", text)[1].replace(",", ""))
 
 
-def added(what):
+def cuda_added(what):
     """Instructions that the shim adds to one call, batches and their events included: what 100000 more calls take."""
-    counts = [counted(kind + what, n) for kind in ("", "direct_") for n in (200000, 100000)]
+    counts = [cuda_instructions(kind + what, n) for kind in ("", "direct_") for n in (200000, 100000)]
     return None if None in counts else (counts[0] - counts[1] - counts[2] + counts[3]) / 100000
 
 
@@ -232,8 +217,23 @@ def cuda(scale):
             at_most("cuMemcpyHtoDAsync, added when gated", figure("cuMemcpyHtoDAsync"), "ns", 5),
             *[at_most(f"cuMemAlloc + cuMemFree at {live} live, added", figure(f"cuMemAlloc + cuMemFree at {live} live"), "ns", 100)
               for live in (0, 1000, 100000)]]
-    count = added("launch")
+    count = cuda_added("launch")
     return rows if count is None else rows + [at_most("cuLaunchKernel, added when gated", count, "instructions", 60)]
+
+
+def opencl(scale):
+    """Real kernels on PoCL in vGPUs of an arbiter: build/bench/opencl_bench prints a row a figure."""
+    bench, layer = ROOT / "build/bench/opencl_bench", ROOT / "build/src/shim/libfgpu_opencl.so"
+    if not bench.exists() or not list(pathlib.Path("/etc/OpenCL/vendors").glob("*.icd")):
+        return [skipped("vGPUs on OpenCL", "no OpenCL headers, loader or driver: tools/deps opencl installs them")]
+    text = subprocess.run([str(bench), str(ROOT / "build/bench/opencl_client"), str(layer), str(scale), "share", "tenants", "settle",
+                           "overhead", "enqueue"], stdout=subprocess.PIPE, text=True, check=True).stdout
+    rows = []
+    for line in text.splitlines():
+        _, what, value, unit, sense, bar, note = line.split("|")
+        make = {"<=": at_most, ">=": at_least}[sense]
+        rows.append(make(what, float(value), unit, float(bar), note))
+    return rows
 
 
 PARTS = {"submit": submit, "reads": reads, "latency": latency, "trivial": trivial, "queue": queue, "idle": idle, "engine": engine,
