@@ -352,6 +352,10 @@ int fg_pack_restore(struct fg_pack *p, uint32_t type, uint32_t node, uint32_t gp
 
 void fg_pack_unplace(struct fg_pack *p, uint32_t task)
 {
+    if (fg_pack_task_at(p, task).node == FG_PACK_NONE) {
+        fprintf(stderr, "fg_pack_unplace: there is no task %u\n", task);
+        abort();
+    }
     struct pk_task *k = &p->tasks.items[task];
     unlink_task(p, task);
     p->types.items[k->type].tasks--;

@@ -128,7 +128,7 @@ void pk_typicals_fini(struct pk_typicals *t);
 double pk_fragment(const struct pk_typicals *typicals, const struct pk_room *room);
 /* score.c: the best GPUs of a node and the key of that; PK_NEVER: does not fit. */
 int64_t pk_score(struct fg_pack *p, uint32_t type, uint32_t node, uint32_t *ret_gpus);
-int64_t pk_key_score(int64_t key);
+int64_t pk_key_score(const struct fg_pack *p, int64_t key);
 /* row.c */
 void pk_row_drop(struct fg_pack *p, struct pk_type *t);
 const struct pk_row *pk_row_of(struct fg_pack *p, uint32_t type);

@@ -97,7 +97,7 @@ static enum fg_pack_rule rule_of(int64_t key, int64_t second)
 {
     if (second == PK_NEVER)
         return FG_PACK_ONLY;
-    if (pk_key_score(key) != pk_key_score(second))
+    if (key >> 40 != second >> 40)
         return FG_PACK_VALUE;
     return key >> 24 != second >> 24 ? FG_PACK_TIGHT : FG_PACK_INDEX;
 }
@@ -125,7 +125,7 @@ bool fg_pack_best(struct fg_pack *p, uint32_t type, struct fg_pack_choice *ret)
         else if (r->key[i] > second)
             second = r->key[i];
     }
-    *ret = (struct fg_pack_choice){.node = node, .score = pk_key_score(best), .rule = rule_of(best, second)};
+    *ret = (struct fg_pack_choice){.node = node, .score = pk_key_score(p, best), .rule = rule_of(best, second)};
     pk_score(p, type, node, &ret->gpus);
     return true;
 }
@@ -137,6 +137,6 @@ bool fg_pack_best_on(struct fg_pack *p, uint32_t type, uint32_t node, struct fg_
     int64_t key = node < p->nodes.count ? pk_score(p, type, node, &gpus) : PK_NEVER;
     if (key == PK_NEVER)
         return false;
-    *ret = (struct fg_pack_choice){.node = node, .gpus = gpus, .score = pk_key_score(key), .rule = FG_PACK_ONLY};
+    *ret = (struct fg_pack_choice){.node = node, .gpus = gpus, .score = pk_key_score(p, key), .rule = FG_PACK_ONLY};
     return true;
 }

@@ -10,7 +10,7 @@
 #define QUANTUM 20                       /* thousandths of a GPU */
 #define PRICE_PERMILLE 1000              /* how much of the price counts against value */
 
-int64_t pk_key_score(int64_t key) { return key >> 40; }
+int64_t pk_key_score(const struct fg_pack *p, int64_t key) { return (key >> 40) * (p->options.policy == FG_PACK_FASTGPU ? QUANTUM : 1); }
 
 static int64_t value_now(const struct fg_pack *p, struct pk_node *n)
 {
