@@ -9,6 +9,7 @@
 #include "plan/pack.h"
 
 #define PK_NEVER INT64_MIN               /* as a key: does not fit */
+#define PK_INDEX_MOST 0xffffffu          /* the last 24 bits of a key */
 #define PK_BLOCK 64u                     /* nodes in a block of a row */
 #define PK_LOG 16384u                    /* changes kept; a row further behind looks at all nodes */
 #define PK_CHAIN 4u                      /* moves of a chain, and none */
@@ -48,8 +49,10 @@ struct pk_row {
     int64_t *key;                        /* [nodes] score, tightness, index in one number; PK_NEVER */
     uint32_t *version;                   /* [nodes] of the node when key was worked out; 0: never */
     int64_t *block;                      /* [nodes / PK_BLOCK] greatest key */
+    FG_VEC(int64_t) empty;               /* by shape: the key of an empty node */
     uint32_t nodes;                      /* room in the arrays */
     uint32_t epoch;
+    bool stale;                          /* some block is */
     uint64_t seen;                       /* position in the log */
     uint64_t used;                       /* when it was last asked */
 };
@@ -128,6 +131,7 @@ void pk_typicals_fini(struct pk_typicals *t);
 double pk_fragment(const struct pk_typicals *typicals, const struct pk_room *room);
 /* score.c: the best GPUs of a node and the key of that; PK_NEVER: does not fit. */
 int64_t pk_score(struct fg_pack *p, uint32_t type, uint32_t node, uint32_t *ret_gpus);
+int64_t pk_rank(const struct fg_pack *p, uint32_t node);
 int64_t pk_key_score(const struct fg_pack *p, int64_t key);
 /* row.c */
 void pk_row_drop(struct fg_pack *p, struct pk_type *t);

@@ -5,7 +5,6 @@
 
 #include <math.h>
 
-#define INDEX_MOST 0xffffffu
 #define TIGHT_MOST 0xffffu
 #define QUANTUM 20                       /* thousandths of a GPU */
 #define STRANDED_PERMILLE 300            /* how much of what is stranded counts against value */
@@ -69,10 +68,16 @@ static uint64_t lot(uint64_t seed, uint64_t version, uint64_t node)
     return z ^ z >> 31;
 }
 
+int64_t pk_rank(const struct fg_pack *p, uint32_t node)
+{
+    if (p->options.random_ties)
+        return (int64_t)(lot(p->options.seed, p->log_at, node) & PK_INDEX_MOST);
+    return PK_INDEX_MOST - FG_MIN(node, PK_INDEX_MOST);
+}
+
 static int64_t key_of(const struct fg_pack *p, uint32_t node, int64_t score, int64_t tight)
 {
-    uint64_t rank = p->options.random_ties ? lot(p->options.seed, p->log_at, node) & INDEX_MOST : INDEX_MOST - FG_MIN(node, INDEX_MOST);
-    return score * (INT64_C(1) << 40) + (tight << 24) + (int64_t)rank;
+    return score * (INT64_C(1) << 40) + (tight << 24) + pk_rank(p, node);
 }
 
 static int64_t key_with(struct fg_pack *p, uint32_t node, const struct fg_pack_type *t, uint32_t gpus)
