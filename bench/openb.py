@@ -113,8 +113,7 @@ def churn(folder, seeds):
 def part(scale=1.0, folder=None):
     folder = pathlib.Path(folder or os.environ.get("FGPU_OPENB", DATA))
     if not (folder / "published_allo.csv").exists():
-        print(f"sched: skipped: {folder}/published_allo.csv is not there", file=sys.stderr)
-        return []
+        return [table.skipped("packing on openb", f"{folder}/published_allo.csv is not there")]
     count = max(1, round(10 * scale))
     seeds = f"42..{41 + count}"
     rows = list(packing(folder, seeds)) + list(ties(folder, seeds)) + list(speed(folder, "42"))

@@ -44,6 +44,8 @@ void fg_pack_destroy(struct fg_pack *p)
     fg_vec_fini(&p->tasks);
     pk_value_fini(&p->value);
     pk_typicals_fini(&p->by_count);
+    for (uint32_t m = 0; m < PK_CHAIN; m++)
+        fg_vec_fini(&p->movable[m].types);
     free(p->type_slots);
     free(p->log);
     free(p);
@@ -374,7 +376,11 @@ struct fg_pack_task fg_pack_task_at(const struct fg_pack *p, uint32_t task)
     return (struct fg_pack_task){k->type, k->node, k->gpus};
 }
 
-void fg_pack_pin(struct fg_pack *p, uint32_t task, bool pinned) { p->tasks.items[task].pinned = pinned; }
+void fg_pack_pin(struct fg_pack *p, uint32_t task, bool pinned)
+{
+    p->tasks.items[task].pinned = pinned;
+    p->generation++;
+}
 
 struct fg_pack_totals fg_pack_totals(const struct fg_pack *p)
 {

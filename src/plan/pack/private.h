@@ -63,6 +63,8 @@ struct pk_type {
     uint64_t tasks;                      /* placed now */
     uint64_t can_at[PK_CHAIN];           /* generation of can: whether a task of it can go elsewhere with so many moves */
     bool can[PK_CHAIN];
+    uint64_t no_chain_at;                /* generation in which fg_pack_open found nothing */
+    uint32_t no_chain_most;              /* with so many moves */
 };
 /* Typical tasks of one kind of need; those of one size (GPUs and share) stand together. */
 struct pk_class {
@@ -88,6 +90,8 @@ struct pk_value {                        /* value.c */
     uint32_t quad_count;
 };
 
+struct pk_movable { uint64_t at; FG_VEC(bool) types; };     /* chain.c; at: generation */
+
 struct fg_pack {
     struct fg_pack_options options;
     FG_VEC(struct pk_node) nodes;
@@ -101,6 +105,7 @@ struct fg_pack {
     uint32_t *log;                       /* [PK_LOG] changed nodes */
     uint64_t log_at;
     uint64_t generation;                 /* grows when a task starts or ends, or a node comes, goes, opens or closes */
+    struct pk_movable movable[PK_CHAIN];
     uint64_t clock;                      /* of row uses */
     uint32_t rows;
     uint64_t expected, learned_at;       /* sum of counts; what it was when typicals were made */
