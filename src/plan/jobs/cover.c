@@ -11,8 +11,10 @@ struct cover {
     uint32_t rows;
     uint32_t *row_of;                    /* by class; UINT32_MAX: no work */
     double *inverse, *level, *dual, *enter; /* rows x rows; y of the basis; V by row; B^-1 a */
-    size_t *basis;
+    size_t *basis;                       /* a column, or count + the row whose surplus it is (more done than asked, for nothing) */
 };
+
+static double price_of(const struct cover *c, size_t column) { return column < c->count ? c->columns[column].price : 0; }
 
 static double price_out(const struct cover *c, const struct fg_cover_column *col)
 {
@@ -24,8 +26,14 @@ static double price_out(const struct cover *c, const struct fg_cover_column *col
     return v;
 }
 
-static void direction(const struct cover *c, const struct fg_cover_column *col)
+static void direction(const struct cover *c, size_t column)
 {
+    if (column >= c->count) {
+        for (uint32_t i = 0; i < c->rows; i++)
+            c->enter[i] = -c->inverse[i * c->rows + (column - c->count)];
+        return;
+    }
+    const struct fg_cover_column *col = &c->columns[column];
     uint32_t a = c->row_of[col->a], b = col->b == FG_JOBS_ALONE ? UINT32_MAX : c->row_of[col->b];
     for (uint32_t i = 0; i < c->rows; i++) {
         c->enter[i] = 0;
@@ -53,14 +61,17 @@ static void pivot(struct cover *c, uint32_t out, size_t column)
     memset(c->dual, 0, n * sizeof *c->dual);
     for (uint32_t i = 0; i < n; i++)
         for (uint32_t k = 0; k < n; k++)
-            c->dual[k] += c->columns[c->basis[i]].price * c->inverse[i * n + k];
+            c->dual[k] += price_of(c, c->basis[i]) * c->inverse[i * n + k];
 }
 
 /* One step; false: optimal. */
 static bool improve(struct cover *c, bool bland)
 {
-    size_t best = c->count;
+    size_t none = c->count + c->rows, best = none;
     double least = -1e-10;
+    for (uint32_t i = 0; i < c->rows && best == none; i++)
+        if (c->dual[i] < -1e-12)                         /* a step worth less than nothing */
+            best = c->count + i, least = -INFINITY;
     for (size_t x = 0; x < c->count; x++) {
         double v = price_out(c, &c->columns[x]) / c->columns[x].price;
         if (v < least) {
@@ -69,9 +80,9 @@ static bool improve(struct cover *c, bool bland)
                 break;
         }
     }
-    if (best == c->count)
+    if (best == none)
         return false;
-    direction(c, &c->columns[best]);
+    direction(c, best);
     uint32_t out = c->rows;
     double step = INFINITY;
     for (uint32_t i = 0; i < c->rows; i++)

@@ -169,7 +169,7 @@ int fg_replay_jobs(const struct fg_job_trace *t, enum fg_jobs_policy policy, str
             fg_vec_push(&p.number, p.arrived);
             p.arrived++;
         }
-        memset(p.ended, 0, n + 1);
+        memset(p.ended, 0, p.active.count + 1);
         one_round(&p, policy);
         p.now += t->round_s;
     }
