@@ -5,8 +5,9 @@
  * 2. A job whose deadline asks for more speed than its cheapest way gives has a higher worth: the slope, at the rate it
  *    needs from now on, of the lower hull of its ways to run; a way is (rate, price less what the one beside it is worth).
  * 3. Jobs in order of need take the single or pair that earns most of its cost, the own steps at one's worth and the other's
- *    at its type's; one that finds none that earns about its cost waits, unless it has little time. Both members must stay able to end in time alone on their fastest kind; who has no
- *    time left for less takes that. */
+ *    at its type's; one that finds none that earns about its cost waits, unless it has little time.
+ * 4. Slots exchange members, and who waits takes a place, for as long as that earns more (a fifth of the saving).
+ * All members must stay able to end in time alone on their fastest kind; who has no time left for less takes that. */
 #include <string.h>
 
 #include "plan/jobs/private.h"
@@ -15,6 +16,7 @@
 #define LOSS_FREE 0.1                    /* of its cost that a slot may fail to earn: exact matches are rare */
 #define NEED_EASY 0.5                    /* share of the time left that a job needs on its fastest kind, from which it takes more loss */
 #define LOSS_PRESSED 4.0                 /* more of it for each share beyond */
+#define POLISH_PASSES 3
 
 struct share {
     const struct fg_jobs_now *now;
@@ -39,8 +41,8 @@ static bool may(const struct share *s, uint32_t job, double rate)
 {
     const struct fg_job *j = &s->now->jobs[job];
     double until = j->deadline_s - s->now->now_s, round = s->now->round_s;
-    if (rate > 0 && j->left / rate <= fmin(round, until))
-        return true;
+    if (rate > 0 && (j->left / rate <= fmin(round, until) || rate >= j->rate[s->fast[job]]))
+        return true;                                     /* it ends within the round, or loses nothing */
     return rate > 0 && until - round - (j->left - round * rate) / j->rate[s->fast[job]] >= SPARE_ROUNDS * round - 1e-6;
 }
 
@@ -189,6 +191,76 @@ static double allowed_loss(const struct share *s, uint32_t job)
     return LOSS_FREE + LOSS_PRESSED * fmax(0, need - NEED_EASY);
 }
 
+/* What two jobs (or one and nobody) earn on kind in a second; -INFINITY where one may not spend a round so. */
+static double earning(const struct share *s, uint32_t a, uint32_t b, uint32_t kind)
+{
+    const struct fg_job *jobs = s->now->jobs;
+    if (a == FG_JOBS_ALONE)
+        return b == FG_JOBS_ALONE ? 0 : earning(s, b, a, kind);
+    if (b == FG_JOBS_ALONE)
+        return may(s, a, jobs[a].rate[kind]) ? s->worth[a] * jobs[a].rate[kind] : -INFINITY;
+    const double *r = pair_at(s, s->type_of[a], s->type_of[b], kind);
+    if ((r[0] <= 0 && r[1] <= 0) || jobs[a].gpus > 1 || jobs[b].gpus > 1 || !may(s, a, r[0]) || !may(s, b, r[1]))
+        return -INFINITY;
+    return s->worth[a] * r[0] + s->worth[b] * r[1];
+}
+
+/* Exchange members of two slots where both together earn more. */
+static bool exchange(const struct share *s, struct fg_jobs_slot *x, struct fg_jobs_slot *y)
+{
+    uint32_t a = x->job, b = x->beside, c = y->job, d = y->beside;
+    const uint32_t ways[4][4] = {{a, c, b, d}, {a, d, c, b}, {c, b, a, d}, {c, d, a, b}};
+    double best = earning(s, a, b, x->kind) + earning(s, c, d, y->kind);
+    int way = -1;
+    if (isinf(best) || s->now->jobs[a].gpus > 1 || s->now->jobs[c].gpus > 1)
+        return false;
+    best += 1e-9 * fabs(best);
+    for (int w = 0; w < 4; w++) {
+        double v = earning(s, ways[w][0], ways[w][1], x->kind) + earning(s, ways[w][2], ways[w][3], y->kind);
+        if (v > best && (ways[w][0] != FG_JOBS_ALONE || ways[w][1] != FG_JOBS_ALONE) && (ways[w][2] != FG_JOBS_ALONE || ways[w][3] != FG_JOBS_ALONE))
+            best = v, way = w;
+    }
+    if (way < 0)
+        return false;
+    for (int z = 0; z < 2; z++) {
+        struct fg_jobs_slot *slot = z ? y : x;
+        uint32_t p = ways[way][2 * z], q = ways[way][2 * z + 1];
+        slot->job = p == FG_JOBS_ALONE ? q : p, slot->beside = p == FG_JOBS_ALONE ? p : q;
+    }
+    return true;
+}
+
+/* Let one who waits take a place in a slot, in nobody's or another's stead, where that earns more. */
+static bool replace(const struct share *s, struct fg_jobs_slot *x, uint32_t w)
+{
+    double now = earning(s, x->job, x->beside, x->kind);
+    if (isinf(now) || must_run(s, x->job))
+        return false;
+    double beside = earning(s, x->job, w, x->kind);
+    bool free_beside = x->beside == FG_JOBS_ALONE || !must_run(s, x->beside);
+    if (!free_beside || beside <= now * (1 + 1e-9))
+        return false;
+    if (x->beside != FG_JOBS_ALONE)
+        s->taken[x->beside] = false;
+    x->beside = w;
+    s->taken[w] = true;
+    return true;
+}
+
+static void polish(const struct share *s, struct fg_jobs_slot *slots, size_t n)
+{
+    bool gained = true;
+    for (int pass = 0; gained && pass < POLISH_PASSES; pass++) {
+        gained = false;
+        for (size_t x = 0; x < n; x++)
+            for (size_t y = x + 1; y < n; y++)
+                gained |= exchange(s, &slots[x], &slots[y]);
+        for (uint32_t w = 0; w < s->now->job_count; w++)
+            for (size_t x = 0; x < n && !s->taken[w]; x++)
+                gained |= replace(s, &slots[x], w);
+    }
+}
+
 size_t fg_jobs_share(const struct fg_jobs_now *now, struct fg_jobs_slot *slots)
 {
     size_t n = 0, count = now->job_count + 1;
@@ -218,6 +290,7 @@ size_t fg_jobs_share(const struct fg_jobs_now *now, struct fg_jobs_slot *slots)
             taken[o.slot.beside] = true;
         slots[n++] = o.slot;
     }
+    polish(&s, slots, n);
     free(s.rates), free(s.line), free(s.first);
     return n;
 }
