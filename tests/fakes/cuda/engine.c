@@ -224,7 +224,8 @@ void fk_advance(struct fk_world *world, unsigned d, uint64_t now)
     while (engine->clock_ns <= now) {
         if (!engine->active[0] && !engine->active[1])
             break;
-        struct step step = {.computes = 0};
+        struct step step;
+        step.computes = step.copies = step.contenders = 0;
         for (unsigned word = 0; word < 2; word++)
             for (uint64_t bits = engine->active[word]; bits; bits &= bits - 1)
                 collect_process(world, d, &step, word * 64 + (unsigned)__builtin_ctzll(bits));
@@ -293,7 +294,7 @@ uint64_t fk_next_change(const struct fk_world *world, unsigned d)
 {
     const struct fk_engine *engine = &world->device[d].engine;
     uint64_t next = engine->slice_end_ns;
-    for (unsigned process = 0; process < FK_PROCESSES; process++) {
+    for (unsigned process = 0; process < world->processes; process++) {
         const struct fk_queue *queue = &world->queue[process][d];
         if (!(engine->active[process / 64] >> process % 64 & 1))
             continue;

@@ -53,7 +53,7 @@ static unsigned list(unsigned d, nvmlProcessInfo_t ret[FK_PROCESSES])
     unsigned n = 0;
     fk_lock();
     fk_reap();
-    for (unsigned i = 0; i < FK_PROCESSES; i++) {
+    for (unsigned i = 0; i < fk_world->processes; i++) {
         const struct fk_process *p = &fk_world->process[i];
         if (p->pid && p->live[d][FK_CONTEXT])
             ret[n++] = (nvmlProcessInfo_t){p->pid, fk_process_used(p, d), NVML_NO_INSTANCE, NVML_NO_INSTANCE};
@@ -148,7 +148,7 @@ NVML_API(nvmlDeviceGetProcessUtilization, (nvmlDevice_t handle, nvmlProcessUtili
     unsigned d = handle->device, n = 0, room = *count;
     fkn_look(d);
     fk_reap();
-    for (unsigned i = 0; i < FK_PROCESSES; i++) {
+    for (unsigned i = 0; i < fk_world->processes; i++) {
         const struct fk_process *p = &fk_world->process[i];
         if (!p->pid || !p->live[d][FK_CONTEXT] || !sample(i, d, since_us))
             continue;

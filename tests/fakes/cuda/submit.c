@@ -247,7 +247,7 @@ CUresult fk_sync_device(unsigned device)
 {
     struct fk_queue *queue = queue_of(device);
     uint64_t end = queue->head;
-    for (uint64_t job = queue->tail; job < end; job++)
+    for (uint64_t job = queue->tail; job < end; job++) /* none: nothing to wait for */
         fk_sync_job(device, job);
     return CUDA_SUCCESS;
 }
@@ -361,6 +361,14 @@ static CUresult submit_held(CUstream stream, const struct fk_op *op)
     pthread_cond_signal(&held_more);
     pthread_mutex_unlock(&held_lock);
     return CUDA_SUCCESS;
+}
+
+bool fk_quiet(CUstream stream)
+{
+    if (!fk_stream_ok(stream) || !fk_no_captures())
+        return false;
+    const struct fk_queue *queue = queue_of(stream->ctx->device);
+    return queue->head == queue->tail;
 }
 
 CUresult fk_run_now(CUstream stream, const struct fk_op *op)

@@ -125,7 +125,8 @@ static int open_world(void)
     fk_world = world;
     rc = 0;
 out:
-    close(fd); /* the lock of the file goes with it */
+    flock(fd, LOCK_UN); /* the mapping keeps the file, and its lock, open */
+    close(fd);
     return rc;
 }
 
@@ -178,14 +179,14 @@ static void empty_slot(unsigned i)
 
 void fk_reap(void)
 {
-    for (unsigned i = 0; i < FK_PROCESSES; i++)
+    for (unsigned i = 0; i < fk_world->processes; i++)
         if (fk_world->process[i].pid && (int)i != self_slot && start_ticks(fk_world->process[i].pid) != fk_world->process[i].start_ticks)
             empty_slot(i);
 }
 
 int fk_find_process(uint32_t pid)
 {
-    for (unsigned i = 0; i < FK_PROCESSES; i++)
+    for (unsigned i = 0; i < fk_world->processes; i++)
         if (fk_world->process[i].pid == pid && pid)
             return (int)i;
     return -1;
@@ -213,6 +214,8 @@ static int take_slot(void)
         if (p->pid)
             continue;
         memset(p, 0, sizeof *p);
+        if (i >= fk_world->processes)
+            fk_world->processes = i + 1;
         p->start_ticks = start_ticks((uint32_t)getpid());
         p->pid = (uint32_t)getpid();
         read_cgroup(p->cgroup, sizeof p->cgroup);
@@ -248,7 +251,7 @@ uint64_t fk_process_used(const struct fk_process *p, unsigned device)
 uint64_t fk_device_used(unsigned device)
 {
     uint64_t sum = fk_world->device[device].hidden_bytes;
-    for (unsigned i = 0; i < FK_PROCESSES; i++)
+    for (unsigned i = 0; i < fk_world->processes; i++)
         if (fk_world->process[i].pid)
             sum += fk_process_used(&fk_world->process[i], device);
     return sum;
@@ -263,7 +266,7 @@ static bool inside(const char *cgroup, const char *limited)
 uint64_t fk_cgroup_used(unsigned device, const char *cgroup)
 {
     uint64_t sum = 0;
-    for (unsigned i = 0; i < FK_PROCESSES; i++)
+    for (unsigned i = 0; i < fk_world->processes; i++)
         if (fk_world->process[i].pid && inside(fk_world->process[i].cgroup, cgroup))
             sum += fk_process_used(&fk_world->process[i], device);
     return sum;

@@ -1,8 +1,8 @@
 /* world.h - the stand-in machine: devices, processes and true memory use, in one file shared by all processes.
  *
  * FGPU_FAKE_CUDA names the file. Whoever opens it first fills it from FGPU_FAKE_CUDA_SETUP (settings.c); without a name the
- * world is private to the process. The stand-in driver and the stand-in NVML both look at it, so what one takes the other
- * reports. A process that died holds nothing: its slot is recognised by pid and start time and emptied by the next one who
+ * world is private to the library in the process. The stand-in driver and the stand-in NVML both look at the file, so what one
+ * takes the other reports. A process that died holds nothing: its slot is recognised by pid and start time and emptied by the next one who
  * looks. The lock is robust; whoever dies under it leaves sums that are made anew from the slots. */
 #pragma once
 #include <pthread.h>
@@ -96,6 +96,7 @@ struct fk_world {
     uint32_t is_virtual;
     uint64_t virtual_ns;
     uint64_t checked_ns;   /* when the dead were last looked for */
+    uint32_t processes;    /* slots ever used: process[0 .. processes-1] */
     uint64_t granule, vmm_granule, pool_chunk, graph_chunk, pitch_align, context_bytes, module_bytes, limit_step;
     uint64_t copy_bytes_per_us, copy_latency_ns, kernel_ns, slice_ns;
     uint32_t slots, mps, bad_memory_view;
