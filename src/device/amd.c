@@ -50,9 +50,9 @@ static int amd_open(const struct fg_backend_options *o, void **ret, struct fg_er
         return -1;
     struct state *s = fg_alloc(sizeof *s);
     *s = (struct state){.rsmi = rsmi};
-    if (fg_leased_open(&s->l, o, "GPU", "amd", err) != 0) {
-        fg_rsmi_close(rsmi);
-        free(s);
+    FG_AUTO_FREE char *scope = fg_asprintf("%s-amd", o->scope);
+    if (fg_leased_open(&s->l, o, "GPU", "amd", err) != 0 || fg_leased_begin(&s->l, o, scope, true, err) != 0) {
+        amd_close(s);
         return -1;
     }
     *ret = s;
@@ -135,7 +135,7 @@ static int amd_list(void *state, struct fg_device *devices, size_t max, size_t *
     for (size_t i = 0; i < s->gpus.count && *ret_count < max; i++) {
         struct fg_device *d = &devices[(*ret_count)++];
         fill(s, &s->gpus.items[i], d);
-        if (s->l.leases && fg_leases_device(s->l.leases, d->name, d->memory_bytes, err) != 0)
+        if (s->l.leases && fg_leases_device(s->l.leases, d->name, d->name, d->memory_bytes, err) != 0)
             return -1;
     }
     return 0;
@@ -164,7 +164,7 @@ static int amd_resize(void *state, const char *device, const char *name, const s
 {
     struct state *s = state;
     struct gpu *g = find(s, device, err);
-    if (!g || fg_leased_resize(&s->l, name, limits, fg_leased_host_bytes(&s->l, g->seen.total_bytes, limits), err) != 0)
+    if (!g || fg_leased_resize(&s->l, device, name, limits, fg_leased_host_bytes(&s->l, g->seen.total_bytes, limits), err) != 0)
         return -1;
     return kernel_limit(s, g, name, limits->memory_bytes, err);
 }
@@ -197,27 +197,27 @@ static int amd_entry(void *state, const char *device, const char *name, struct f
 
 static int amd_sample(void *state, const char *device, const char *name, struct fg_usage *ret, struct fg_error *err)
 {
-    return fg_leased_sample(&((struct state *)state)->l, name, ret, err);
+    return fg_leased_sample(&((struct state *)state)->l, device, name, ret, err);
 }
 
 static int amd_kill(void *state, const char *device, const char *name, struct fg_error *err)
 {
-    return fg_leased_kill(&((struct state *)state)->l, name, err);
+    return fg_leased_kill(&((struct state *)state)->l, device, name, err);
 }
 
 static int amd_destroy(void *state, const char *device, const char *name, struct fg_error *err)
 {
-    return fg_leased_destroy(&((struct state *)state)->l, name, err);
+    return fg_leased_destroy(&((struct state *)state)->l, device, name, err);
 }
 
 static int amd_names(void *state, const char *device, void (*fn)(void *arg, const char *name), void *arg, struct fg_error *err)
 {
-    return fg_leased_names(&((struct state *)state)->l, fn, arg, err);
+    return fg_leased_names(&((struct state *)state)->l, device, fn, arg, err);
 }
 
 static int amd_adopt(void *state, const char *device, const char *name, int held_fd, struct fg_error *err)
 {
-    return fg_leased_adopt(&((struct state *)state)->l, name, held_fd, err);
+    return fg_leased_adopt(&((struct state *)state)->l, device, name, held_fd, err);
 }
 
 static int amd_audit(void *state, const char *device, const char *name, const int32_t *pids, size_t count, struct fg_vgpu_offence *ret)

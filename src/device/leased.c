@@ -5,22 +5,13 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/io.h"
 #include "base/mem.h"
 #include "device/cpu.h"
 
-#define MEMBERS_MAX 256
 #define GIB         (UINT64_C(1) << 30)
-
-static int64_t boot_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_BOOTTIME, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
 
 /* Other users' processes show their maps to who has CAP_SYS_PTRACE; one's own children, in whatever namespace, to their owner. */
 static bool can_look(void)
@@ -38,16 +29,19 @@ int fg_leased_open(struct fg_leased *l, const struct fg_backend_options *o, cons
     size_t n = 0;
     FG_AUTO_FREE char *scope = fg_asprintf("%s-%s", o->scope, word);
     struct fg_backend_options host = {.scope = scope, .memory_reserve_bytes = o->memory_reserve_bytes, .cgroup_root = o->cgroup_root};
-    *l = (struct fg_leased){.prefix = prefix, .shims = fg_strdup(o->shims), .can_look = can_look()};
+    *l = (struct fg_leased){.prefix = prefix, .shims = o->shims ? fg_strdup(o->shims) : NULL, .can_look = can_look()};
     int rc = fg_cpu_backend.open(&host, &l->host, err);
     if (rc == 0)
         rc = fg_cpu_backend.list(l->host, &cpu, 1, &n, err);
     l->host_bytes = cpu.memory_bytes;
-    if (rc == 0 && o->folder)
-        rc = fg_leases_open(&l->leases, scope, o->folder, err);
     if (rc != 0)
         fg_leased_close(l);
     return rc;
+}
+
+int fg_leased_begin(struct fg_leased *l, const struct fg_backend_options *o, const char *scope, bool claims, struct fg_error *err)
+{
+    return o->folder ? fg_leases_open(&l->leases, scope, o->folder, claims, err) : 0;
 }
 
 void fg_leased_close(struct fg_leased *l)
@@ -55,18 +49,18 @@ void fg_leased_close(struct fg_leased *l)
     fg_leases_close(l->leases);
     if (l->host)
         fg_cpu_backend.close(l->host);
-    for (size_t i = 0; i < l->watched.count; i++)
-        fg_vec_fini(&l->watched.items[i].suspects);
-    fg_vec_fini(&l->watched);
+    fg_leased_audit_fini(l);
     free(l->shims);
     *l = (struct fg_leased){0};
 }
 
 /* --- a vGPU --- */
 
-int fg_leased_check_name(const char *name, struct fg_error *err)
+int fg_leased_check(const struct fg_leased *l, const char *device, const char *name, struct fg_error *err)
 {
-    if (!*name || *name == '.' || strchr(name, '/') || strlen(name) > 63)
+    if (strncmp(device, l->prefix, strlen(l->prefix)) != 0)
+        return fg_fail(err, FG_E_NOT_FOUND, "no device '%s' in the backend of %s...", device, l->prefix);
+    if (name && (!*name || *name == '.' || strchr(name, '/') || strlen(name) > 63))
         return fg_fail(err, FG_E_INVALID, "'%s' cannot name a vGPU", name);
     return 0;
 }
@@ -74,14 +68,17 @@ int fg_leased_check_name(const char *name, struct fg_error *err)
 int fg_leased_create(struct fg_leased *l, const char *device, const char *name, const struct fg_vgpu_limits *limits, uint64_t host_bytes,
                      struct fg_error *err)
 {
-    if (fg_leased_check_name(name, err) != 0 || fg_cpu_host_part(l->host, name, host_bytes, limits->share_permille, err) != 0)
+    if (fg_leased_check(l, device, name, err) != 0 || fg_cpu_host_part(l->host, name, host_bytes, limits->share_permille, err) != 0)
         return -1;
-    return fg_leases_make(l->leases, device, name, limits->memory_bytes, limits->share_permille, err);
+    int rc = fg_leases_make(l->leases, device, name, limits->memory_bytes, limits->share_permille, err);
+    if (rc != 0 && err && err->code == FG_E_CONFLICT)
+        err->code = FG_E_UNAVAILABLE;    /* a slice has it, or a task that is just leaving */
+    return rc;
 }
 
-int fg_leased_resize(struct fg_leased *l, const char *name, const struct fg_vgpu_limits *limits, uint64_t host_bytes, struct fg_error *err)
+int fg_leased_resize(struct fg_leased *l, const char *device, const char *name, const struct fg_vgpu_limits *limits, uint64_t host_bytes, struct fg_error *err)
 {
-    if (fg_leased_check_name(name, err) != 0 || fg_leases_set(l->leases, name, limits->memory_bytes, limits->share_permille, err) != 0)
+    if (fg_leased_check(l, device, name, err) != 0 || fg_leases_set(l->leases, name, limits->memory_bytes, limits->share_permille, err) != 0)
         return -1;
     return fg_cpu_host_part(l->host, name, host_bytes, limits->share_permille, err);
 }
@@ -111,7 +108,7 @@ void fg_leased_add_facts(struct fg_vgpu_entry *e, const char *const *patterns, s
         if (glob(patterns[i], 0, NULL, &found) != 0)
             continue;
         for (size_t k = 0; k < found.gl_pathc; k++)
-            fg_vec_push(&e->binds, fg_asprintf("ro:%s:%s", found.gl_pathv[k], found.gl_pathv[k]));
+            fg_vec_push(&e->binds, fg_asprintf("at:%s", found.gl_pathv[k]));
         globfree(&found);
     }
 }
@@ -154,7 +151,7 @@ uint64_t fg_leased_host_bytes(const struct fg_leased *l, uint64_t device_bytes, 
 int fg_leased_entry(struct fg_leased *l, const char *device, const char *name, struct fg_vgpu_entry *ret, struct fg_error *err)
 {
     struct fg_vgpu_entry e = {0};
-    if (fg_leased_check_name(name, err) != 0 || fg_cpu_backend.entry(l->host, "cpu0", name, &e, err) != 0)
+    if (fg_leased_check(l, device, name, err) != 0 || fg_cpu_backend.entry(l->host, "cpu0", name, &e, err) != 0)
         return -1;
     e.held_fd = fg_leases_counters(l->leases, name);
     if (e.held_fd < 0) {
@@ -174,9 +171,11 @@ static void to_usage(const struct fg_lease_use *use, struct fg_usage *ret)
                              .denied = use->denied};
 }
 
-int fg_leased_sample(struct fg_leased *l, const char *name, struct fg_usage *ret, struct fg_error *err)
+int fg_leased_sample(struct fg_leased *l, const char *device, const char *name, struct fg_usage *ret, struct fg_error *err)
 {
     struct fg_lease_use use;
+    if (fg_leased_check(l, device, name, err) != 0)
+        return -1;
     if (!fg_leases_use(l->leases, name, &use))
         return fg_fail(err, FG_E_NOT_FOUND, "there is no vGPU '%s'", name);
     to_usage(&use, ret);
@@ -192,147 +191,32 @@ int fg_leased_last_use(const void *counters, size_t size, struct fg_usage *ret)
     return 0;
 }
 
-int fg_leased_kill(struct fg_leased *l, const char *name, struct fg_error *err)
+int fg_leased_kill(struct fg_leased *l, const char *device, const char *name, struct fg_error *err)
 {
-    return fg_leased_check_name(name, err) != 0 ? -1 : fg_cpu_backend.kill(l->host, "cpu0", name, err);
-}
-
-static void forget(struct fg_leased *l, const char *name)
-{
-    for (size_t i = 0; i < l->watched.count; i++)
-        if (strcmp(l->watched.items[i].name, name) == 0) {
-            fg_vec_fini(&l->watched.items[i].suspects);
-            l->watched.items[i] = l->watched.items[--l->watched.count];
-            return;
-        }
+    return fg_leased_check(l, device, name, err) != 0 ? -1 : fg_cpu_backend.kill(l->host, "cpu0", name, err);
 }
 
 /* The lease goes when no process is left that could go on without it. */
-int fg_leased_destroy(struct fg_leased *l, const char *name, struct fg_error *err)
+int fg_leased_destroy(struct fg_leased *l, const char *device, const char *name, struct fg_error *err)
 {
-    if (fg_leased_check_name(name, err) != 0 || fg_cpu_backend.destroy(l->host, "cpu0", name, err) != 0)
+    if (fg_leased_check(l, device, name, err) != 0 || fg_cpu_backend.destroy(l->host, "cpu0", name, err) != 0)
         return -1;
     fg_leases_end(l->leases, name);
-    forget(l, name);
+    fg_leased_audit_forget(l, name);
     return 0;
 }
 
-int fg_leased_names(struct fg_leased *l, void (*fn)(void *arg, const char *name), void *arg, struct fg_error *err)
+int fg_leased_names(struct fg_leased *l, const char *device, void (*fn)(void *arg, const char *name), void *arg, struct fg_error *err)
 {
+    if (fg_leased_check(l, device, NULL, err) != 0)
+        return -1;
     fg_leases_names(l->leases, fn, arg);
     return fg_cpu_backend.names(l->host, "cpu0", fn, arg, err);
 }
 
-int fg_leased_adopt(struct fg_leased *l, const char *name, int held_fd, struct fg_error *err)
+int fg_leased_adopt(struct fg_leased *l, const char *device, const char *name, int held_fd, struct fg_error *err)
 {
-    if (fg_leased_check_name(name, err) != 0)
+    if (fg_leased_check(l, device, name, err) != 0)
         return -1;
     return held_fd < 0 ? fg_fail(err, FG_E_NOT_FOUND, "the counters of %s are gone", name) : fg_leases_adopt(l->leases, name, held_fd, err);
-}
-
-/* --- audit --- */
-
-static struct fg_watched *watched_as(struct fg_leased *l, const char *name)
-{
-    for (size_t i = 0; i < l->watched.count; i++)
-        if (strcmp(l->watched.items[i].name, name) == 0)
-            return &l->watched.items[i];
-    struct fg_watched *w = fg_vec_add(&l->watched);
-    snprintf(w->name, sizeof w->name, "%s", name);
-    return w;
-}
-
-static int64_t odd_since(const struct fg_watched *w, pid_t pid, int64_t now_ns)
-{
-    for (size_t i = 0; i < w->suspects.count; i++)
-        if (w->suspects.items[i].pid == pid)
-            return w->suspects.items[i].since_ns;
-    return now_ns;
-}
-
-static bool is_member(const struct fg_lease_member *members, size_t count, pid_t pid)
-{
-    for (size_t i = 0; i < count; i++)
-        if (members[i].pid == pid)
-            return true;
-    return false;
-}
-
-static uint64_t inode_of_counters(struct fg_leased *l, const char *name)
-{
-    struct stat st;
-    FG_AUTO_FD int fd = fg_leases_counters(l->leases, name);
-    return fd >= 0 && fstat(fd, &st) == 0 ? st.st_ino : 0;
-}
-
-/* Look twice before somebody is called an offender: between two reads it may have become another program. */
-static enum fg_verdict judge(const struct fg_look_for *f, pid_t pid, bool member, int64_t odd_ns, struct fg_look *look, char *text)
-{
-    enum fg_verdict verdict = FG_IN_ORDER;
-    for (int i = 0; i < 2; i++) {
-        if (!fg_look_at(f, pid, look))
-            return FG_IN_ORDER;
-        verdict = fg_judge_process(look, member, odd_ns, text);
-        if (verdict != FG_OFFENDER)
-            break;
-    }
-    return verdict;
-}
-
-static int judge_books(struct fg_watched *w, const struct fg_lease_use *use, struct fg_truth *now, struct fg_vgpu_offence *ret)
-{
-    now->used_bytes = use->used_bytes;
-    now->charged_ns = (uint64_t)use->device_ns;
-    now->quota_bytes = use->memory_bytes;
-    bool over = fg_judge_truth(&w->truth, now, ret->text), twice = over && w->told;
-    w->told = over;
-    if (!w->truth.known || (!over && now->at_ns - w->truth.at_ns >= INT64_C(1000000000)))
-        w->truth = *now;
-    return twice;
-}
-
-bool fg_leased_is_member(struct fg_leased *l, const char *name, int32_t pid)
-{
-    struct fg_lease_member members[MEMBERS_MAX];
-    return is_member(members, fg_leases_members(l->leases, name, members, MEMBERS_MAX), pid);
-}
-
-int fg_leased_audit(struct fg_leased *l, const char *name, const struct fg_look_for *for_what, const struct fg_truth *told, const int32_t *pids,
-                    size_t count, struct fg_vgpu_offence *ret)
-{
-    struct fg_watched *w = watched_as(l, name);
-    struct fg_look_for f = *for_what;
-    struct fg_lease_use use;
-    if (!l->can_look || !fg_leases_use(l->leases, name, &use))
-        return 0;
-    *ret = (struct fg_vgpu_offence){0};
-    if (use.corrupt) {
-        snprintf(ret->text, sizeof ret->text, "it wrote over the counters of its vGPU");
-        return 1;
-    }
-    f.counters_inode = inode_of_counters(l, name);
-    struct fg_lease_member members[MEMBERS_MAX];
-    size_t member_count = fg_leases_members(l->leases, name, members, MEMBERS_MAX);
-    struct fg_truth truth = *told;
-    FG_VEC(struct fg_suspect) odd = {0};
-    enum fg_verdict verdict = FG_IN_ORDER;
-    truth.at_ns = boot_ns();
-    for (size_t i = 0; i < count && verdict != FG_OFFENDER; i++) {
-        struct fg_look look = {.hidden = false};
-        bool member = is_member(members, member_count, pids[i]);
-        if (member && !f.nodes)
-            continue;                    /* in the books, and nothing counts for it besides */
-        int64_t since = odd_since(w, pids[i], truth.at_ns);
-        verdict = judge(&f, pids[i], member, truth.at_ns - since, &look, ret->text);
-        ret->pid = pids[i];
-        if (verdict == FG_SUSPECT)
-            fg_vec_push(&odd, ((struct fg_suspect){pids[i], since}));
-        truth.known |= look.drm;
-        truth.memory_bytes += look.drm_memory_bytes;
-        truth.engine_ns += look.drm_engine_ns;
-        truth.processes += look.drm;
-    }
-    fg_vec_fini(&w->suspects);
-    memcpy(&w->suspects, &odd, sizeof odd);
-    return verdict == FG_OFFENDER ? 1 : judge_books(w, &use, &truth, ret);
 }

@@ -71,9 +71,9 @@ static int nvidia_open(const struct fg_backend_options *o, void **ret, struct fg
         return -1;
     struct state *s = fg_alloc(sizeof *s);
     *s = (struct state){.nvml = nvml};
-    if (fg_leased_open(&s->l, o, "GPU", "nvidia", err) != 0) {
-        fg_nvml_close(nvml);
-        free(s);
+    FG_AUTO_FREE char *scope = fg_asprintf("%s-nvidia", o->scope);
+    if (fg_leased_open(&s->l, o, "", "nvidia", err) != 0 || fg_leased_begin(&s->l, o, scope, true, err) != 0) {
+        nvidia_close(s);
         return -1;
     }
     for (size_t i = 0; i < FG_COUNT(libraries); i++)
@@ -168,7 +168,7 @@ static int nvidia_list(void *state, struct fg_device *devices, size_t max, size_
             continue;                    /* its instances are the devices */
         struct fg_device *d = &devices[(*ret_count)++];
         fill(s, g, d);
-        if (s->l.leases && fg_leases_device(s->l.leases, d->name, d->memory_bytes, err) != 0)
+        if (s->l.leases && fg_leases_device(s->l.leases, d->name, d->name, d->memory_bytes, err) != 0)
             return -1;
     }
     return 0;
@@ -205,7 +205,7 @@ static int nvidia_resize(void *state, const char *device, const char *name, cons
 {
     struct state *s = state;
     struct gpu *g = find(s, device, err);
-    if (!g || fg_leased_resize(&s->l, name, limits, fg_leased_host_bytes(&s->l, g->seen.total_bytes, limits), err) != 0)
+    if (!g || fg_leased_resize(&s->l, device, name, limits, fg_leased_host_bytes(&s->l, g->seen.total_bytes, limits), err) != 0)
         return -1;
     return driver_limit(s, g, name, limits->memory_bytes, err);
 }
@@ -233,27 +233,27 @@ static int nvidia_entry(void *state, const char *device, const char *name, struc
 
 static int nvidia_sample(void *state, const char *device, const char *name, struct fg_usage *ret, struct fg_error *err)
 {
-    return fg_leased_sample(&((struct state *)state)->l, name, ret, err);
+    return fg_leased_sample(&((struct state *)state)->l, device, name, ret, err);
 }
 
 static int nvidia_kill(void *state, const char *device, const char *name, struct fg_error *err)
 {
-    return fg_leased_kill(&((struct state *)state)->l, name, err);
+    return fg_leased_kill(&((struct state *)state)->l, device, name, err);
 }
 
 static int nvidia_destroy(void *state, const char *device, const char *name, struct fg_error *err)
 {
-    return fg_leased_destroy(&((struct state *)state)->l, name, err);
+    return fg_leased_destroy(&((struct state *)state)->l, device, name, err);
 }
 
 static int nvidia_names(void *state, const char *device, void (*fn)(void *arg, const char *name), void *arg, struct fg_error *err)
 {
-    return fg_leased_names(&((struct state *)state)->l, fn, arg, err);
+    return fg_leased_names(&((struct state *)state)->l, device, fn, arg, err);
 }
 
 static int nvidia_adopt(void *state, const char *device, const char *name, int held_fd, struct fg_error *err)
 {
-    return fg_leased_adopt(&((struct state *)state)->l, name, held_fd, err);
+    return fg_leased_adopt(&((struct state *)state)->l, device, name, held_fd, err);
 }
 
 /* --- audit --- */
