@@ -173,6 +173,7 @@ held = [buffer(16) for _ in range(7)]
 
 def test_the_lease_cannot_be_changed_moved_or_truncated_from_inside(world):
     outcome, text = world.run("sh", "-c", """
+exec 2>&1
 cd /run/fgpu
 for f in lease.limits lease.counters libfgpu_opencl.so; do rm -f $f && echo removed $f; mv $f /tmp/x && echo moved $f; done
 echo 9 > lease.limits && echo written
