@@ -18,6 +18,8 @@ static struct fk_capture *captures;
 static uint64_t next_id = 1;
 static __thread int thread_mode = CU_STREAM_CAPTURE_MODE_GLOBAL;
 
+bool fk_no_captures(void) { return !captures; }
+
 CUresult fk_unsafe(void)
 {
     if (__builtin_expect(!captures, 1) || thread_mode == CU_STREAM_CAPTURE_MODE_RELAXED)

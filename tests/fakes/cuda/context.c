@@ -319,3 +319,43 @@ FK_API(cuCtxGetLimit, (size_t *value, CUlimit limit))
     *value = ctx->limits[limit];
     return CUDA_SUCCESS;
 }
+
+/* --- green contexts: part of a device's processors; here a context like another --- */
+
+struct CUgreenCtx_st { CUcontext ctx; };
+
+FK_API(cuGreenCtxCreate, (CUgreenCtx *ret, CUdevResourceDesc desc, CUdevice dev, unsigned flags))
+{
+    FK_ENTER(cuGreenCtxCreate);
+    CUgreenCtx green = calloc(1, sizeof *green);
+    if (!ret || !green || !fk_device_ok(dev)) {
+        free(green);
+        return CUDA_ERROR_INVALID_VALUE;
+    }
+    pthread_mutex_lock(&fk_big);
+    CUresult r = make(dev, flags, false, &green->ctx);
+    pthread_mutex_unlock(&fk_big);
+    if (r)
+        free(green);
+    else
+        *ret = green;
+    return r;
+}
+
+FK_API(cuGreenCtxDestroy, (CUgreenCtx green))
+{
+    FK_ENTER(cuGreenCtxDestroy);
+    CUresult r = green ? destroy(green->ctx) : CUDA_ERROR_INVALID_VALUE;
+    if (!r)
+        free(green);
+    return r;
+}
+
+FK_API(cuCtxFromGreenCtx, (CUcontext *ret, CUgreenCtx green))
+{
+    FK_ENTER(cuCtxFromGreenCtx);
+    if (!ret || !green)
+        return CUDA_ERROR_INVALID_VALUE;
+    *ret = green->ctx;
+    return CUDA_SUCCESS;
+}

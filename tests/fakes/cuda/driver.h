@@ -162,7 +162,9 @@ CUresult fk_graph_reserve(unsigned device, uint64_t need);
 void fk_graph_live(uint64_t pointer, bool live);     /* a launch allocated it or freed it */
 bool fk_graph_is_live(uint64_t pointer);
 void fk_graph_memory_end(unsigned device);
-CUresult fk_free_async(CUstream stream, uint64_t pointer);
+CUresult cuDeviceGetDefaultMemPool(CUmemoryPool *ret, CUdevice dev);
+CUresult cuDeviceGetMemPool(CUmemoryPool *ret, CUdevice dev);
+CUresult cuDeviceSetMemPool(CUdevice dev, CUmemoryPool pool);
 
 /* --- array.c, module.c --- */
 void fk_arrays_end(CUcontext ctx);
@@ -171,6 +173,7 @@ void fk_modules_end(CUcontext ctx);
 struct fk_array_view { char *base; size_t pitch, slice, element; };
 bool fk_array_view(CUarray array, struct fk_array_view *ret);
 const char *fk_function_name(CUfunction func);
+bool fk_function_plain(CUfunction func);             /* its name says nothing of what it does */
 size_t fk_function_params(CUfunction func, size_t offsets[64], size_t *count);
 bool fk_function_ok(CUfunction func);
 CUfunction fk_kernel_function(CUkernel kernel);
@@ -181,6 +184,8 @@ CUstream fk_default_stream(CUstream given, bool per_thread); /* never NULL for a
 bool fk_stream_ok(CUstream stream);
 /* Put the operation in the stream, or into the graph being captured. No lock is held by the caller. */
 CUresult fk_run(CUstream stream, struct fk_op *op);
+/* Nothing is captured and nothing of this process is on the device: an operation of no length is done at once. */
+bool fk_quiet(CUstream stream);
 /* The same for an operation that is neither captured nor has effects. */
 CUresult fk_run_now(CUstream stream, const struct fk_op *op);
 /* Same with the number of its job (0: done already). Never captured. */
@@ -195,6 +200,7 @@ void fk_stream_init(CUstream stream, CUcontext ctx, unsigned flags, int priority
 void fk_stream_fini(CUstream stream);
 
 /* --- capture.c --- */
+bool fk_no_captures(void);
 /* A call that capture forbids: a stream of this thread's interest is being captured in a mode that forbids it. */
 CUresult fk_unsafe(void);
 #define FK_UNSAFE() do { CUresult unsafe_ = fk_unsafe(); if (unsafe_) return unsafe_; } while (0)

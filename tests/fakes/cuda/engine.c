@@ -224,7 +224,8 @@ void fk_advance(struct fk_world *world, unsigned d, uint64_t now)
     while (engine->clock_ns <= now) {
         if (!engine->active[0] && !engine->active[1])
             break;
-        struct step step = {.computes = 0};
+        struct step step;
+        step.computes = step.copies = step.contenders = 0;
         for (unsigned word = 0; word < 2; word++)
             for (uint64_t bits = engine->active[word]; bits; bits &= bits - 1)
                 collect_process(world, d, &step, word * 64 + (unsigned)__builtin_ctzll(bits));
@@ -280,11 +281,30 @@ uint64_t fk_job_bound(const struct fk_queue *queue, uint64_t number, uint64_t no
         return now;
     uint64_t sum = 0;
     for (uint64_t at = queue->first[job_of(queue, number)->lane]; at; at = job_of(queue, at)->next) {
+        if (job_of(queue, at)->unit == FK_HELD)
+            return now;
         sum += job_of(queue, at)->left_ns;
         if (at == number)
             break;
     }
     return now + sum;
+}
+
+uint64_t fk_next_change(const struct fk_world *world, unsigned d)
+{
+    const struct fk_engine *engine = &world->device[d].engine;
+    uint64_t next = engine->slice_end_ns;
+    for (unsigned process = 0; process < world->processes; process++) {
+        const struct fk_queue *queue = &world->queue[process][d];
+        if (!(engine->active[process / 64] >> process % 64 & 1))
+            continue;
+        for (unsigned lane = 0; lane < FK_LANES; lane++) {
+            const struct fk_job *job = queue->first[lane] ? job_of(queue, queue->first[lane]) : NULL;
+            if (job && job->state == FK_ACTIVE && job->unit != FK_HELD && engine->clock_ns + job->left_ns < next)
+                next = engine->clock_ns + job->left_ns;
+        }
+    }
+    return next;
 }
 
 void fk_queue_reset(struct fk_world *world, unsigned process, unsigned d)

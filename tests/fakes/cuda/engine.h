@@ -57,5 +57,7 @@ void fk_job_release(struct fk_queue *queue, uint64_t number, uint64_t now);
 static inline bool fk_room(const struct fk_queue *queue) { return queue->head - queue->tail < FK_JOBS - 1; }
 /* No sooner than this can the job end, seen from now; now itself if that is not known (something before it is held). */
 uint64_t fk_job_bound(const struct fk_queue *queue, uint64_t number, uint64_t now);
+/* When anything that runs may end or a slice is over; UINT64_MAX: nothing runs. The device is up to date. */
+uint64_t fk_next_change(const struct fk_world *world, unsigned device);
 /* All work of a process on a device is gone. */
 void fk_queue_reset(struct fk_world *world, unsigned process, unsigned device);

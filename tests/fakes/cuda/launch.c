@@ -70,6 +70,9 @@ CUresult fk_kernel_op(CUfunction func, const unsigned grid[3], const unsigned bl
 static CUresult launch(CUstream hStream, CUfunction func, const unsigned grid[3], const unsigned block[3], unsigned shared, void **params,
                        void **extra, bool cooperative)
 {
+    if (!cooperative && grid[0] && grid[1] && grid[2] && block[0] - 1 < 1024 && block[1] == 1 && block[2] == 1 && fk_function_ok(func) &&
+        fk_function_plain(func) && !fk_world->kernel_ns && !fk_world->kernel_count && fk_quiet(hStream))
+        return CUDA_SUCCESS; /* an empty kernel on an idle device: a few ns, so that what stands in front can be measured */
     struct fk_op op;
     CUresult r = fk_kernel_op(func, grid, block, shared, params, extra, cooperative, &op);
     return r ? r : fk_run(hStream, &op);

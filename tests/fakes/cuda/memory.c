@@ -121,6 +121,7 @@ FK_API(cuMemGetInfo_v2, (size_t *free_bytes, size_t *total))
     FK_ENTER(cuMemGetInfo_v2);
     FK_CTX(ctx);
     fk_lock();
+    fk_reap();
     uint64_t used = fk_device_used(ctx->device), all = fk_world->device[ctx->device].total_bytes;
     fk_unlock();
     if (free_bytes)

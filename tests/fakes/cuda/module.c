@@ -4,7 +4,7 @@
 
 #include "driver.h"
 
-struct CUfunc_st { uint32_t magic; uint32_t params; char name[96]; CUmodule module; uint32_t sizes[32]; struct CUfunc_st *next; int dynamic_shared; };
+struct CUfunc_st { uint32_t magic; uint32_t params; char name[96]; CUmodule module; uint32_t sizes[32]; struct CUfunc_st *next; bool plain; };
 struct global { struct global *next; char name[96]; uint64_t bytes; struct fk_alloc *alloc; bool managed; };
 struct CUmod_st { uint32_t magic; bool ptx; CUcontext ctx; struct CUfunc_st *functions; struct global *globals; uint64_t charged; struct fk_list link; };
 struct CUlib_st { uint32_t magic; char *image; CUmodule modules[FK_DEVICES]; struct CUkern_st *kernels; bool ptx; };
@@ -35,6 +35,7 @@ static struct CUfunc_st *add_function(CUmodule module, const char *name)
         return NULL;
     f->magic = FK_IS_FUNC;
     f->module = module;
+    f->plain = strncmp(name, "spin_", 5) && strcmp(name, "fill_u32");
     snprintf(f->name, sizeof f->name, "%s", name);
     f->next = module->functions;
     module->functions = f;
@@ -410,6 +411,7 @@ FK_API(cuLibraryGetGlobal, (CUdeviceptr *pointer, size_t *bytes, CUlibrary libra
 
 bool fk_function_ok(CUfunction func) { return FK_IS(func, FK_IS_FUNC); }
 const char *fk_function_name(CUfunction func) { return func->name; }
+bool fk_function_plain(CUfunction func) { return func->plain; }
 CUcontext fk_function_ctx(CUfunction func) { return func->module->ctx; }
 
 size_t fk_function_params(CUfunction func, size_t offsets[64], size_t *count)

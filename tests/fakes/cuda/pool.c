@@ -34,6 +34,8 @@ static CUmemoryPool pool_default(unsigned device)
 static void shrink(CUmemoryPool pool, uint64_t keep)
 {
     uint64_t floor = fk_round(pool->used, fk_world->pool_chunk);
+    if (keep >= pool->reserved)
+        return;
     keep = keep > floor ? fk_round(keep, fk_world->pool_chunk) : floor;
     if (pool->reserved > keep) {
         if (!pool->host)

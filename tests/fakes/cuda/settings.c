@@ -27,6 +27,7 @@ static const struct { const char *key; size_t at, size; const char *fallback; } 
     GLOBAL("slice_ns", slice_ns, "2000000"),
     GLOBAL("slots", slots, "4"),                  /* kernels of 1/slots of the device each that run at once */
     GLOBAL("mps", mps, "0"),
+    GLOBAL("window_ns", util_window_ns, "167000000"),
     GLOBAL("virtual", is_virtual, "0"),
     GLOBAL("checkpoint_fails", checkpoint_fails, "0"),
 };

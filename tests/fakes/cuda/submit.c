@@ -91,10 +91,22 @@ static void collect(unsigned device)
     }
 }
 
+static bool others_work(unsigned device)
+{
+    const uint64_t *active = fk_world->device[device].engine.active;
+    unsigned self = (unsigned)fk_self();
+    return (active[self / 64] & ~(1ull << self % 64)) || active[1 - self / 64];
+}
+
 static void bring_up(unsigned device)
 {
     fk_lock();
-    fk_advance(fk_world, device, fk_now());
+    uint64_t now = fk_now();
+    if (now - fk_world->checked_ns > 5000000u && others_work(device)) {
+        fk_world->checked_ns = now;
+        fk_reap(); /* the work of the dead ends */
+    }
+    fk_advance(fk_world, device, now);
     collect(device);
 }
 
@@ -179,12 +191,12 @@ static CUresult submit(CUstream stream, const struct fk_op *op, uint64_t first, 
         }
         bring_up(device);
         bool ok = try_submit(stream, op, first, done, arg, ret);
-        uint64_t until = ok ? 0 : fk_job_bound(queue, queue->tail, fk_now());
+        uint64_t until = ok ? 0 : fk_next_change(fk_world, device);
         fk_unlock();
         pthread_mutex_unlock(&fk_big);
         if (ok)
             return CUDA_SUCCESS;
-        fk_wait(seen, until);
+        fk_wait(seen, until != UINT64_MAX ? until : 0);
     }
 }
 
@@ -224,8 +236,10 @@ CUresult fk_sync_job(unsigned device, uint64_t job)
             return CUDA_SUCCESS;
         fk_lock();
         uint64_t now = fk_now(), until = fk_job_bound(queue, job, now);
+        if (until <= now) /* it waits for something else */
+            until = fk_next_change(fk_world, device);
         fk_unlock();
-        fk_wait(seen, until > now ? until : 0);
+        fk_wait(seen, until != UINT64_MAX ? until : 0);
     }
 }
 
@@ -233,7 +247,7 @@ CUresult fk_sync_device(unsigned device)
 {
     struct fk_queue *queue = queue_of(device);
     uint64_t end = queue->head;
-    for (uint64_t job = queue->tail; job < end; job++)
+    for (uint64_t job = queue->tail; job < end; job++) /* none: nothing to wait for */
         fk_sync_job(device, job);
     return CUDA_SUCCESS;
 }
@@ -347,6 +361,14 @@ static CUresult submit_held(CUstream stream, const struct fk_op *op)
     pthread_cond_signal(&held_more);
     pthread_mutex_unlock(&held_lock);
     return CUDA_SUCCESS;
+}
+
+bool fk_quiet(CUstream stream)
+{
+    if (!fk_stream_ok(stream) || !fk_no_captures())
+        return false;
+    const struct fk_queue *queue = queue_of(stream->ctx->device);
+    return queue->head == queue->tail;
 }
 
 CUresult fk_run_now(CUstream stream, const struct fk_op *op)

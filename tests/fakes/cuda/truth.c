@@ -18,7 +18,7 @@ static uint64_t sum(uint32_t pid, const uint64_t *of_first, unsigned words)
     size_t at = (size_t)((const char *)of_first - (const char *)fk_world->process);
     fk_lock();
     fk_reap();
-    for (unsigned i = 0; i < FK_PROCESSES; i++) {
+    for (unsigned i = 0; i < fk_world->processes; i++) {
         const struct fk_process *p = &fk_world->process[i];
         if (!p->pid || (pid && p->pid != pid))
             continue;
@@ -112,7 +112,7 @@ uint64_t fake_busy_ns(uint32_t pid, unsigned device)
         return 0;
     bring_up(device);
     uint64_t total = 0;
-    for (unsigned i = 0; i < FK_PROCESSES; i++)
+    for (unsigned i = 0; i < fk_world->processes; i++)
         if (fk_world->process[i].pid && (!pid || fk_world->process[i].pid == pid))
             total += fk_world->queue[i][device].slot_ns;
     return total / fk_world->slots;
@@ -124,7 +124,7 @@ uint64_t fake_jobs_done(uint32_t pid, unsigned device)
         return 0;
     bring_up(device);
     uint64_t total = 0;
-    for (unsigned i = 0; i < FK_PROCESSES; i++)
+    for (unsigned i = 0; i < fk_world->processes; i++)
         if (fk_world->process[i].pid && (!pid || fk_world->process[i].pid == pid))
             total += fk_world->queue[i][device].jobs_done;
     return total;

@@ -125,7 +125,8 @@ static int open_world(void)
     fk_world = world;
     rc = 0;
 out:
-    close(fd); /* the lock of the file goes with it */
+    flock(fd, LOCK_UN); /* the mapping keeps the file, and its lock, open */
+    close(fd);
     return rc;
 }
 
@@ -178,17 +179,32 @@ static void empty_slot(unsigned i)
 
 void fk_reap(void)
 {
-    for (unsigned i = 0; i < FK_PROCESSES; i++)
-        if (fk_world->process[i].pid && start_ticks(fk_world->process[i].pid) != fk_world->process[i].start_ticks)
+    for (unsigned i = 0; i < fk_world->processes; i++)
+        if (fk_world->process[i].pid && (int)i != self_slot && start_ticks(fk_world->process[i].pid) != fk_world->process[i].start_ticks)
             empty_slot(i);
 }
 
 int fk_find_process(uint32_t pid)
 {
-    for (unsigned i = 0; i < FK_PROCESSES; i++)
+    for (unsigned i = 0; i < fk_world->processes; i++)
         if (fk_world->process[i].pid == pid && pid)
             return (int)i;
     return -1;
+}
+
+/* The cgroup: "0::/path" of /proc/self/cgroup, unless a test says another. */
+static void read_cgroup(char *ret, size_t n)
+{
+    const char *given = getenv("FGPU_FAKE_CGROUP");
+    char text[1024];
+    int fd = given ? -1 : open("/proc/self/cgroup", O_RDONLY | O_CLOEXEC);
+    ssize_t got = fd >= 0 ? read(fd, text, sizeof text - 1) : 0;
+    if (fd >= 0)
+        close(fd);
+    text[got > 0 ? got : 0] = 0;
+    const char *at = given ? given : strstr(text, "0::");
+    at = at && !given ? at + 3 : at;
+    snprintf(ret, n, "%.*s", at ? (int)strcspn(at, "\n") : 0, at ? at : "");
 }
 
 static int take_slot(void)
@@ -198,8 +214,11 @@ static int take_slot(void)
         if (p->pid)
             continue;
         memset(p, 0, sizeof *p);
+        if (i >= fk_world->processes)
+            fk_world->processes = i + 1;
         p->start_ticks = start_ticks((uint32_t)getpid());
         p->pid = (uint32_t)getpid();
+        read_cgroup(p->cgroup, sizeof p->cgroup);
         for (unsigned d = 0; d < FK_DEVICES; d++)
             fk_world->queue[i][d].head = fk_world->queue[i][d].tail = 1;
         return (int)i;
@@ -232,14 +251,41 @@ uint64_t fk_process_used(const struct fk_process *p, unsigned device)
 uint64_t fk_device_used(unsigned device)
 {
     uint64_t sum = fk_world->device[device].hidden_bytes;
-    for (unsigned i = 0; i < FK_PROCESSES; i++)
+    for (unsigned i = 0; i < fk_world->processes; i++)
         if (fk_world->process[i].pid)
             sum += fk_process_used(&fk_world->process[i], device);
     return sum;
 }
 
+static bool inside(const char *cgroup, const char *limited)
+{
+    size_t n = strlen(limited);
+    return n && !strncmp(cgroup, limited, n) && (!cgroup[n] || cgroup[n] == '/' || limited[n - 1] == '/');
+}
+
+uint64_t fk_cgroup_used(unsigned device, const char *cgroup)
+{
+    uint64_t sum = 0;
+    for (unsigned i = 0; i < fk_world->processes; i++)
+        if (fk_world->process[i].pid && inside(fk_world->process[i].cgroup, cgroup))
+            sum += fk_process_used(&fk_world->process[i], device);
+    return sum;
+}
+
+static bool within_limits(unsigned device, uint64_t bytes, const char *cgroup)
+{
+    for (unsigned i = 0; i < 32; i++) {
+        const struct fk_limit *l = &fk_world->limits[i];
+        if (l->used && l->device == device && l->hard_bytes && inside(cgroup, l->cgroup) && fk_cgroup_used(device, l->cgroup) + bytes > l->hard_bytes)
+            return false;
+    }
+    return true;
+}
+
 static bool fits(unsigned device, uint64_t bytes)
 {
+    if (!within_limits(device, bytes, fk_world->process[self_slot].cgroup))
+        return false;
     uint64_t used = fk_device_used(device), total = fk_world->device[device].total_bytes;
     return used <= total && bytes <= total - used;
 }
@@ -256,6 +302,7 @@ bool fk_take(unsigned device, enum fk_kind kind, uint64_t bytes)
     if (self < 0)
         return false;
     struct fk_process *p = &fk_world->process[self];
+    device = p->moved_to[device] ? p->moved_to[device] - 1 : device;
     fk_lock();
     bool ok = kind >= FK_DEVICE_KINDS || fits(device, bytes);
     if (!ok) {
@@ -278,9 +325,11 @@ void fk_give(unsigned device, enum fk_kind kind, uint64_t bytes)
     int self = fk_self();
     if (self < 0)
         return;
+    struct fk_process *p = &fk_world->process[self];
     fk_lock();
-    fk_world->process[self].live[device][kind] -= bytes;
-    fk_world->process[self].count[device][kind] -= is_counted(kind);
+    device = p->moved_to[device] ? p->moved_to[device] - 1 : device;
+    p->live[device][kind] -= bytes;
+    p->count[device][kind] -= is_counted(kind);
     fk_unlock();
 }
 

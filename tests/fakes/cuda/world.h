@@ -1,8 +1,8 @@
 /* world.h - the stand-in machine: devices, processes and true memory use, in one file shared by all processes.
  *
  * FGPU_FAKE_CUDA names the file. Whoever opens it first fills it from FGPU_FAKE_CUDA_SETUP (settings.c); without a name the
- * world is private to the process. The stand-in driver and the stand-in NVML both look at it, so what one takes the other
- * reports. A process that died holds nothing: its slot is recognised by pid and start time and emptied by the next one who
+ * world is private to the library in the process. The stand-in driver and the stand-in NVML both look at the file, so what one
+ * takes the other reports. A process that died holds nothing: its slot is recognised by pid and start time and emptied by the next one who
  * looks. The lock is robust; whoever dies under it leaves sums that are made anew from the slots. */
 #pragma once
 #include <pthread.h>
@@ -52,11 +52,11 @@ struct fk_device {
     uint64_t total_bytes, hidden_bytes; /* hidden: taken by the driver itself, never free */
     uint32_t mig_mode, migs;
     struct fk_mig mig[FK_MIGS];
-    uint32_t temperature_c, power_mw, throttle; /* throttle: NVML's bits */
-    uint64_t energy_uj, energy_seen_ns;         /* grows with time and with work */
+    uint32_t temperature_c, power_mw, throttle; /* power: idle; throttle: NVML's bits */
+    uint64_t energy_from_ns;
     uint64_t ecc_corrected, ecc_uncorrected;
-    uint64_t limit_hard_bytes, limit_soft_bytes; /* nvmlDeviceSetMemoryLimits: 0 none */
-    char limit_namespace[256];
+    uint64_t seen_ns, seen_busy_ns; /* NVML's window at hand, and what the last one showed */
+    uint32_t utilization, memory_utilization;
     struct fk_engine engine;
 };
 
@@ -68,13 +68,19 @@ struct fk_process {
     uint64_t peak[FK_DEVICES];
     uint64_t count[FK_DEVICES][FK_KINDS]; /* live things of each kind */
     uint64_t parked[FK_DEVICES];          /* device bytes taken away by a checkpoint */
+    uint32_t moved_to[FK_DEVICES];        /* device + 1 whose memory it has instead, since a restore; 0: its own */
     uint64_t calls[FK_SYMBOLS];
-    uint64_t sampled_busy[FK_DEVICES], sampled_ns[FK_DEVICES];
+    uint64_t seen_slot_ns[FK_DEVICES], seen_ns[FK_DEVICES]; /* NVML's windows */
+    uint32_t utilization[FK_DEVICES];
+    uint64_t sampled_ns[FK_DEVICES];
+    char cgroup[192];      /* FGPU_FAKE_CGROUP, or of /proc/self/cgroup */
 };
 
 enum fk_checkpoint { FK_RUNNING, FK_LOCKED, FK_CHECKPOINTED, FK_FAILED };
 
 struct fk_failure { char symbol[64]; uint64_t nth; uint32_t times, code, pid; }; /* calls nth .. nth+times-1 of a process (pid 0: each) */
+/* A limit by the kernel on all processes of a cgroup together (r615 and later): hard_bytes 0: none. */
+struct fk_limit { char cgroup[192]; uint32_t device, used; uint64_t soft_bytes, hard_bytes; };
 struct fk_xid { uint32_t device; uint32_t xid; uint64_t type; };
 
 struct fk_world {
@@ -90,6 +96,7 @@ struct fk_world {
     uint32_t is_virtual;
     uint64_t virtual_ns;
     uint64_t checked_ns;   /* when the dead were last looked for */
+    uint32_t processes;    /* slots ever used: process[0 .. processes-1] */
     uint64_t granule, vmm_granule, pool_chunk, graph_chunk, pitch_align, context_bytes, module_bytes, limit_step;
     uint64_t copy_bytes_per_us, copy_latency_ns, kernel_ns, slice_ns;
     uint32_t slots, mps, bad_memory_view;
@@ -98,6 +105,8 @@ struct fk_world {
     uint32_t failure_count, kernel_count;
     struct { char name[56]; uint64_t ns; } kernels[32]; /* lengths that tests gave */
     uint64_t xids_seen;
+    uint64_t util_window_ns; /* NVML's sampling window */
+    struct fk_limit limits[32];
     struct fk_xid xids[FK_EVENTS];
     uint64_t next_export;
     struct fk_export { uint64_t id; uint32_t process, device, kind; uint64_t bytes; uint64_t pointer; uint32_t live, mapped; } exports[1024];
@@ -128,6 +137,7 @@ int fk_find_process(uint32_t pid);
 /* Empty the slots of dead processes. Under the lock. */
 void fk_reap(void);
 uint64_t fk_device_used(unsigned device);                     /* all processes; under the lock */
+uint64_t fk_cgroup_used(unsigned device, const char *cgroup); /* under the lock */
 uint64_t fk_process_used(const struct fk_process *p, unsigned device);
 /* Take bytes of a kind for this process; false when the device has no room (the dead are looked for first). Any thread. */
 bool fk_take(unsigned device, enum fk_kind kind, uint64_t bytes);
