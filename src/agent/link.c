@@ -30,6 +30,15 @@ static void on_retry(uv_timer_t *timer)
     link_open(timer->data);
 }
 
+/* Waits double, and stay well within the lease: a server that is alive but shuts the door must be heard before it ends. */
+static void retry_later(struct agent *a)
+{
+    int64_t longest_ms = FG_MIN(BACKOFF_MAX_MS, a->lease_ns / 4 / (FG_NS_PER_S / 1000));
+    a->link.backoff_ms = FG_MAX(FG_MIN(a->link.backoff_ms, longest_ms), BACKOFF_FIRST_MS);
+    uv_timer_start(&a->link.retry, on_retry, (uint64_t)a->link.backoff_ms, 0);
+    a->link.backoff_ms *= 2;
+}
+
 static void on_closed(uv_handle_t *handle)
 {
     struct agent *a = handle->data;
@@ -37,8 +46,7 @@ static void on_closed(uv_handle_t *handle)
     a->link.polling = false;
     if (a->stopping)
         return;
-    uv_timer_start(&a->link.retry, on_retry, (uint64_t)a->link.backoff_ms, 0);
-    a->link.backoff_ms = FG_MIN(a->link.backoff_ms * 2, BACKOFF_MAX_MS);
+    retry_later(a);
 }
 
 void link_close(struct agent *a)
@@ -64,8 +72,7 @@ static void try_later(struct agent *a, int fd)
 {
     if (fd >= 0)
         close(fd);
-    uv_timer_start(&a->link.retry, on_retry, (uint64_t)a->link.backoff_ms, 0);
-    a->link.backoff_ms = FG_MIN(a->link.backoff_ms * 2, BACKOFF_MAX_MS);
+    retry_later(a);
 }
 
 void link_open(struct agent *a)
@@ -167,6 +174,7 @@ static int on_message(struct agent *a, struct fg_msg *msg, struct fg_error *err)
         return 0;
     case FG_MSG_START: runner_start(a, &msg->start); return 0;
     case FG_MSG_KILL: runner_kill(a, &msg->ref); return 0;
+    case FG_MSG_RESIZE: runner_resize(a, &msg->resize); return 0;
     case FG_MSG_FORGET: runner_forget(a, &msg->ref); return 0;
     case FG_MSG_ACK: report_ack(a, &msg->ref); return 0;
     case FG_MSG_LOG_AT: logship_at(a, &msg->ref); return 0;

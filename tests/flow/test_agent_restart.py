@@ -153,12 +153,12 @@ def test_a_server_that_does_not_answer_costs_the_lease_too(make_world):  # noqa:
 
 
 def test_a_server_whose_disk_is_full_costs_no_lease(make_world):  # noqa: F811
-    world = make_world(lease_s=2)  # noqa: F811
-    task = world.server.start(["sh", "-c", "sleep 7; echo through"])
+    world = make_world(lease_s=3)  # noqa: F811
+    task = world.server.start(["sh", "-c", "sleep 8; echo through"])
     world.server.report(task, STARTED)
     world.server.storeless = True        # it says that it is alive, and closes
     world.server.drop()
-    time.sleep(6)
+    time.sleep(7)                        # two leases and more: the agent must come back often enough to be told
     world.server.storeless = False
     assert world.server.finished(task, 30)["state"] == "succeeded"
 

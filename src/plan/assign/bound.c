@@ -5,23 +5,16 @@
  *            - sum over k, r of u[k][r] x capacity[k][r]
  * is a lower bound: a feasible assignment pays its cost, plus u x what it uses, less u x what there is, which is <= 0.
  * The best u gives the bound of the linear relaxation. Agents of a kind share their price, for L is concave and
- * symmetric in them. The search for u is a deflected subgradient (Camerini, Fratta, Maffioli 1975) with Polyak's step
- * in capacity-scaled prices, over a short list of kinds per class that is renewed from the full table. */
+ * symmetric in them. First prices come from a smoothed L (soft.c), which kinds that are nearly alike cannot make run in
+ * circles; then a deflected subgradient (Camerini, Fratta, Maffioli 1975) with Polyak's step in capacity-scaled prices.
+ * Both work on a short list of kinds per class that is renewed from the full table. */
 #include <math.h>
 #include <string.h>
 
-#include "plan/assign/private.h"
+#include "plan/assign/dual.h"
 
-enum { LIST_MOST = 24 };            /* kinds per class in the lists */
-struct entry { double cost, need[RMAX]; uint32_t kind; };
-struct dual {
-    struct work *w;
-    uint32_t dim;                   /* (kinds - 1) x resources */
-    struct entry *list;
-    uint32_t *first;                /* [classes + 1] */
-    double *capacity, *u, *best_u, *used, *dir;
-    double value;                   /* L(u) over the lists */
-};
+/* Kinds per class in the lists: a class of many tasks spreads over many kinds, and few classes leave room for it. */
+static uint32_t list_most(const struct work *w) { return FG_MAX(24u, 300000u / FG_MAX(w->classes, 1u)); }
 
 /* The kinds of class c that are cheapest at prices u, at most `most` of them, unordered; nobody is always among them. */
 static uint32_t cheapest(const struct work *w, uint32_t c, const double *u, uint32_t most, double *key, struct entry *out)
@@ -190,81 +183,47 @@ static int64_t certify(const struct work *w, const double *u)
     return (int64_t)whole;
 }
 
-/* What a uniform price t per capacity-share leaves demanded of everything, less what there is, in shares. */
-static double excess_demand(const struct work *w, const double *scale, double t, uint32_t stride)
+void fg_assign_prices(struct work *w)
 {
-    uint32_t R = w->resources, seen = 0;
-    double demand = 0;
-    for (uint32_t c = 0; c < w->classes; c += stride) {
-        double min = (double)w->nobody[c], load = 0;
-        for (uint32_t k = 0; k + 1 < w->kinds; k++) {
-            if (!cell_open(w, c, k))
-                continue;
-            double size = 0;
-            for (uint32_t r = 0; r < R; r++)
-                size += scale[k * R + r] * (double)cell_need(w, c, k, r);
-            double v = (double)cell_cost(w, c, k) + t * size;
-            if (v < min)
-                min = v, load = size;
-        }
-        demand += load * w->class_count[c];
-        seen += w->class_count[c];
-    }
-    return demand * w->tasks / FG_MAX(seen, 1u) - (double)(w->kinds - 1) * R;
-}
-
-/* Prices to begin with: u = t / capacity of the kind, t by bisection, so that demand is about what there is. Without
- * them the first short lists would hold the kinds that are cheap when capacity is free, which are the wrong ones. */
-static void first_prices(struct dual *d)
-{
-    struct work *w = d->w;
-    FG_AUTO_FREE double *scale = fg_realloc(NULL, d->dim + 1, sizeof *scale);
+    uint32_t R = w->resources;
+    struct dual *d = w->dual = fg_alloc(sizeof *d);
+    d->w = w;
+    d->dim = (w->kinds - 1) * R;
+    size_t room = d->dim + R;
+    d->first = fg_realloc(NULL, w->classes + 1, sizeof *d->first);
+    d->capacity = fg_realloc(NULL, room * 5, sizeof *d->capacity);
+    d->u = d->capacity + room, d->best_u = d->u + room, d->used = d->best_u + room, d->dir = d->used + room;
+    memset(d->u, 0, 2 * room * sizeof *d->u);
     for (uint32_t x = 0; x < d->dim; x++)
-        scale[x] = 1 / d->capacity[x];
-    double cells = (double)w->classes * w->kinds;
-    uint32_t stride = cells > 4e4 ? (uint32_t)(cells / 4e4) + 1 : 1;
-    double low = 0, high = 1;
-    for (int x = 0; x < 60 && excess_demand(w, scale, high, stride) > 0; x++)
-        low = high, high *= 4;
-    if (low > 0 || excess_demand(w, scale, 0, stride) > 0)
-        for (int x = 0; x < 12; x++) {
-            double mid = (low + high) / 2;
-            *(excess_demand(w, scale, mid, stride) > 0 ? &low : &high) = mid;
-        }
-    else
-        high = 0;
-    for (uint32_t x = 0; x < d->dim; x++)
-        d->best_u[x] = high * scale[x];
+        d->capacity[x] = FG_MAX(1.0, (double)w->kind_capacity[x]);
+    w->price = fg_alloc(room * sizeof *w->price);
+    dual_soft_sample(d);
+    list_make(d, list_most(w));
+    dual_soft_lists(d);
+    memcpy(w->price, d->best_u, d->dim * sizeof *d->u);
 }
 
 void fg_assign_bound(struct work *w)
 {
-    uint32_t R = w->resources;
-    struct dual d = {.w = w, .dim = (w->kinds - 1) * R};
-    size_t room = d.dim + R;
-    d.first = fg_realloc(NULL, w->classes + 1, sizeof *d.first);
-    d.capacity = fg_realloc(NULL, room * 5, sizeof *d.capacity);
-    d.u = d.capacity + room, d.best_u = d.u + room, d.used = d.best_u + room, d.dir = d.used + room;
-    memset(d.u, 0, 2 * room * sizeof *d.u);
-    for (uint32_t x = 0; x < d.dim; x++)
-        d.capacity[x] = FG_MAX(1.0, (double)w->kind_capacity[x]);
-    w->price = fg_alloc(room * sizeof *w->price);
-    first_prices(&d);
+    struct dual *d = w->dual;
     double theta = 1;
     /* Long lists are stepped over less often, so that a first answer comes in time. */
-    double entries = (double)w->classes * FG_MIN(w->kinds, (uint32_t)LIST_MOST);
+    double entries = (double)w->classes * FG_MIN(w->kinds, list_most(w));
     uint32_t steps = (uint32_t)fmin(fmax(1e7 / entries, 40), 250), rounds = 4;
     for (uint32_t round = 0; round < rounds; round++) {
-        list_make(&d, LIST_MOST);
-        double rose = ascend(&d, round ? steps * 3 / 5 : steps, &theta);
-        if (round && rose < 1e-7 * fabs(d.value))
+        if (round)
+            list_make(d, list_most(w));
+        double rose = ascend(d, round ? steps * 3 / 5 : steps, &theta);
+        if (round && rose < 1e-7 * fabs(d->value))
             break;
     }
-    memcpy(w->price, d.best_u, d.dim * sizeof *d.u);
+    memcpy(w->price, d->best_u, d->dim * sizeof *d->u);
     w->bound = certify(w, w->price);
-    free(d.list);
-    free(d.first);
-    free(d.capacity);
+    free(d->list);
+    free(d->first);
+    free(d->capacity);
+    free(d);
+    w->dual = NULL;
 }
 
 static int by_reduced(const void *a, const void *b)

@@ -29,6 +29,7 @@ struct work {
     int64_t *kind_largest;          /* [kinds][resources], of one agent */
     int64_t *nobody;                /* [classes] */
     int64_t cost_most, cost_span;   /* largest |cost| of the table; largest less least */
+    struct dual *dual;              /* between fg_assign_prices and fg_assign_bound */
     double *price;                  /* [kinds][resources], the best found; >= 0 */
     int64_t bound;                  /* certified */
     int64_t good_enough;            /* a cost to stop at */
@@ -82,7 +83,8 @@ bool work_done(const struct work *w);
 /* Keep agent[] as the best if it is cheaper. The caller vouches that it is valid. */
 void work_offer(struct work *w, const uint32_t *agent, int64_t cost);
 
-void fg_assign_bound(struct work *w);                     /* sets price and bound */
+void fg_assign_prices(struct work *w);                    /* sets price, roughly, for a first assignment */
+void fg_assign_bound(struct work *w);                     /* sets price and bound; after fg_assign_prices */
 void fg_assign_options_make(struct work *w, uint32_t most); /* sets options from price */
 void fg_assign_search(struct work *w);
 void fg_assign_groups(struct work *w);                    /* makes best keep the groups */

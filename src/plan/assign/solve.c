@@ -150,6 +150,7 @@ int fg_assign_solve(const struct fg_assign_problem *p, const struct fg_assign_op
         return -1;
     struct work w;
     work_init(&w, p, o);
+    fg_assign_prices(&w);
     fg_assign_bound(&w);
     w.good_enough = w.bound + (int64_t)((double)(w.bound < 0 ? -w.bound : w.bound) * (double)o->gap_ppm * 1e-6);
     w.bound_ns = work_now(&w) - w.began_ns;

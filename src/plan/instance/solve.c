@@ -1,0 +1,445 @@
+/* solve.c - a plan for an instance: what can never run is set aside with its reason, the rest becomes an assignment
+ * problem of classes and kinds; its answer is made true on the real schedule (board.c), and its bound holds for it:
+ * every constraint of the problem below holds in every valid plan, and beside others a task only takes longer. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/units.h"
+#include "plan/instance/private.h"
+
+#define MS INT64_C(1000000)
+
+struct class_key { uint64_t memory; int64_t time, end, budget; double work; uint32_t times, kinds, share, flags; };
+struct kind_key { uint64_t memory; double gflops, interruptions; int64_t price, spot; uint32_t kind, capacity; };
+struct model {
+    const struct fg_instance *in;
+    struct fg_assign_problem p;
+    FG_VEC(uint32_t) tasks;              /* of the problem, to those of the instance */
+    uint32_t *class_of, *kind_of;        /* by problem task, by vGPU */
+    uint32_t *class_task, *kind_vgpu;    /* one of each */
+    int64_t *cost, *need, *capacity;
+    uint32_t *group;
+    int64_t unit;                        /* nano-dollars to one of the problem's */
+    int64_t ends[FG_ASSIGN_RESOURCES_MAX];
+};
+
+static void format_time(char *buf, size_t n, int64_t ns) { fg_format_duration(buf, n, ns); }
+
+bool never_text(const struct fg_instance *in, uint32_t task, char *text, size_t n)
+{
+    const struct fg_instance_task *t = &in->tasks.items[task];
+    uint32_t best = 0;
+    struct fg_pair shown = {0};
+    char a[32], b[32];
+    for (uint32_t v = 0; v < in->vgpus.count; v++) {
+        struct fg_pair p = fg_instance_pair(in, task, v);
+        if (p.block == FG_PAIR_OK)
+            return false;
+        bool nearer = p.block > shown.block || (p.block == shown.block &&
+            (p.block == FG_PAIR_MEMORY ? in->vgpus.items[v].memory_bytes > in->vgpus.items[best].memory_bytes
+             : p.block == FG_PAIR_BUDGET ? p.cost_nanousd < shown.cost_nanousd : p.time_ns < shown.time_ns));
+        if (nearer)
+            best = v, shown = p;
+    }
+    const char *id = in->vgpus.items[best].id;
+    switch (shown.block) {
+    case FG_PAIR_OK: break;
+    case FG_PAIR_KIND: snprintf(text, n, "no vGPU is of a kind it may use"); break;
+    case FG_PAIR_MEMORY:
+        snprintf(text, n, "it needs %s; the largest vGPU it may use (%s) has %s", fg_format_bytes(a, sizeof a, t->memory_bytes), id,
+                 fg_format_bytes(b, sizeof b, in->vgpus.items[best].memory_bytes));
+        break;
+    case FG_PAIR_NO_TIME: snprintf(text, n, "its work cannot be timed: no vGPU it fits on tells its gflops"); break;
+    case FG_PAIR_TOO_LONG: snprintf(text, n, "it would run for more than ten years on every vGPU it fits on"); break;
+    case FG_PAIR_DEADLINE:
+        format_time(a, sizeof a, latest_end(in, task)), format_time(b, sizeof b, shown.time_ns);
+        snprintf(text, n, "it must end within %s and takes %s at least (on %s)", a, b, id);
+        break;
+    case FG_PAIR_BUDGET:
+        snprintf(text, n, "its budget is %s USD and it costs %s USD at least (on %s)", fg_format_money(a, sizeof a, t->budget_nanousd),
+                 fg_format_money(b, sizeof b, shown.cost_nanousd), id);
+        break;
+    }
+    return true;
+}
+
+/* --- classes and kinds --- */
+
+struct keyed { const void *keys; size_t size; };
+static int by_key(const void *a, const void *b, void *arg)
+{
+    const struct keyed *k = arg;
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    int c = memcmp((const char *)k->keys + x * k->size, (const char *)k->keys + y * k->size, k->size);
+    return c ? c : (x > y) - (x < y);
+}
+
+/* Number equal keys alike, in order of first appearance. Returns how many there are; one member of each in first[]. */
+static uint32_t number(const void *keys, size_t size, uint32_t n, uint32_t *out, uint32_t *first)
+{
+    FG_AUTO_FREE uint32_t *order = fg_realloc(NULL, n, sizeof *order);
+    FG_AUTO_FREE uint32_t *leader = fg_realloc(NULL, n, sizeof *leader);
+    for (uint32_t x = 0; x < n; x++)
+        order[x] = x;
+    qsort_r(order, n, sizeof *order, by_key, &(struct keyed){keys, size});
+    for (uint32_t x = 0; x < n; x++) {
+        bool same = x > 0 && memcmp((const char *)keys + order[x] * size, (const char *)keys + order[x - 1] * size, size) == 0;
+        leader[order[x]] = same ? leader[order[x - 1]] : order[x];
+    }
+    uint32_t count = 0;
+    for (uint32_t x = 0; x < n; x++) {
+        if (leader[x] == x)
+            first[count] = x, out[x] = count++;
+        else
+            out[x] = out[leader[x]];
+    }
+    return count;
+}
+
+/* Whether any task tells this kind from others: kinds that none does are one, and their vGPUs alike. */
+static bool kind_matters(const struct fg_instance *in, uint32_t kind)
+{
+    for (size_t x = 0; x < in->times.count; x++)
+        if (in->times.items[x][kind])
+            return true;
+    for (size_t x = 0; x < in->kind_sets.count; x++)
+        if (in->kind_sets.items[x][kind])
+            return true;
+    return false;
+}
+
+static void make_classes(struct model *m)
+{
+    const struct fg_instance *in = m->in;
+    uint32_t n = (uint32_t)m->tasks.count, v = (uint32_t)in->vgpus.count;
+    FG_AUTO_FREE struct class_key *classes = fg_alloc(n * sizeof *classes);
+    FG_AUTO_FREE struct kind_key *kinds = fg_alloc(v * sizeof *kinds);
+    m->class_of = fg_alloc(n * sizeof *m->class_of), m->class_task = fg_alloc(n * sizeof *m->class_task);
+    m->kind_of = fg_alloc(v * sizeof *m->kind_of), m->kind_vgpu = fg_alloc(v * sizeof *m->kind_vgpu);
+    for (uint32_t x = 0; x < n; x++) {
+        const struct fg_instance_task *t = &in->tasks.items[m->tasks.items[x]];
+        struct class_key *c = &classes[x];
+        c->memory = t->memory_bytes, c->time = t->time_ns, c->end = latest_end(in, m->tasks.items[x]), c->budget = t->budget_nanousd;
+        c->work = t->work_gflop, c->times = t->times, c->kinds = t->kinds, c->share = t->share_permille;
+        c->flags = (uint32_t)t->spot | (uint32_t)(t->isolation == FG_ALONE) << 1 | (uint32_t)(t->gang != 0) << 2;
+    }
+    for (uint32_t x = 0; x < v; x++) {
+        const struct fg_instance_vgpu *g = &in->vgpus.items[x];
+        struct kind_key *k = &kinds[x];
+        k->memory = g->memory_bytes, k->gflops = g->gflops, k->interruptions = g->interruptions_per_h;
+        k->price = g->price_nanousd_per_h, k->spot = g->spot_nanousd_per_h, k->kind = kind_matters(in, g->kind) ? g->kind : 0, k->capacity = g->capacity;
+    }
+    m->p.classes = number(classes, sizeof *classes, n, m->class_of, m->class_task);
+    m->p.kinds = number(kinds, sizeof *kinds, v, m->kind_of, m->kind_vgpu);
+}
+
+static int by_time(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* Up to four latest ends, the last of all included: within each, what must end by it has only so much time. */
+static uint32_t pick_ends(struct model *m)
+{
+    uint32_t n = 0, kept = 0, want = 0;
+    FG_AUTO_FREE int64_t *all = fg_alloc((m->p.classes + 1) * sizeof *all);
+    for (uint32_t c = 0; c < m->p.classes; c++) {
+        int64_t end = latest_end(m->in, m->tasks.items[m->class_task[c]]);
+        if (end != INT64_MAX)
+            all[n++] = end;
+    }
+    qsort(all, n, sizeof *all, by_time);
+    for (uint32_t x = 0; x < n; x++)
+        if (x == 0 || all[x] != all[x - 1])
+            all[kept++] = all[x];
+    want = FG_MIN(kept, FG_ASSIGN_RESOURCES_MAX);
+    for (uint32_t x = 0; x < want; x++)
+        m->ends[x] = all[(uint64_t)(x + 1) * kept / want - 1];
+    return want;
+}
+
+/* What a task holds of a vGPU, in the problem's terms. At once: memory in KiB, share, places. In turn: time by each end. */
+static void fill_need(const struct model *m, uint32_t task, uint32_t vgpu, const struct fg_pair *p, int64_t *need)
+{
+    const struct fg_instance_task *t = &m->in->tasks.items[task];
+    const struct fg_instance_vgpu *v = &m->in->vgpus.items[vgpu];
+    if (m->in->at_once) {
+        bool whole = v->capacity == 1 || t->isolation == FG_ALONE;
+        need[0] = (int64_t)((whole ? v->memory_bytes : t->memory_bytes) >> 10);
+        need[1] = whole ? 1000 : t->share_permille;
+        need[2] = whole && v->capacity ? v->capacity : 1;
+        return;
+    }
+    int64_t end = latest_end(m->in, task), weight = v->capacity == 0 ? t->share_permille : 1;
+    for (uint32_t r = 0; r < m->p.resources; r++)
+        need[r] = end <= m->ends[r] ? p->time_ns / MS * weight : 0;
+}
+static void fill_capacity(const struct model *m, uint32_t vgpu, int64_t *capacity)
+{
+    const struct fg_instance_vgpu *v = &m->in->vgpus.items[vgpu];
+    if (m->in->at_once) {
+        capacity[0] = (int64_t)(v->memory_bytes >> 10), capacity[1] = 1000, capacity[2] = v->capacity ? v->capacity : 1000;
+        return;
+    }
+    for (uint32_t r = 0; r < m->p.resources; r++)
+        capacity[r] = m->ends[r] ? (m->ends[r] / MS + 1) * (v->capacity ? FG_MIN(v->capacity, 1000u) : 1000) : 0;
+}
+
+static void make_problem(struct model *m)
+{
+    const struct fg_instance *in = m->in;
+    struct fg_assign_problem *p = &m->p;
+    uint32_t n = (uint32_t)m->tasks.count, v = (uint32_t)in->vgpus.count;
+    make_classes(m);
+    p->tasks = n, p->agents = v;
+    p->resources = in->at_once ? 3 : FG_MAX(pick_ends(m), 1u);
+    size_t cells = (size_t)p->classes * p->kinds;
+    m->cost = fg_realloc(NULL, cells, sizeof *m->cost);
+    m->need = fg_alloc(cells * p->resources * sizeof *m->need);
+    m->capacity = fg_alloc((size_t)v * p->resources * sizeof *m->capacity);
+    int64_t most = 0, limit = ((int64_t)1 << 58) / n;
+    for (uint32_t c = 0; c < p->classes; c++)
+        for (uint32_t k = 0; k < p->kinds; k++) {
+            uint32_t task = m->tasks.items[m->class_task[c]], vgpu = m->kind_vgpu[k];
+            struct fg_pair pair = fg_instance_pair(in, task, vgpu);
+            size_t at = (size_t)c * p->kinds + k;
+            m->cost[at] = pair.block == FG_PAIR_OK ? pair.cost_nanousd : FG_ASSIGN_NEVER;
+            if (pair.block == FG_PAIR_OK)
+                most = FG_MAX(most, pair.cost_nanousd), fill_need(m, task, vgpu, &pair, &m->need[at * p->resources]);
+        }
+    for (m->unit = 1; most / m->unit > limit; m->unit *= 1000)
+        ;
+    for (size_t x = 0; x < cells && m->unit > 1; x++)
+        if (m->cost[x] != FG_ASSIGN_NEVER)
+            m->cost[x] /= m->unit;                       /* down: the bound stays one */
+    for (uint32_t x = 0; x < v; x++)
+        fill_capacity(m, x, &m->capacity[(size_t)x * p->resources]);
+    m->group = fg_alloc(n * sizeof *m->group);
+    bool grouped = false;
+    for (uint32_t x = 0; x < n; x++) {
+        const struct fg_instance_task *t = &in->tasks.items[m->tasks.items[x]];
+        m->group[x] = t->group ? t->group : t->gang ? (uint32_t)in->groups.names.count + t->gang : 0;
+        grouped |= m->group[x] != 0;
+    }
+    p->cost = m->cost, p->need = m->need, p->capacity = m->capacity, p->group = grouped ? m->group : NULL;
+    p->task_class = m->class_of, p->agent_kind = m->kind_of;
+}
+
+static void model_fini(struct model *m)
+{
+    free(m->class_of), free(m->kind_of), free(m->class_task), free(m->kind_vgpu), free(m->cost), free(m->need), free(m->capacity);
+    free(m->group);
+    fg_vec_fini(&m->tasks);
+}
+
+/* --- from the solver's answer to a plan --- */
+
+struct dealt { int64_t end, time; uint32_t task; };
+static int by_deal(const void *a, const void *b)
+{
+    const struct dealt *x = a, *y = b;
+    if (x->end != y->end)
+        return x->end < y->end ? -1 : 1;
+    return x->time != y->time ? (x->time > y->time ? -1 : 1) : (x->task > y->task) - (x->task < y->task);
+}
+
+/* vGPUs of a kind are one to the solver, so all of a kind's tasks may lie on its first: deal them out, the next to the
+ * least busy, so that what costs the same ends early. */
+static void deal(const struct model *m, uint32_t *vgpu)
+{
+    const struct fg_instance *in = m->in;
+    uint32_t n = (uint32_t)m->tasks.count, v = (uint32_t)in->vgpus.count;
+    FG_AUTO_FREE struct dealt *all = fg_realloc(NULL, n, sizeof *all);
+    FG_AUTO_FREE int64_t *busy = fg_alloc(v * sizeof *busy);
+    FG_AUTO_FREE uint32_t *first = fg_alloc((m->p.kinds + 2) * sizeof *first);
+    FG_AUTO_FREE uint32_t *members = fg_realloc(NULL, v, sizeof *members);
+    for (uint32_t i = 0; i < v; i++)
+        first[m->kind_of[i] + 2]++;
+    for (uint32_t k = 0; k <= m->p.kinds; k++)
+        first[k + 1] += first[k];
+    for (uint32_t i = 0; i < v; i++)
+        members[first[m->kind_of[i] + 1]++] = i;
+    for (uint32_t x = 0; x < n; x++) {
+        uint32_t j = m->tasks.items[x];
+        int64_t time = vgpu[j] == FG_ASSIGN_NOBODY ? 0 : fg_instance_pair(in, j, vgpu[j]).time_ns;
+        all[x] = (struct dealt){latest_end(in, j), time, j};
+    }
+    qsort(all, n, sizeof *all, by_deal);
+    for (uint32_t x = 0; x < n; x++) {
+        uint32_t *at = &vgpu[all[x].task];
+        if (*at == FG_ASSIGN_NOBODY)
+            continue;
+        uint32_t k = m->kind_of[*at], best = members[first[k]];
+        for (uint32_t y = first[k]; y < first[k + 1]; y++)
+            if (busy[members[y]] < busy[best])
+                best = members[y];
+        *at = best;
+        busy[best] += all[x].time / MS + 1;
+    }
+}
+
+static void drop(struct board *b, uint32_t task)
+{
+    const struct fg_instance_task *t = &b->in->tasks.items[task];
+    for (uint32_t j = 0; j < b->in->tasks.count; j++) {
+        const struct fg_instance_task *o = &b->in->tasks.items[j];
+        if (b->vgpu[j] != FG_ASSIGN_NOBODY && (j == task || (t->group && o->group == t->group) || (t->gang && o->gang == t->gang)))
+            board_remove(b, j);
+    }
+}
+
+static int64_t board_cost(const struct board *b)
+{
+    int64_t sum = 0;
+    for (uint32_t v = 0; v < b->in->vgpus.count; v++)
+        sum += b->lanes[v].cost;
+    return sum;
+}
+
+/* The whole plan's budget: the dearest go until what is left is within it. */
+static void keep_budget(struct board *b, uint8_t *over_budget)
+{
+    while (b->in->budget_nanousd >= 0 && board_cost(b) > b->in->budget_nanousd) {
+        uint32_t dearest = FG_ASSIGN_NOBODY;
+        int64_t most = -1;
+        for (uint32_t j = 0; j < b->in->tasks.count; j++)
+            if (b->vgpu[j] != FG_ASSIGN_NOBODY && fg_instance_pair(b->in, j, b->vgpu[j]).cost_nanousd > most)
+                most = fg_instance_pair(b->in, j, b->vgpu[j]).cost_nanousd, dearest = j;
+        FG_AUTO_FREE uint32_t *before = fg_realloc(NULL, b->in->tasks.count, sizeof *before);
+        memcpy(before, b->vgpu, b->in->tasks.count * sizeof *before);
+        drop(b, dearest);
+        for (uint32_t j = 0; j < b->in->tasks.count; j++)
+            over_budget[j] |= before[j] != b->vgpu[j];
+    }
+}
+
+static void left_text(const struct fg_instance *in, uint32_t j, bool over_budget, char *text, size_t n)
+{
+    const struct fg_instance_task *t = &in->tasks.items[j];
+    char a[32];
+    if (never_text(in, j, text, n))
+        return;
+    if (over_budget)
+        snprintf(text, n, "the plan's budget of %s USD is spent on others", fg_format_money(a, sizeof a, in->budget_nanousd));
+    else if (t->group || t->gang)
+        snprintf(text, n, "its %s '%s' has no room as a whole%s", t->gang ? "gang" : "group",
+                 t->gang ? in->gangs.names.items[t->gang] : in->groups.names.items[t->group], t->gang ? " at the start" : "");
+    else if (in->at_once)
+        snprintf(text, n, "every vGPU it fits on is full: wait with run: in_turn, or add vGPUs");
+    else
+        snprintf(text, n, "no vGPU it fits on is free in time for it to end within %s", fg_format_duration(a, sizeof a, latest_end(in, j)));
+}
+
+static void fill_plan(struct board *b, const uint8_t *over_budget, struct fg_instance_plan *plan)
+{
+    const struct fg_instance *in = b->in;
+    size_t n = in->tasks.count;
+    plan->start_ns = fg_alloc(n * sizeof *plan->start_ns), plan->end_ns = fg_alloc(n * sizeof *plan->end_ns);
+    plan->cost_nanousd = 0;
+    plan->task_cost_nanousd = fg_alloc(n * sizeof *plan->task_cost_nanousd), plan->spot = fg_alloc(n * sizeof *plan->spot);
+    for (uint32_t v = 0; v < in->vgpus.count; v++) {
+        FG_AUTO_FREE struct fg_turn *turns = fg_alloc((b->lanes[v].count + 1) * sizeof *turns);
+        for (uint32_t x = 0; x < b->lanes[v].count; x++)
+            turns[x].task = b->lanes[v].tasks[x];
+        fg_instance_turns(in, v, turns, b->lanes[v].count);
+        for (uint32_t x = 0; x < b->lanes[v].count; x++) {
+            uint32_t j = turns[x].task;
+            plan->start_ns[j] = turns[x].start_ns, plan->end_ns[j] = turns[x].end_ns, plan->task_cost_nanousd[j] = turns[x].cost_nanousd;
+            plan->spot[j] = fg_instance_pair(in, j, v).spot;
+            plan->cost_nanousd += turns[x].cost_nanousd;
+            plan->makespan_ns = FG_MAX(plan->makespan_ns, turns[x].end_ns);
+        }
+    }
+    for (uint32_t j = 0; j < n; j++)
+        if (b->vgpu[j] == FG_ASSIGN_NOBODY) {
+            struct fg_instance_left left = {.task = j};
+            left_text(in, j, over_budget[j], left.text, sizeof left.text);
+            fg_vec_push(&plan->left, left);
+        }
+    plan->vgpu = fg_take_ptr(b->vgpu);
+}
+
+/* A bound for the tasks that were planned: the problem of them alone. Rounded up it would not be one. */
+static int bound_planned(const struct fg_instance *in, const struct fg_assign_options *o, struct fg_instance_plan *plan, struct fg_error *err)
+{
+    struct model m = {.in = in};
+    struct fg_assign_result r;
+    struct fg_assign_options once = {.seed = o->seed, .max_iterations = 1};
+    for (uint32_t j = 0; j < in->tasks.count; j++)
+        if (plan->vgpu[j] != FG_ASSIGN_NOBODY)
+            fg_vec_push(&m.tasks, j);
+    if (m.tasks.count == 0)
+        return 0;
+    make_problem(&m);
+    m.p.group = NULL;
+    int rc = fg_assign_solve(&m.p, &once, &r, err);
+    if (rc == 0)
+        plan->bound_nanousd = r.lower_bound * m.unit, fg_assign_result_fini(&r);
+    model_fini(&m);
+    return rc;
+}
+
+static int solve_problem(struct model *m, const struct fg_assign_options *o, uint32_t *vgpu, struct fg_instance_plan *plan, struct fg_error *err)
+{
+    struct fg_assign_result r;
+    struct fg_assign_options own = *o;
+    if (own.time_limit_ns)
+        own.time_limit_ns = own.time_limit_ns * 3 / 4;   /* the rest is the schedule's */
+    make_problem(m);
+    if (fg_assign_solve(&m->p, &own, &r, err) < 0)
+        return -1;
+    for (uint32_t x = 0; x < m->p.tasks; x++)
+        vgpu[m->tasks.items[x]] = r.agent[x];
+    plan->bound_nanousd = r.lower_bound * m->unit;
+    plan->iterations = r.iterations, plan->bound_ns = r.bound_ns, plan->first_ns = r.start_ns;
+    fg_assign_result_fini(&r);
+    if (!m->in->at_once)
+        deal(m, vgpu);
+    return 0;
+}
+
+int fg_instance_solve(const struct fg_instance *in, const struct fg_assign_options *o, struct fg_instance_plan *ret, struct fg_error *err)
+{
+    struct fg_instance_plan plan = {0};
+    struct model m = {.in = in};
+    struct board b;
+    size_t n = in->tasks.count;
+    int64_t until = o->time_limit_ns && o->now_ns ? o->now_ns(o->now_arg) + o->time_limit_ns : 0;
+    FG_AUTO_FREE uint32_t *vgpu = fg_realloc(NULL, n, sizeof *vgpu);
+    FG_AUTO_FREE uint8_t *over_budget = fg_alloc(n);
+    char text[8];
+    memset(vgpu, 0xff, n * sizeof *vgpu);                /* FG_ASSIGN_NOBODY */
+    for (uint32_t j = 0; j < n; j++)
+        if (!never_text(in, j, text, sizeof text))
+            fg_vec_push(&m.tasks, j);
+    int rc = m.tasks.count ? solve_problem(&m, o, vgpu, &plan, err) : 0;
+    if (rc == 0) {
+        board_init(&b, in, vgpu);
+        board_repair(&b);
+        keep_budget(&b, over_budget);
+        board_improve(&b, o, until);
+        plan.iterations += b.evaluations;
+        fill_plan(&b, over_budget, &plan);
+        board_fini(&b);
+        if (plan.left.count)
+            rc = bound_planned(in, o, &plan, err);
+        double above = (double)(plan.cost_nanousd - plan.bound_nanousd);
+        plan.gap = above > 0 ? above / FG_MAX((double)plan.bound_nanousd, 1.0) : 0;
+    }
+    model_fini(&m);
+    if (rc < 0)
+        fg_instance_plan_fini(&plan);
+    else
+        *ret = plan;
+    return rc;
+}
+
+void fg_instance_plan_fini(struct fg_instance_plan *p)
+{
+    if (!p)
+        return;
+    free(p->vgpu), free(p->start_ns), free(p->end_ns), free(p->task_cost_nanousd), free(p->spot);
+    fg_vec_fini(&p->left);
+    *p = (struct fg_instance_plan){0};
+}
