@@ -423,7 +423,29 @@ static void memory_of_another_interface_is_charged_to_who_imports_it(void **stat
     assert_int_equal(used(), before);
 }
 
-/* Last: the primary context is gone after it. */
+/* After the reset: the process has no context any more. */
+static void the_last_release_of_the_primary_context_gives_all_back(void **state)
+{
+    CUresult (*state_of)(CUdevice, unsigned *, int *) = symbol("cuDevicePrimaryCtxGetState");
+    struct thing thing;
+    unsigned flags;
+    int active = 1;
+    assert_cu(CU(cuDevicePrimaryCtxRetain, cuDevicePrimaryCtxRetain)(&context, 0));
+    ((CUresult (*)(CUcontext))symbol("cuCtxSetCurrent"))(context);
+    assert_cu(alloc_linear(MIB, &thing));
+    assert_cu(CU(cuMemsetD8Async, cuMemsetD8Async)(thing.pointer, 0, MIB, NULL));
+    assert_true_books();
+    for (unsigned i = 0; i < 4 && active; i++) {
+        assert_cu(CU(cuDevicePrimaryCtxRelease_v2, cuDevicePrimaryCtxRelease)(0));
+        assert_true_books();
+        assert_cu(state_of(0, &flags, &active));
+    }
+    assert_false(active);
+    assert_int_equal(used(), 0);
+    assert_int_equal(stats().inflight, 0);
+}
+
+/* The primary context is gone after it. */
 static void a_reset_of_the_primary_context_gives_all_back(void **state)
 {
     struct thing thing;
@@ -462,6 +484,7 @@ int main(void)
         cmocka_unit_test(every_view_is_the_quota),
         cmocka_unit_test(memory_of_another_interface_is_charged_to_who_imports_it),
         cmocka_unit_test(a_reset_of_the_primary_context_gives_all_back),
+        cmocka_unit_test(the_last_release_of_the_primary_context_gives_all_back),
     };
     return cmocka_run_group_tests(tests, set_up, end);
 }

@@ -175,6 +175,34 @@ static void short_kernels_go_in_batches(void **state)
     assert_true(recorded < 1000);
 }
 
+/* A thousand kinds of kernels in turn, as a training step has them: what is known of one is not lost to the others. */
+static void many_kinds_of_kernels_are_all_remembered(void **state)
+{
+    enum { MODULES = 50, GRIDS = 20 };
+    CUfunction functions[MODULES];
+    CUmodule modules[MODULES];
+    uint32_t us = 5;
+    void *params[] = {&us};
+    uint64_t events = 0;
+    CUresult (*function)(CUfunction *, CUmodule, const char *) = symbol("cuModuleGetFunction");
+    for (unsigned i = 0; i < MODULES; i++) {
+        assert_cu(CU(cuModuleLoadData, cuModuleLoadData)(&modules[i], ptx));
+        assert_cu(function(&functions[i], modules[i], "spin_us"));
+    }
+    for (unsigned round = 0; round < 3; round++) {
+        events = FAKE(fake_calls)(0, "cuEventRecord");
+        for (unsigned grid = 0; grid < GRIDS; grid++)
+            for (unsigned i = 0; i < MODULES; i++)
+                assert_cu(CU(cuLaunchKernel, cuLaunchKernel)(functions[i], 1u << grid, 1, 1, 64, 1, 1, 0, stream, params, NULL));
+        assert_cu(sync_context());
+    }
+    events = FAKE(fake_calls)(0, "cuEventRecord") - events;
+    print_message("    %d events for 1000 kinds\n", (int)events);
+    assert_true(events < 700);
+    for (unsigned i = 0; i < MODULES; i++)
+        assert_cu(CU(cuModuleUnload, cuModuleUnload)(modules[i]));
+}
+
 static CUresult begin_capture(CUstream where)
 {
     return CU(cuStreamBeginCapture_v2, cuStreamBeginCapture)(where, CU_STREAM_CAPTURE_MODE_GLOBAL);
@@ -393,6 +421,7 @@ int main(void)
         cmocka_unit_test(a_job_that_the_driver_refuses_costs_nothing),
         cmocka_unit_test(device_time_is_measured_by_the_device),
         cmocka_unit_test(short_kernels_go_in_batches),
+        cmocka_unit_test(many_kinds_of_kernels_are_all_remembered),
         cmocka_unit_test(what_is_captured_is_not_submitted_and_is_left_as_it_is),
         cmocka_unit_test(beside_a_capture_jobs_are_counted_and_not_measured),
         cmocka_unit_test(memory_captured_is_charged_when_its_graph_runs),
