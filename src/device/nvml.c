@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
-#include "shim/nvml/nvml_abi.h"
+#include "fgpu/nvml_abi.h"
 
 #define LIBRARY "libnvidia-ml.so.1"
 #define LISTED 1024
