@@ -17,8 +17,8 @@ struct fg_vgpu_limits { uint64_t memory_bytes; uint32_t share_permille; };
 struct fg_vgpu_entry {
     FG_VEC(char *) join_files;           /* write "0" to each in the child before exec: cgroup.procs or tasks files */
     FG_VEC(char *) env;                  /* NAME=value */
-    /* "ro:/host/path:/sandbox/path", "rw:...", "dev:/dev/nvidia0", "ln:/target:/sandbox/path"; what is below FG_VGPU_FOLDER
-     * cannot be moved, replaced or removed by the task */
+    /* "ro:/host/path:/sandbox/path", "rw:...", "dev:/dev/nvidia0", "at:/sys/devices/pci0000:00" (read-only, at the same place),
+     * "ln:/target:/sandbox/path"; what is below FG_VGPU_FOLDER cannot be moved, replaced or removed by the task */
     FG_VEC(char *) binds;
     FG_VEC(uint32_t) groups;             /* the task's user is in these, too: device nodes belong to groups */
     /* A descriptor that the supervisor and the sandbox's first process hold for as long as the task lives: in there it is the file

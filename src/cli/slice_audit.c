@@ -59,28 +59,30 @@ static bool is_member(const struct slice_audit *a, pid_t pid)
     return false;
 }
 
-static enum fg_verdict judge(const struct slice_audit *a, pid_t pid, int64_t odd_ns, char *text)
+/* was: as which it is suspected, or who begins to be. */
+static enum fg_verdict judge(const struct slice_audit *a, struct slice_suspect *was, int64_t now, char *text)
 {
     struct fg_look look;
-    if (!fg_look_at(&a->look_for, pid, &look) || (look.hidden && !*look.driver))
+    if (is_member(a, was->pid) || !fg_look_at(&a->look_for, was->pid, &look) || (look.hidden && !*look.driver))
         return FG_IN_ORDER;
-    return fg_judge_process(&look, false, odd_ns, text);
+    if (!was->since_ns)
+        *was = (struct slice_suspect){was->pid, now, look.cpu_ns};
+    return fg_judge_process(&look, false, (struct fg_odd){now - was->since_ns, look.cpu_ns - was->cpu_ns}, text);
 }
 
-static int64_t suspected_since(const struct slice_audit *a, pid_t pid, int64_t now)
+static struct slice_suspect suspected(const struct slice_audit *a, pid_t pid)
 {
     for (size_t i = 0; i < a->suspects.count; i++)
         if (a->suspects.items[i].pid == pid)
-            return a->suspects.items[i].since_ns;
-    return now;
+            return a->suspects.items[i];
+    return (struct slice_suspect){.pid = pid};
 }
 
 /* Judged once more while it is held, so that nobody else of its number is stopped, and none in the moment of an exec. */
-static bool stop(const struct slice_audit *a, pid_t pid, int64_t odd_ns, char *text)
+static bool stop(const struct slice_audit *a, struct slice_suspect *who, int64_t now, char *text)
 {
-    FG_AUTO_FD int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-    return pidfd >= 0 && !is_member(a, pid) && judge(a, pid, odd_ns, text) == FG_OFFENDER &&
-           syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0) == 0;
+    FG_AUTO_FD int pidfd = (int)syscall(SYS_pidfd_open, who->pid, 0);
+    return pidfd >= 0 && judge(a, who, now, text) == FG_OFFENDER && syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0) == 0;
 }
 
 int slice_audit_run(struct slice_audit *a, void (*said)(void *arg, const char *text), void *arg)
@@ -93,13 +95,12 @@ int slice_audit_run(struct slice_audit *a, void (*said)(void *arg, const char *t
         return (int)((a->due_ns - began) / 1000000) + 1;
     size_t n = fg_look_tree(NULL, getpid(), pids, MAX_PIDS);
     for (size_t i = 1; i < n; i++) { /* the first is this process */
-        int64_t since = suspected_since(a, pids[i], began);
-        enum fg_verdict verdict = is_member(a, pids[i]) ? FG_IN_ORDER : judge(a, pids[i], began - since, text);
-        if (verdict == FG_OFFENDER && stop(a, pids[i], began - since, text)) {
+        struct slice_suspect who = suspected(a, pids[i]);
+        enum fg_verdict verdict = judge(a, &who, began, text);
+        if (verdict == FG_OFFENDER && stop(a, &who, began, text))
             said(arg, text);
-        } else if (verdict != FG_IN_ORDER) {
-            fg_vec_push(&odd, ((struct slice_suspect){pids[i], since}));
-        }
+        else if (verdict != FG_IN_ORDER)
+            fg_vec_push(&odd, who);
     }
     fg_vec_fini(&a->suspects);
     a->suspects.items = odd.items;

@@ -11,7 +11,7 @@
 
 struct slice_suspect {
     pid_t pid;
-    int64_t since_ns;
+    int64_t since_ns, cpu_ns; /* when it became one, and what it had used of the processor by then */
 };
 struct slice_audit {
     struct fg_look_for look_for;

@@ -18,7 +18,7 @@ static enum fg_verdict offender(char *text, const char *fmt, ...)
     return FG_OFFENDER;
 }
 
-enum fg_verdict fg_judge_process(const struct fg_look *l, bool member, int64_t odd_ns, char *text)
+enum fg_verdict fg_judge_process(const struct fg_look *l, bool member, struct fg_odd odd, char *text)
 {
     int pid = (int)l->inner_pid;
     bool driver = *l->driver != 0, node = *l->node != 0;
@@ -33,7 +33,8 @@ enum fg_verdict fg_judge_process(const struct fg_look *l, bool member, int64_t o
                               "out of its environment", pid, l->name, l->driver);
     if (driver && l->env_lease)                                                 /* 5 */
         return offender(text, "process %d (%s) uses the driver %s with a lease of its own: FGPU_LEASE was set", pid, l->name, l->driver);
-    if (odd_ns < FG_JUDGE_GRACE_NS)                                             /* 6 */
+    bool settled = odd.wall_ns >= FG_JUDGE_GRACE_NS && odd.cpu_ns >= FG_JUDGE_GRACE_CPU_NS;
+    if (!settled && odd.wall_ns < FG_JUDGE_PATIENCE_NS)                         /* 6 */
         return FG_SUSPECT;
     if (l->hidden)
         return offender(text, "a process (%s) cannot be looked at", l->name);

@@ -6,17 +6,23 @@
  *   3 a driver without the loader that would put the front end before it: an offender
  *   4 a driver, and neither the front end nor the variable that loads it: an offender
  *   5 a driver, and FGPU_LEASE names another lease: an offender
- *   6 anything else (starting, hidden, a device file alone): an offender when it stays so for GRACE
+ *   6 anything else (starting, hidden, a device file alone): an offender when it stays so
  *
- * Rules 3 to 5 cannot be a moment of an honest start: the loader comes before the driver, and the environment before both. */
+ * Rules 3 to 5 cannot be a moment of an honest start: the loader comes before the driver, and the environment before both.
+ * Rule 6 can: a driver may take seconds to come up, and a starved or stopped process as long as it likes. So what counts is
+ * the processor time that it used since, and only much later the time that passed. */
 #pragma once
 #include "device/look.h"
 
-#define FG_JUDGE_GRACE_NS INT64_C(5000000000)    /* a driver may take seconds to come up on a busy machine */
+#define FG_JUDGE_GRACE_NS     INT64_C(5000000000)
+#define FG_JUDGE_GRACE_CPU_NS INT64_C(2000000000)
+#define FG_JUDGE_PATIENCE_NS  INT64_C(60000000000)
 
+/* For how long a process has been a suspect. */
+struct fg_odd { int64_t wall_ns, cpu_ns; };
 enum fg_verdict { FG_IN_ORDER, FG_SUSPECT, FG_OFFENDER };
-/* odd_ns: for how long it has been a suspect. text: 200 bytes, filled for OFFENDER. */
-enum fg_verdict fg_judge_process(const struct fg_look *look, bool member, int64_t odd_ns, char *text);
+/* text: 200 bytes, filled for OFFENDER. */
+enum fg_verdict fg_judge_process(const struct fg_look *look, bool member, struct fg_odd odd, char *text);
 
 /* What the kernel counts for all processes of a vGPU, and its books. */
 struct fg_truth {

@@ -193,11 +193,8 @@ void fg_leases_names(const struct fg_leases *l, void (*fn)(void *arg, const char
     fg_vec_fini(&names);
 }
 
-bool fg_leases_sum(const void *data, size_t size, struct fg_lease_use *ret)
+static void sum(const struct fg_counters *c, struct fg_lease_use *ret)
 {
-    const struct fg_counters *c = data;
-    if (size != sizeof *c || fg_counters_check(c, size) != FG_LEASE_OK)
-        return false;
     *ret = (struct fg_lease_use){.peak_bytes = c->peak_bytes, .denied = c->gone_denied, .device_ns = (int64_t)c->gone_device_ns,
                                  .throttle_ns = (int64_t)c->gone_throttle_ns};
     for (unsigned i = 0; i < FG_SLOTS; i++) {
@@ -208,5 +205,18 @@ bool fg_leases_sum(const void *data, size_t size, struct fg_lease_use *ret)
         ret->device_ns += (int64_t)slot->device_ns;
         ret->throttle_ns += (int64_t)slot->throttle_ns;
     }
-    return true;
+}
+
+bool fg_leases_sum(const void *data, size_t size, struct fg_lease_use *ret)
+{
+    if (size != sizeof(struct fg_counters))
+        return false;
+    FG_AUTO_FREE struct fg_counters *copy = aligned_alloc(_Alignof(struct fg_counters), sizeof *copy); /* data lies anywhere */
+    if (!copy)
+        return false;
+    memcpy(copy, data, size);
+    bool whole = fg_counters_check(copy, size) == FG_LEASE_OK;
+    if (whole)
+        sum(copy, ret);
+    return whole;
 }

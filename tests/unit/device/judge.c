@@ -5,23 +5,28 @@
 #include "device/judge.h"
 
 #define D .driver = "libpocl.so.2"
-#define LATE (FG_JUDGE_GRACE_NS + 1)
+#define NOW {0, 0}
+#define BUSY {FG_JUDGE_GRACE_NS, FG_JUDGE_GRACE_CPU_NS}
+#define STARVED {FG_JUDGE_PATIENCE_NS - 1, FG_JUDGE_GRACE_CPU_NS - 1}
+#define LATE {FG_JUDGE_PATIENCE_NS, 0}
 
-static const struct row { const char *what; struct fg_look look; bool member; int64_t odd_ns; enum fg_verdict want; const char *text; } rows[] = {
+static const struct row { const char *what; struct fg_look look; bool member; struct fg_odd odd; enum fg_verdict want; const char *text; } rows[] = {
     {"a program without a device", {.name = "sh"}, false, LATE, FG_IN_ORDER},
     {"one in the books", {D, .loader = true, .layer = true}, true, LATE, FG_IN_ORDER},
     {"a forked child that does nothing", {D, .loader = true, .layer = true, .counters = true}, false, LATE, FG_IN_ORDER},
-    {"a start: the driver comes before the layer", {D, .loader = true, .env_on = true}, false, 0, FG_SUSPECT},
+    {"a start: the driver comes before the layer", {D, .loader = true, .env_on = true}, false, NOW, FG_SUSPECT},
     {"a start that never comes to an end", {D, .loader = true, .env_on = true}, false, LATE, FG_OFFENDER, "libpocl.so.2 open"},
-    {"a start: the layer before the lease", {D, .loader = true, .layer = true, .env_on = true}, false, 0, FG_SUSPECT},
-    {"a cleaned environment", {D, .loader = true}, false, 0, FG_OFFENDER, "OPENCL_LAYERS"},
-    {"the driver by itself", {D}, false, 0, FG_OFFENDER, "by itself"},
-    {"the driver by itself, with the right environment", {D, .env_on = true}, false, 0, FG_OFFENDER, "by itself"},
-    {"another lease", {D, .loader = true, .layer = true, .env_on = true, .env_lease = true}, false, 0, FG_OFFENDER, "FGPU_LEASE"},
+    {"a start that takes its time and the processor", {D, .loader = true, .env_on = true}, false, BUSY, FG_OFFENDER, "libpocl.so.2 open"},
+    {"a start on a machine that has no time for it", {D, .loader = true, .env_on = true}, false, STARVED, FG_SUSPECT},
+    {"a start: the layer before the lease", {D, .loader = true, .layer = true, .env_on = true}, false, NOW, FG_SUSPECT},
+    {"a cleaned environment", {D, .loader = true}, false, NOW, FG_OFFENDER, "OPENCL_LAYERS"},
+    {"the driver by itself", {D}, false, NOW, FG_OFFENDER, "by itself"},
+    {"the driver by itself, with the right environment", {D, .env_on = true}, false, NOW, FG_OFFENDER, "by itself"},
+    {"another lease", {D, .loader = true, .layer = true, .env_on = true, .env_lease = true}, false, NOW, FG_OFFENDER, "FGPU_LEASE"},
     {"FGPU_LEASE names the lease itself", {D, .loader = true, .layer = true, .env_lease = true, .counters = true}, true, LATE, FG_IN_ORDER},
-    {"a device file for a moment", {.node = "/dev/nvidia0"}, false, 0, FG_SUSPECT},
+    {"a device file for a moment", {.node = "/dev/nvidia0"}, false, NOW, FG_SUSPECT},
     {"a device file that stays open", {.node = "/dev/nvidia0"}, false, LATE, FG_OFFENDER, "/dev/nvidia0"},
-    {"a process that starts cannot be looked at", {.hidden = true}, false, 0, FG_SUSPECT},
+    {"a process that starts cannot be looked at", {.hidden = true}, false, NOW, FG_SUSPECT},
     {"one that hides", {.hidden = true, .name = "shy"}, false, LATE, FG_OFFENDER, "cannot be looked at"},
 };
 
@@ -30,7 +35,7 @@ static void every_look_has_its_verdict(void **state)
     for (size_t i = 0; i < FG_COUNT(rows); i++) {
         const struct row *r = &rows[i];
         char text[200] = "";
-        enum fg_verdict got = fg_judge_process(&r->look, r->member, r->odd_ns, text);
+        enum fg_verdict got = fg_judge_process(&r->look, r->member, r->odd, text);
         if (got != r->want || (r->text && !strstr(text, r->text)))
             fail_msg("%s: verdict %d, '%s'", r->what, (int)got, text);
     }
