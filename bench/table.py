@@ -16,6 +16,10 @@ def plain(what, value, unit, note=""):
     return Row(what, value, unit, "", None, note)
 
 
+def skipped(what, why):
+    return Row(what, 0, "", "", None, f"SKIPPED: {why}")
+
+
 def show(rows):
     cells = [("what", "measured", "bar", "", "note")]
     for r in rows:

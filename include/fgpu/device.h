@@ -54,7 +54,8 @@ struct fg_device_backend {
     int (*open)(const struct fg_backend_options *options, void **ret_state, struct fg_error *err);
     /* Probe the machine: fill devices (id and node left 0), at most max. */
     int (*list)(void *state, struct fg_device *devices, size_t max, size_t *ret_count, struct fg_error *err);
-    /* Make the vGPU called name on device with limits; existing with the same name: its limits are set anew. */
+    /* Make the vGPU called name on device with limits; existing with the same name: its limits are set anew.
+     * FG_E_UNAVAILABLE: others have the device at this moment; ask again. */
     int (*create)(void *state, const char *device, const char *name, const struct fg_vgpu_limits *limits, struct fg_error *err);
     int (*entry)(void *state, const char *device, const char *name, struct fg_vgpu_entry *ret, struct fg_error *err);
     int (*resize)(void *state, const char *device, const char *name, const struct fg_vgpu_limits *limits, struct fg_error *err);

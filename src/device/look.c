@@ -188,15 +188,17 @@ static void look_at_files(const char *proc, pid_t pid, struct fg_look *look)
     free(clients);
 }
 
-/* User and system time, ns. */
-static int64_t cpu_of(const char *proc, pid_t pid)
+/* State, and user and system time in ns. */
+static void read_stat(const char *proc, pid_t pid, struct fg_look *look)
 {
+    char state = 0;
     unsigned long long user = 0, system = 0;
     FG_AUTO_STR struct fg_str text = {0};
     const char *p = slurp(proc, pid, "stat", &text) == 0 ? strrchr(fg_str_cstr(&text), ')') : NULL;
     if (p)
-        sscanf(p + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu", &user, &system);
-    return (int64_t)(user + system) * (INT64_C(1000000000) / sysconf(_SC_CLK_TCK));
+        sscanf(p + 1, " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu", &state, &user, &system);
+    look->sleeps = state == 'S';
+    look->cpu_ns = (int64_t)(user + system) * (INT64_C(1000000000) / sysconf(_SC_CLK_TCK));
 }
 
 /* The last number of "NSpid:". */
@@ -231,7 +233,7 @@ bool fg_look_at(const struct fg_look_for *f, pid_t pid, struct fg_look *ret)
         *ret = look;
         return true;
     }
-    look.cpu_ns = cpu_of(proc, pid);
+    read_stat(proc, pid, &look);
     look.inner_pid = inner_pid(proc, pid);
     if (slurp(proc, pid, "environ", &env) == 0)
         fg_look_environ(f, env.data, env.len, &look);

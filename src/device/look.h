@@ -20,7 +20,8 @@ struct fg_look_for {
 };
 struct fg_look {
     bool hidden;                         /* it cannot be looked at though it is there */
-    int64_t cpu_ns;                      /* it used so far; filled with driver, node or hidden */
+    int64_t cpu_ns;                      /* it used so far; filled, as the next, with driver, node or hidden */
+    bool sleeps;                         /* neither wants the processor nor waits for a disk nor is stopped */
     char name[32];                       /* of the process */
     pid_t inner_pid;                     /* what it is called in its own namespace, which is what its owner knows; filled with driver or node */
     char driver[64];                     /* the first driver's file name that is mapped to be executed; "": none */

@@ -28,12 +28,12 @@ static struct watched *watched_as(struct opencl_state *s, const char *name)
 }
 
 /* What is remembered of a suspect; zeroed when it is none yet. */
-static struct suspect suspect_as(const struct watched *w, pid_t pid)
+static struct fg_suspect suspect_as(const struct watched *w, pid_t pid)
 {
     for (size_t i = 0; i < w->suspects.count; i++)
         if (w->suspects.items[i].pid == pid)
             return w->suspects.items[i];
-    return (struct suspect){0};
+    return (struct fg_suspect){0};
 }
 
 static bool is_member(const struct fg_lease_member *members, size_t count, pid_t pid)
@@ -51,22 +51,13 @@ static uint64_t inode_of_counters(struct opencl_state *s, const char *name)
     return fd >= 0 && fstat(fd, &st) == 0 ? st.st_ino : 0;
 }
 
-/* Look twice before somebody is called an offender: between two reads it may have become another program. odd: since when it is
- * a suspect; pid 0: it was none. Filled when it is one now. */
-static enum fg_verdict judge(const struct fg_look_for *f, pid_t pid, bool member, int64_t now_ns, struct suspect *odd, struct fg_look *look,
+/* Look twice before somebody is called an offender: between two reads it may have become another program. */
+static enum fg_verdict judge(const struct fg_look_for *f, pid_t pid, bool member, int64_t now_ns, struct fg_suspect *odd, struct fg_look *look,
                              char *text)
 {
-    enum fg_verdict verdict = FG_IN_ORDER;
-    for (int i = 0; i < 2; i++) {
-        if (!fg_look_at(f, pid, look))
-            return FG_IN_ORDER;
-        struct fg_odd since = {odd->pid ? now_ns - odd->since_ns : 0, odd->pid ? look->cpu_ns - odd->cpu_ns : 0};
-        verdict = fg_judge_process(look, member, since, text);
-        if (verdict != FG_OFFENDER)
-            break;
-    }
-    if (verdict == FG_SUSPECT && !odd->pid)
-        *odd = (struct suspect){pid, now_ns, look->cpu_ns};
+    enum fg_verdict verdict = FG_OFFENDER;
+    for (int i = 0; i < 2 && verdict == FG_OFFENDER; i++)
+        verdict = fg_look_at(f, pid, look) ? fg_judge_process(look, pid, member, now_ns, odd, text) : FG_IN_ORDER;
     return verdict;
 }
 
@@ -108,7 +99,7 @@ int opencl_audit(void *state, const char *device, const char *name, const int32_
         bool member = is_member(members, member_count, pids[i]);
         if (member && !nodes)
             continue;                    /* in the books, and nothing counts for it besides */
-        struct suspect suspect = full ? (struct suspect){0} : suspect_as(w, pids[i]);
+        struct fg_suspect suspect = full ? (struct fg_suspect){0} : suspect_as(w, pids[i]);
         verdict = judge(&f, pids[i], member, truth.at_ns, &suspect, &look, ret->text);
         ret->pid = pids[i];
         if (verdict == FG_SUSPECT)

@@ -96,6 +96,16 @@ static void find_devices(struct opencl_state *s)
         s->none = (struct fg_error){0};
 }
 
+static bool offers_any(const struct opencl_state *s)
+{
+    struct fg_device d;
+    char why[200];
+    for (size_t i = 0; i < s->found.count; i++)
+        if (fg_opencl_offer(&s->found.devices[i], s->mode, s->layer, s->can_look, s->host_bytes, &d, why))
+            return true;
+    return false;
+}
+
 static void opencl_close(void *state);
 
 static int opencl_open(const struct fg_backend_options *o, void **ret, struct fg_error *err)
@@ -126,7 +136,7 @@ static int opencl_open(const struct fg_backend_options *o, void **ret, struct fg
         rc = fg_cpu_backend.list(s->host, &cpu, 1, &n, err);
     s->host_bytes = cpu.memory_bytes;
     if (rc == 0 && o->folder)
-        rc = fg_leases_open(&s->leases, o->scope, o->folder, err);
+        rc = fg_leases_open(&s->leases, o->scope, o->folder, offers_any(s), err);
     if (rc != 0) {
         opencl_close(s);
         return -1;
@@ -167,7 +177,9 @@ static int opencl_list(void *state, struct fg_device *devices, size_t max, size_
             snprintf(d->level_why, sizeof d->level_why, "%s", why);
             d->memory_level = d->share_level = FG_LEVEL_NONE;
         }
-        if (s->leases && fg_leases_device(s->leases, d->name, d->memory_bytes, err) != 0)
+        char key[128];
+        fg_opencl_key(&s->found, &s->found.devices[i], key, sizeof key);
+        if (s->leases && fg_leases_device(s->leases, d->name, key, d->memory_bytes, err) != 0)
             return -1;
         ++*ret_count;
     }
@@ -221,7 +233,10 @@ static int opencl_create(void *state, const char *device, const char *name, cons
     struct opencl_state *s = state;
     if (check_name(device, name, err) != 0 || host_part(s, device, name, limits, err) != 0)
         return -1;
-    return fg_leases_make(s->leases, device, name, limits->memory_bytes, limits->share_permille, err);
+    int rc = fg_leases_make(s->leases, device, name, limits->memory_bytes, limits->share_permille, err);
+    if (rc != 0 && err && err->code == FG_E_CONFLICT)
+        err->code = FG_E_UNAVAILABLE;    /* a slice has it, or a task that is just leaving */
+    return rc;
 }
 
 static int opencl_resize(void *state, const char *device, const char *name, const struct fg_vgpu_limits *limits, struct fg_error *err)

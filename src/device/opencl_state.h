@@ -9,8 +9,7 @@
 #define DRIVERS_MAX 32
 
 /* What audits remember of a vGPU. */
-struct suspect { pid_t pid; int64_t since_ns, cpu_ns; };
-struct suspects { struct suspect *items; size_t count, cap; };
+struct suspects { struct fg_suspect *items; size_t count, cap; };
 struct watched {
     char name[64];
     struct suspects suspects;

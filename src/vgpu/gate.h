@@ -49,6 +49,7 @@ enum fg_gate_flag {
                              * for work in flight, only for a window */
 };
 
+/* *gate: zeroed, or a gate before. */
 void fg_gate_init(struct fg_gate *gate, struct fg_lease *lease);
 /* key: not 0. At PASS *ret is the job's ticket, and settle or cancel must follow. */
 enum fg_gate_status fg_gate_enter(struct fg_gate *gate, uint64_t key, unsigned how, struct fg_ticket *ret);

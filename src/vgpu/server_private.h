@@ -25,6 +25,7 @@ struct lease {
     int place;            /* in the device's arbiter; -1: ungated */
     int corrupt;
     uint32_t unseen;
+    int64_t look_ns;      /* when who arrived will be looked at; 0: nobody did */
     struct watch watches[FG_SLOTS];
 };
 
@@ -54,6 +55,7 @@ struct fg_vgpu_server {
     FG_VEC(struct device *) devices;
     FG_VEC(struct lease *) leases;        /* by age */
     uint64_t serial;
+    size_t first_heard;                   /* lease whose bell is heard first when there are too many */
     pthread_t loop, reaper;
     int started;                          /* threads: 0, 1, 2 */
     int stopping;

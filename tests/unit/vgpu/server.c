@@ -264,6 +264,52 @@ static void a_later_server_adopts_what_an_earlier_one_made(void **state)
     fg_vgpu_server_destroy(first);
 }
 
+/* Of two slots of this process one is older than it: the server takes that one's process for dead, and the other's for alive. */
+static void a_pid_that_was_used_again_is_not_taken_for_the_old_process(void **state)
+{
+    char env[256];
+    struct fg_lease l = {0};
+    unit_open("pid", 1000, 500, 0, env);
+    assert_int_equal(fg_lease_attach(&l, env), FG_LEASE_OK);
+    struct fg_slot *other = &l.counters->slots[7];
+    fg_put(&other->pid_ns, l.slot->pid_ns);
+    fg_put(&other->image, l.slot->image);
+    fg_put(&other->attached_ns, 1);
+    fg_put(&l.counters->slots_high, 8);
+    fg_put(&other->owner, fg_owner_make(FG_SLOT_LIVE, 1, getpid()));
+    fg_lease_ring(&l);
+    assert_true(unit_within(5000, fg_owner_state(fg_get(&other->owner)) == FG_SLOT_FREE));
+    assert_int_equal(fg_owner_state(fg_get(&l.slot->owner)), FG_SLOT_LIVE);
+    fg_lease_detach(&l);
+}
+
+/* 140 leases of two devices are more than one thread can wait for: each gets a window all the same, none by giving up. */
+static void many_leases_all_get_their_turn(void **state)
+{
+    enum { LEASES = 140 };
+    static struct fg_lease l[LEASES];
+    static struct fg_gate g[LEASES];
+    char id[64], env[256];
+    assert_ok(fg_vgpu_server_device(unit_server, "gpu1", 64 * GIB, &unit_err), unit_err);
+    for (unsigned i = 0; i < LEASES; i++) {
+        struct fg_lease_spec spec = unit_spec("", 1000, 7, 0);
+        snprintf(spec.device, sizeof spec.device, "gpu%u", i % 2);
+        assert_ok(fg_vgpu_server_open(unit_server, &spec, id, &unit_err), unit_err);
+        assert_ok(fg_vgpu_server_env(unit_server, id, env, sizeof env, &unit_err), unit_err);
+        assert_int_equal(fg_lease_attach(&l[i], env), FG_LEASE_OK);
+        fg_gate_init(&g[i], &l[i]);
+    }
+    for (unsigned round = 0; round < 2; round++)
+        for (unsigned i = 0; i < LEASES; i++) {
+            struct fg_ticket t;
+            assert_int_equal(fg_gate_enter(&g[i], 1, 0, &t), FG_GATE_PASS);
+            fg_gate_settle(&g[i], &t, 0, 0);
+            assert_int_equal(l[i].slot->ungated, 0);
+        }
+    for (unsigned i = 0; i < LEASES; i++)
+        fg_lease_detach(&l[i]);
+}
+
 static void a_sealed_lease_is_not_adopted(void **state)
 {
     int limits, counters;
@@ -352,6 +398,8 @@ int main(void)
         D(shares_reach_real_processes_and_change_live),
         T(a_lease_without_a_share_passes_everything),
         T(a_later_server_adopts_what_an_earlier_one_made),
+        T(a_pid_that_was_used_again_is_not_taken_for_the_old_process),
+        T(many_leases_all_get_their_turn),
         T(a_sealed_lease_is_not_adopted),
         T(limits_in_a_callers_file_outlive_their_server),
         T(a_sandboxed_process_is_reaped),
