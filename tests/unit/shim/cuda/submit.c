@@ -52,7 +52,8 @@ static void every_copy_is_a_job(void **state)
     CUDA_MEMCPY3D deep = {.srcMemoryType = CU_MEMORYTYPE_DEVICE, .srcDevice = from, .srcPitch = 64, .srcHeight = 16,
                           .dstMemoryType = CU_MEMORYTYPE_DEVICE, .dstDevice = to, .dstPitch = 64, .dstHeight = 16, .WidthInBytes = 64,
                           .Height = 16, .Depth = 2};
-    CUDA_MEMCPY3D_PEER peer = {.srcMemoryType = CU_MEMORYTYPE_DEVICE, .srcDevice = from, .srcPitch = 64, .srcHeight = 16, .srcContext = context,
+    CUDA_MEMCPY3D_PEER peer = {.srcMemoryType = CU_MEMORYTYPE_DEVICE, .srcDevice = from, .srcPitch = 64, .srcHeight = 16,
+                               .srcContext = context,
                                .dstMemoryType = CU_MEMORYTYPE_DEVICE, .dstDevice = to, .dstPitch = 64, .dstHeight = 16,
                                .dstContext = context, .WidthInBytes = 64, .Height = 16, .Depth = 2};
     assert_counted(1, CU(cuMemcpyHtoD_v2, cuMemcpyHtoD)(from, host, 100));
