@@ -8,6 +8,7 @@ import subprocess
 import threading
 import time
 
+import openb
 from load import wrk
 from server import FGPU, ROOT, server
 from table import at_least, at_most, plain, skipped
@@ -237,4 +238,4 @@ def opencl(scale):
 
 
 PARTS = {"submit": submit, "reads": reads, "latency": latency, "trivial": trivial, "queue": queue, "idle": idle, "engine": engine,
-         "opencl": opencl, "cuda": cuda}
+         "opencl": opencl, "cuda": cuda, "sched": openb.part}
