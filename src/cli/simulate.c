@@ -8,13 +8,24 @@
 
 static const struct simulate_format formats[] = {
     {"openb", simulate_openb},
+    {"shockwave", simulate_shockwave},
+    {"gavel", simulate_gavel},
+    {"philly", simulate_philly},
 };
 
 static const struct cli_option simulate_options[] = {
-    {"format", 0, CLI_CHOICE, "openb", "What the files are: openb, node and task lists of the Alibaba GPU trace 2023."},
+    {"format", 0, CLI_CHOICE, "openb|shockwave|gavel|philly",
+     "What the files are: openb, node and task lists of the Alibaba GPU trace 2023; shockwave or philly, a trace of jobs; gavel, a table of "
+     "throughputs from which jobs are drawn."},
     {"nodes", 0, CLI_PATH, "FILE", "Node list of openb: sn, cpu_milli, memory_mib, gpu, model."},
     {"tasks", 0, CLI_PATH, "FILE", "Task list of openb: name, cpu_milli, memory_mib, num_gpu, gpu_milli, gpu_spec."},
-    {"policy", 0, CLI_LIST, "NAME,...", "Policies to compare, for openb fastgpu, fgd, bestfit, firstfit; fastgpu if not given."},
+    {"trace", 0, CLI_PATH, "FILE", "Jobs of shockwave or philly; of gavel the table of throughputs."},
+    {"gpus", 0, CLI_TEXT, "N[,N,N]", "GPUs of the cluster: 32 for shockwave, 2474 for philly, 36,36,36 (V100, P100, K80) for gavel if not given."},
+    {"jobs", 0, CLI_INTEGER, "N", "Jobs that gavel draws, 1000 if not given; of philly the first N only."},
+    {"load", 0, CLI_TEXT, "SHARE", "Load that gavel's arrivals make, 0.9 if not given."},
+    {"cluster", 0, CLI_TEXT, "NAME", "The virtual cluster of philly to replay; all if not given."},
+    {"policy", 0, CLI_LIST, "NAME,...", "Policies to compare: for openb fastgpu, fgd, bestfit, firstfit; for jobs fifo, shortest, cheapest, balanced, "
+     "cost, share. fastgpu, or what suits the format, if not given."},
     {"seed", 0, CLI_INTEGER, "N", "Seed of the order of arrivals; 42 if not given."},
     {"seeds", 0, CLI_TEXT, "FIRST..LAST", "One run for each seed, and their means."},
     {"migrate", 0, CLI_FLAG, NULL, "Let running tasks move where that opens whole GPUs for a task that fits nowhere."},
@@ -76,8 +87,10 @@ static int run_simulate(struct cli *cli, const struct cli_args *args, struct fg_
 }
 
 const struct cli_verb cli_verb_simulate = {
-    "simulate", "--format openb --nodes FILE --tasks FILE [--policy NAME,...]", "replay a trace through the scheduler",
+    "simulate", "--format openb --nodes FILE --tasks FILE [--policy NAME,...]\n--format shockwave|gavel|philly --trace FILE [--policy NAME,...]", "replay a trace through the scheduler",
     "openb: tasks arrive in random order, drawn again until they ask for 130 % of the GPUs, and never leave; prints how much of "
     "the GPUs is allocated, and how much is free but of no use to typical tasks, after each percent of arrivals.\n"
-    "With --churn tasks end, too, and others wait: prints the mean allocation over time, waits, and migrations.",
+    "With --churn tasks end, too, and others wait: prints the mean allocation over time, waits, and migrations.\n"
+    "shockwave, gavel, philly: jobs of minutes to days come to a cluster and may be stopped and moved between rounds; prints waits, completion "
+    "times, makespan, cost against its lower bound, missed deadlines and unfairness for each policy (docs/scheduler.md).",
     simulate_options, 0, 0, false, run_simulate};

@@ -10,6 +10,9 @@ struct simulate_format {
     int (*run)(struct cli *cli, const struct cli_args *args, struct fg_error *err);
 };
 int simulate_openb(struct cli *cli, const struct cli_args *args, struct fg_error *err);
+int simulate_shockwave(struct cli *cli, const struct cli_args *args, struct fg_error *err);
+int simulate_gavel(struct cli *cli, const struct cli_args *args, struct fg_error *err);
+int simulate_philly(struct cli *cli, const struct cli_args *args, struct fg_error *err);
 
 /* --seeds FIRST..LAST, else --seed N, else fallback. */
 int simulate_seeds(const struct cli_args *args, uint64_t fallback, uint64_t *ret_first, uint64_t *ret_count, struct fg_error *err);
