@@ -1,14 +1,17 @@
 """The measurements of the control skeleton, one function a part: scale -> rows. What each bar is, see docs/benchmarks.md."""
 import json
+import pathlib
 import re
+import shutil
 import statistics
 import subprocess
 import threading
 import time
 
+import openb
 from load import wrk
 from server import FGPU, ROOT, server
-from table import at_least, at_most, plain
+from table import at_least, at_most, plain, skipped
 
 # Ten at a time: a task of `true` uses about 9 ms of processor, most of it in making the sandbox.
 TASK = {"task_type": "command", "command": ["true"], "resources": {"memory": "16MiB", "share": 10}}
@@ -133,6 +136,48 @@ def idle(scale):
         return [at_most("idle server resident", s.rss_mb(), "MB", 50), plain("idle agent resident", s.rss_mb("agent"), "MB")]
 
 
+def counted(program, *args):
+    """Instructions of a whole run under callgrind."""
+    text = subprocess.run(["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", str(ROOT / "build/bench" / program), *args],
+                          capture_output=True, text=True, check=True).stderr
+    return int(re.search(r"Collected : (\d+)", text)[1])
+
+
+def instructions():
+    """The same work in instructions, which no other program on the machine changes; what starting costs is taken off."""
+    if not shutil.which("valgrind"):
+        return [skipped("vGPU engine, instructions", "valgrind is missing")]
+    rows, n = [], 20000
+    none = counted("vgpu_bench", "none", "1")
+    for what, args in {"gate, a pass and its settlement": ["gate", n], "ledger, alloc + free at 0 live": ["pair", n, 0]}.items():
+        rows.append(plain(f"vGPU {what}", (counted("vgpu_bench", *map(str, args)) - none) / n, "instr."))
+    full = counted("vgpu_bench", "pair", "1", "100000")
+    rows.append(plain("vGPU ledger, alloc + free at 100000 live", (counted("vgpu_bench", "pair", str(n), "100000") - full) / n, "instr."))
+    layer = ROOT / "build/src/shim/libfgpu_opencl.so"
+    if layer.exists():
+        none = counted("shim_bench", str(layer), "none", "1")
+        for what, mode in {"an enqueue, measured and settled": "enqueue", "a buffer made and released": "buffer"}.items():
+            rows.append(plain(f"OpenCL layer, {what}", (counted("shim_bench", str(layer), mode, str(n)) - none) / n, "instr."))
+    return rows
+
+
+def shim():
+    """The OpenCL layer over a driver that does nothing."""
+    layer = ROOT / "build/src/shim/libfgpu_opencl.so"
+    if not layer.exists():
+        return [skipped("OpenCL layer", "the OpenCL headers are missing: tools/deps opencl installs them")]
+    text = subprocess.run([str(ROOT / "build/bench/shim_bench"), str(layer)], capture_output=True, text=True, check=True).stdout
+    enqueue, buffer = map(float, re.findall(r"([\d.]+) ns", text))
+    return [plain("OpenCL layer, an enqueue, measured and settled", enqueue, "ns", "over a driver that does nothing"),
+            plain("OpenCL layer, a buffer made and released", buffer, "ns", "over a driver that does nothing")]
+
+
+def arbiter():
+    text = subprocess.run([str(ROOT / "build/bench/vgpu_bench"), "arbiter"], capture_output=True, text=True, check=True).stdout
+    return [plain(f"arbiter of {count} vGPUs that all contend", float(busy), "% of a core", f"idle: {idle} %")
+            for count, idle, busy in re.findall(r"arbiter of\s+(\d+) vGPUs: idle ([\d.]+) %, all of them contending ([\d.]+)", text)]
+
+
 def engine(scale):
     """The vGPU engine alone, on a stand-in device: build/bench/vgpu_bench prints `what  figure ns`."""
     text = subprocess.run([str(ROOT / "build/bench/vgpu_bench")], capture_output=True, text=True, check=True).stdout
@@ -143,7 +188,54 @@ def engine(scale):
             plain("vGPU gate, a settlement", figure("gate settle"), "ns"),
             *[at_most(f"vGPU ledger, alloc + free at {live} live", figure(rf"ledger pair,\s+{live} live"), "ns", 100)
               for live in (0, 1000, 100000)],
-            at_most("vGPU attach, 32 processes at once, p99", figure(r"p99"), "ms", 1, text[text.rindex("of which"):].strip())]
+            at_most("vGPU attach, 32 processes at once, p99", figure(r"p99"), "ms", 1,
+                    f"own processor time p50 {figure('own CPU time: p50')} ms; the same processes only computing for that long: "
+                    f"p99 {figure('floor99')} ms"), *arbiter(), *shim(), *instructions()]
 
 
-PARTS = {"submit": submit, "reads": reads, "latency": latency, "trivial": trivial, "queue": queue, "idle": idle, "engine": engine}
+def cuda_instructions(*args):
+    """Of cuda_bench, counted by callgrind; None without valgrind."""
+    if not shutil.which("valgrind"):
+        return None
+    command = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", str(ROOT / "build/bench/cuda_bench"), *map(str, args)]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+    return int(re.search(r"refs:\s+([\d,]+)", text)[1].replace(",", ""))
+
+
+def cuda_added(what):
+    """Instructions that the shim adds to one call, batches and their events included: what 100000 more calls take."""
+    counts = [cuda_instructions(kind + what, n) for kind in ("", "direct_") for n in (200000, 100000)]
+    return None if None in counts else (counts[0] - counts[1] - counts[2] + counts[3]) / 100000
+
+
+def cuda(scale):
+    """The CUDA shim over a driver that does nothing: build/bench/cuda_bench prints `what, added N ns`."""
+    text = subprocess.run([str(ROOT / "build/bench/cuda_bench")], capture_output=True, text=True, check=True).stdout
+
+    def figure(name):
+        return float(re.search(re.escape(name) + r", added (-?[\d.]+) ns", text)[1])
+    rows = [at_most("cuLaunchKernel, added when gated", figure("cuLaunchKernel"), "ns", 20),
+            at_most("cuMemcpyHtoDAsync, added when gated", figure("cuMemcpyHtoDAsync"), "ns", 5),
+            *[at_most(f"cuMemAlloc + cuMemFree at {live} live, added", figure(f"cuMemAlloc + cuMemFree at {live} live"), "ns", 100)
+              for live in (0, 1000, 100000)]]
+    count = cuda_added("launch")
+    return rows if count is None else rows + [at_most("cuLaunchKernel, added when gated", count, "instructions", 60)]
+
+
+def opencl(scale):
+    """Real kernels on PoCL in vGPUs of an arbiter: build/bench/opencl_bench prints a row a figure."""
+    bench, layer = ROOT / "build/bench/opencl_bench", ROOT / "build/src/shim/libfgpu_opencl.so"
+    if not bench.exists() or not list(pathlib.Path("/etc/OpenCL/vendors").glob("*.icd")):
+        return [skipped("vGPUs on OpenCL", "no OpenCL headers, loader or driver: tools/deps opencl installs them")]
+    text = subprocess.run([str(bench), str(ROOT / "build/bench/opencl_client"), str(layer), str(scale), "share", "tenants", "settle",
+                           "overhead", "enqueue"], stdout=subprocess.PIPE, text=True, check=True).stdout
+    rows = []
+    for line in text.splitlines():
+        _, what, value, unit, sense, bar, note = line.split("|")
+        make = {"<=": at_most, ">=": at_least}[sense]
+        rows.append(make(what, float(value), unit, float(bar), note))
+    return rows
+
+
+PARTS = {"submit": submit, "reads": reads, "latency": latency, "trivial": trivial, "queue": queue, "idle": idle, "engine": engine,
+         "opencl": opencl, "cuda": cuda, "sched": openb.part}

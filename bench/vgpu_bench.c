@@ -1,10 +1,17 @@
 /* vgpu_bench.c - what the engine costs inside a task: a pass of the gate, a pair of the ledger, an attach.
  * usage: vgpu_bench            all figures
- *        vgpu_bench gate N     N passes and nothing else, to be counted by callgrind; likewise: pair N LIVE, none N */
+ *        vgpu_bench gate N     N passes and nothing else, to be counted by callgrind; likewise: pair N LIVE, none N
+ *        vgpu_bench attach     32 processes at once
+ *        vgpu_bench arbiter    what the arbiter itself uses */
+#include <limits.h>
+#include <linux/futex.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -77,6 +84,13 @@ static void ledger_pairs(int n)
     }
 }
 
+static void finish(void)
+{
+    fg_ledger_fini(&ledger);
+    fg_lease_detach(&lease);
+    fg_vgpu_server_destroy(server);
+}
+
 static void fill(uint64_t live)
 {
     fg_ledger_drop_all(&ledger);
@@ -125,56 +139,163 @@ static int64_t cpu_ns(void)
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-/* PROCESSES at once: from the first line to a first reservation and a first pass of the gate. */
-static void print_attach(void)
+struct shared { uint32_t go, ready, done; int64_t took[ROUNDS * PROCESSES], cpu[ROUNDS * PROCESSES]; };
+
+/* From the first line to a first reservation and a first pass of the gate, in memory that was never used, as in a program. */
+static int attach_once(void)
 {
-    struct shared { uint32_t go, ready, done; int64_t took[ROUNDS * PROCESSES], cpu[ROUNDS * PROCESSES]; } *shared =
-        mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    must(shared != MAP_FAILED, "mmap");
+    static struct fg_lease fresh;
+    static struct fg_gate its_gate;
+    static struct fg_ledger its_ledger;
+    struct fg_ticket ticket;
+    if (fg_lease_attach(&fresh, where) != FG_LEASE_OK)
+        return 0;
+    fg_ledger_init(&its_ledger, &fresh);
+    fg_gate_init(&its_gate, &fresh);
+    return fg_ledger_reserve(&its_ledger, 4096) == FG_LEDGER_OK && fg_gate_enter(&its_gate, 1, 0, &ticket) == FG_GATE_PASS;
+}
+
+/* A child: wait for the start of all, then attach, or (spin_ns > 0) use that much processor time. */
+static void one_of_many(struct shared *shared, int place, int64_t spin_ns)
+{
+    fg_add(&shared->ready, 1);
+    while (!fg_get(&shared->go))
+        syscall(SYS_futex, &shared->go, FUTEX_WAIT, 0, NULL, NULL, 0);
+    int64_t t0 = fg_boot_ns(), c0 = cpu_ns();
+    int ok = 1;
+    if (!spin_ns)
+        ok = attach_once();
+    while (cpu_ns() - c0 < spin_ns)
+        ;
+    shared->took[place] = fg_boot_ns() - t0;
+    shared->cpu[place] = cpu_ns() - c0;
+    fg_add(&shared->done, 1);
+    while (fg_get(&shared->done) < PROCESSES) /* nobody's end in the others' figures */
+        usleep(20000);
+    _exit(!ok);
+}
+
+static void all_at_once(struct shared *shared, int64_t spin_ns)
+{
     for (int round = 0; round < ROUNDS; round++) {
         shared->go = shared->ready = shared->done = 0;
-        for (int i = 0; i < PROCESSES; i++) {
-            if (fork() != 0)
-                continue;
-            struct fg_ticket ticket;
-            fg_add(&shared->ready, 1);
-            while (!fg_get(&shared->go))
-                usleep(200);
-            memset(&lease, 0, sizeof lease);
-            int64_t t0 = fg_boot_ns(), c0 = cpu_ns();
-            int ok = fg_lease_attach(&lease, where) == FG_LEASE_OK;
-            fg_ledger_init(&ledger, &lease);
-            fg_gate_init(&gate, &lease);
-            ok = ok && fg_ledger_reserve(&ledger, 4096) == FG_LEDGER_OK && fg_gate_enter(&gate, 1, 0, &ticket) == FG_GATE_PASS;
-            shared->took[round * PROCESSES + i] = fg_boot_ns() - t0;
-            shared->cpu[round * PROCESSES + i] = cpu_ns() - c0;
-            fg_add(&shared->done, 1);
-            while (fg_get(&shared->done) < PROCESSES) /* nobody's end in the others' figures */
-                usleep(5000);
-            _exit(!ok);
-        }
+        for (int i = 0; i < PROCESSES; i++)
+            if (fork() == 0)
+                one_of_many(shared, round * PROCESSES + i, spin_ns);
         while (fg_get(&shared->ready) < PROCESSES)
             usleep(1000);
-        usleep(2000);
+        usleep(15000); /* the last round's dead are reaped */
         fg_put(&shared->go, 1);
+        syscall(SYS_futex, &shared->go, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
         for (int status; wait(&status) > 0;)
             must(WIFEXITED(status) && WEXITSTATUS(status) == 0, "an attach of a child");
     }
     qsort(shared->took, ROUNDS * PROCESSES, sizeof *shared->took, by_value);
     qsort(shared->cpu, ROUNDS * PROCESSES, sizeof *shared->cpu, by_value);
-    printf("attach to ready, %d processes at once: p50 %.3f ms, p99 %.3f ms (bar 1)\n", PROCESSES,
-           (double)shared->took[ROUNDS * PROCESSES / 2] / 1e6, (double)shared->took[ROUNDS * PROCESSES * 99 / 100] / 1e6);
-    printf("  of which its own CPU time: p50 %.3f ms, p99 %.3f ms (the rest is waiting for a core)\n",
-           (double)shared->cpu[ROUNDS * PROCESSES / 2] / 1e6, (double)shared->cpu[ROUNDS * PROCESSES * 99 / 100] / 1e6);
+}
+
+static void print_attach(void)
+{
+    struct shared *shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    const int middle = ROUNDS * PROCESSES / 2, most = ROUNDS * PROCESSES * 99 / 100;
+    must(shared != MAP_FAILED, "mmap");
+    all_at_once(shared, 0);
+    int64_t cpu = shared->cpu[middle];
+    printf("attach to ready, %d processes at once: p50 %.3f ms, p99 %.3f ms (bar 1)\n", PROCESSES, (double)shared->took[middle] / 1e6,
+           (double)shared->took[most] / 1e6);
+    printf("  of which its own CPU time: p50 %.3f ms, p99 %.3f ms (the rest is waiting for a core)\n", (double)cpu / 1e6,
+           (double)shared->cpu[most] / 1e6);
+    all_at_once(shared, cpu);
+    printf("  processes that only compute for %.3f ms, likewise: floor50 %.3f ms, floor99 %.3f ms\n", (double)cpu / 1e6,
+           (double)shared->took[middle] / 1e6, (double)shared->took[most] / 1e6);
+}
+
+/* A tenant on a device that is a sleep: jobs of 1 ms, one after the other. */
+static void tenant(const char *its_lease, const uint32_t *busy)
+{
+    static struct fg_lease fresh;
+    static struct fg_gate its_gate;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    must(fg_lease_attach(&fresh, its_lease) == FG_LEASE_OK, "attach");
+    fg_gate_init(&its_gate, &fresh);
+    for (;;) {
+        struct fg_ticket ticket;
+        if (!fg_get(busy)) {
+            usleep(100000);
+            continue;
+        }
+        must(fg_gate_enter(&its_gate, 1, 0, &ticket) == FG_GATE_PASS, "a pass of the gate");
+        uint64_t began = (uint64_t)fg_boot_ns();
+        usleep(1000);
+        fg_gate_settle(&its_gate, &ticket, began, (uint64_t)fg_boot_ns());
+    }
+}
+
+/* Processor time of this process, which is the arbiter's, in % of one core. */
+static double used_while(unsigned seconds)
+{
+    struct timespec a, b;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &a);
+    int64_t begin = fg_boot_ns();
+    sleep(seconds);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &b);
+    double spent = (double)(b.tv_sec - a.tv_sec) * 1e9 + (double)(b.tv_nsec - a.tv_nsec);
+    return spent / (double)(fg_boot_ns() - begin) * 100;
+}
+
+static void print_arbiter(unsigned count)
+{
+    struct fg_error err;
+    pid_t pids[64];
+    uint32_t *busy = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    must(busy != MAP_FAILED && count <= 64, "mmap");
+    must(fg_vgpu_server_device(server, "gpu1", 64 * GIB, &err) == 0, "the device");
+    for (unsigned i = 0; i < count; i++) {
+        struct fg_lease_spec spec = {.device = "gpu1", .memory_bytes = GIB / 4, .share_permille = 1000 / count};
+        char id[64], its_lease[256];
+        must(fg_vgpu_server_open(server, &spec, id, &err) == 0 &&
+                 fg_vgpu_server_env(server, id, its_lease, sizeof its_lease, &err) == 0,
+             "a lease");
+        if (!(pids[i] = fork()))
+            tenant(its_lease, busy);
+    }
+    sleep(1);
+    double idle = used_while(2);
+    fg_put(busy, 1);
+    usleep(300000);
+    double working = used_while(2);
+    printf("arbiter of %2u vGPUs: idle %.3f %%, all of them contending %.2f %% of a core\n", count, idle, working);
+    for (unsigned i = 0; i < count; i++) {
+        kill(pids[i], SIGKILL);
+        waitpid(pids[i], NULL, 0);
+    }
+    munmap(busy, 4096);
+}
+
+/* Each in a server of its own. */
+static void print_arbiters(void)
+{
+    static const unsigned counts[] = {1, 8, 64};
+    for (unsigned i = 0; i < 3; i++) {
+        start(FG_LIMIT_UNGATED);
+        print_arbiter(counts[i]);
+        finish();
+    }
 }
 
 int main(int argc, char **argv)
 {
     int n = argc > 2 ? atoi(argv[2]) : 0;
     double unused;
+    if (argc > 1 && !strcmp(argv[1], "arbiter")) {
+        print_arbiters();
+        return 0;
+    }
     start(FG_LIMIT_UNGATED); /* all the loads, checks and adds of a pass; no arbiter's wake-ups in the figures */
     if (argc == 1) {
         print_costs();
+        print_attach();
+    } else if (!strcmp(argv[1], "attach")) {
         print_attach();
     } else if (!strcmp(argv[1], "gate")) {
         gate_passes(n, &unused);
@@ -184,8 +305,6 @@ int main(int argc, char **argv)
     } else {
         must(!strcmp(argv[1], "none"), "usage: vgpu_bench [gate N | pair N LIVE | none N]:");
     }
-    fg_ledger_fini(&ledger);
-    fg_lease_detach(&lease);
-    fg_vgpu_server_destroy(server);
+    finish();
     return 0;
 }

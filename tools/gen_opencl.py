@@ -29,14 +29,15 @@ def enqueue(row):
     typed = f"{returns} (CL_API_CALL *)({', '.join(parameters)})"
     target = f"(({typed})fgcl_ext_next(FGCL_{name}, command_queue))" if row.get("extension") else f"fgcl.next.{name}"
     key = f"fgcl_key(FGCL_{name}, {'(uintptr_t)' + row['handle'] if 'handle' in row else 0}, {row['size']})"
+    blocking = next((name_of(a) for a in row["args"] if name_of(a).startswith("blocking")), "CL_FALSE")
     made = call(target, parameters, event="submit.event", errcode_ret="&status")
     out = [f"static {returns} CL_API_CALL fgcl_{name}({', '.join(parameters)})", "{", "    struct fgcl_submit submit;",
            f"    cl_int status = fgcl_submit_begin(&submit, command_queue, {key}, event);"]
     if returns == "cl_int":
-        out += ["    if (status != CL_SUCCESS)", "        return status;", f"    return fgcl_submit_end(&submit, {made});", "}"]
+        out += ["    if (status != CL_SUCCESS)", "        return status;", f"    return fgcl_submit_end(&submit, {made}, {blocking});", "}"]
     else:
         out += [f"    {returns.replace(' *', '')} *ret = NULL;", "    if (status == CL_SUCCESS) {", f"        ret = {made};",
-                "        status = fgcl_submit_end(&submit, status);", "    }", "    if (errcode_ret)",
+                f"        status = fgcl_submit_end(&submit, status, {blocking});", "    }", "    if (errcode_ret)",
                 "        *errcode_ret = status;", "    return ret;", "}"]
     return "\n".join(out)
 

@@ -9,7 +9,7 @@
 #include "base/vec.h"
 #include "model/device.h"
 
-#define FG_DEVICE_ABI 1
+#define FG_DEVICE_ABI 2
 
 struct fg_vgpu_limits { uint64_t memory_bytes; uint32_t share_permille; };
 
@@ -17,7 +17,13 @@ struct fg_vgpu_limits { uint64_t memory_bytes; uint32_t share_permille; };
 struct fg_vgpu_entry {
     FG_VEC(char *) join_files;           /* write "0" to each in the child before exec: cgroup.procs or tasks files */
     FG_VEC(char *) env;                  /* NAME=value */
-    FG_VEC(char *) binds;                /* "ro:/host/path:/sandbox/path", "dev:/dev/nvidia0" */
+    /* "ro:/host/path:/sandbox/path", "rw:...", "dev:/dev/nvidia0", "at:/sys/devices/pci0000:00" (read-only, at the same place),
+     * "ln:/target:/sandbox/path"; what is below FG_VGPU_FOLDER cannot be moved, replaced or removed by the task */
+    FG_VEC(char *) binds;
+    FG_VEC(uint32_t) groups;             /* the task's user is in these, too: device nodes belong to groups */
+    /* A descriptor that the supervisor and the sandbox's first process hold for as long as the task lives: in there it is the file
+     * FG_VGPU_HELD. Owned; 0 or less: none. After a restart of the agent it comes back through adopt. */
+    int held_fd;
     char *kill_file;                     /* writing "1" kills all in it (cgroup v2), or NULL */
     char *oom_file;                      /* holds a line "oom_kill N", or NULL */
     char *peak_file;                     /* one integer, bytes, or NULL */
@@ -25,12 +31,21 @@ struct fg_vgpu_entry {
     char *freeze_file;                   /* cgroup freezer, or NULL */
 };
 void fg_vgpu_entry_fini(struct fg_vgpu_entry *entry);
+#define FG_VGPU_FOLDER "/run/fgpu"       /* in the sandbox: what belongs to the vGPU */
+#define FG_VGPU_HELD_FD 13
+#define FG_VGPU_HELD "/proc/1/fd/13"
+
+/* What an audit found: a process that goes around the limits. */
+struct fg_vgpu_offence { int32_t pid; char text[200]; };      /* text: one sentence without its subject: "process 12 (python3) ..." */
 
 /* What the agent's settings say to every backend. Borrowed for the time of open. */
 struct fg_backend_options {
     const char *scope;                   /* a word that makes this agent's names its own */
     uint64_t memory_reserve_bytes;       /* host memory never handed out */
     const char *cgroup_root;             /* where cgroup hierarchies are mounted, or NULL: as the kernel lists them */
+    const char *folder;                  /* for files that must survive a restart of the agent, or NULL: no vGPU will be made (doctor) */
+    const char *shims;                   /* folder of the libraries that go into tasks' processes, or NULL: not installed */
+    const char *opencl;                  /* which OpenCL devices: "none", "gpu", "all"; NULL: gpu */
 };
 
 struct fg_device_backend {
@@ -39,7 +54,8 @@ struct fg_device_backend {
     int (*open)(const struct fg_backend_options *options, void **ret_state, struct fg_error *err);
     /* Probe the machine: fill devices (id and node left 0), at most max. */
     int (*list)(void *state, struct fg_device *devices, size_t max, size_t *ret_count, struct fg_error *err);
-    /* Make the vGPU called name on device with limits; existing with the same name: its limits are set anew. */
+    /* Make the vGPU called name on device with limits; existing with the same name: its limits are set anew.
+     * FG_E_UNAVAILABLE: others have the device at this moment; ask again. */
     int (*create)(void *state, const char *device, const char *name, const struct fg_vgpu_limits *limits, struct fg_error *err);
     int (*entry)(void *state, const char *device, const char *name, struct fg_vgpu_entry *ret, struct fg_error *err);
     int (*resize)(void *state, const char *device, const char *name, const struct fg_vgpu_limits *limits, struct fg_error *err);
@@ -47,6 +63,14 @@ struct fg_device_backend {
     int (*kill)(void *state, const char *device, const char *name, struct fg_error *err);       /* every process in it, at once */
     int (*destroy)(void *state, const char *device, const char *name, struct fg_error *err);    /* missing is fine; FG_E_CONFLICT while processes are in it */
     int (*names)(void *state, const char *device, void (*fn)(void *arg, const char *name), void *arg, struct fg_error *err);
-    void (*close)(void *state);
+    /* After a restart of the agent: the vGPU's processes live. held_fd: what its entry gave to be held, borrowed; -1: it could not be
+     * had. NULL: there is nothing to do. -1: its limits are nobody's any more, so its processes must end. */
+    int (*adopt)(void *state, const char *device, const char *name, int held_fd, struct fg_error *err);
+    /* Compare what its processes were charged with what the kernel says they do. pids: all of them, by the caller. 1: *ret is an
+     * offender, to be stopped; 0: none was seen. NULL: the kernel holds the limits. */
+    int (*audit)(void *state, const char *device, const char *name, const int32_t *pids, size_t count, struct fg_vgpu_offence *ret);
+    /* Use at the end of vGPUs whose counters were read from the held descriptor by the supervisor, NULL: not such a backend. */
+    int (*last_use)(const void *counters, size_t size, struct fg_usage *ret);
+    void (*close)(void *state);          /* vGPUs and their processes stay */
 };
-extern const struct fg_device_backend fg_cpu_backend;
+extern const struct fg_device_backend fg_cpu_backend, fg_opencl_backend;

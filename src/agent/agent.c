@@ -14,7 +14,6 @@
 #include "base/log.h"
 #include "base/units.h"
 
-#define MAX_DEVICES 64
 #define AUDIT_MS 500
 
 /* --- loop callbacks --- */
@@ -92,23 +91,6 @@ static void raise_file_limit(void)
     }
 }
 
-static int open_devices(struct agent *a, struct fg_error *err)
-{
-    struct fg_device list[MAX_DEVICES];
-    size_t n = 0;
-    struct fg_backend_options options = {a->set.scope, a->set.memory_reserve_bytes, a->set.cgroup_root};
-    a->backend = &fg_cpu_backend;
-    if (a->backend->open(&options, &a->devices, err) != 0 || a->backend->list(a->devices, list, MAX_DEVICES, &n, err) != 0)
-        return -1;
-    for (size_t i = 0; i < n; i++) {
-        fg_vec_push(&a->device_list, list[i]);
-        fg_log_info("device %s: %llu MiB, %u units, memory by %s, share by %s%s%s", list[i].name,
-                    (unsigned long long)(list[i].memory_bytes >> 20), list[i].units, fg_level_name(list[i].memory_level),
-                    fg_level_name(list[i].share_level), *list[i].level_why ? ": " : "", list[i].level_why);
-    }
-    return 0;
-}
-
 static void open_loop(struct agent *a)
 {
     uv_loop_init(&a->loop);
@@ -123,9 +105,8 @@ static void open_loop(struct agent *a)
     uv_timer_start(&a->tick, on_tick, 1000, 1000);
     uv_signal_start(&a->sigterm, on_stop, SIGTERM);
     uv_signal_start(&a->sigint, on_stop, SIGINT);
-    for (size_t i = 0; i < a->device_list.count; i++)
-        if (a->device_list.items[i].memory_level == FG_LEVEL_AUDITED && !uv_is_active((uv_handle_t *)&a->audit))
-            uv_timer_start(&a->audit, on_audit, AUDIT_MS, AUDIT_MS);
+    if (audit_needed(a))
+        uv_timer_start(&a->audit, on_audit, AUDIT_MS, AUDIT_MS);
 }
 
 static int open_all(struct agent *a, struct fg_error *err)
@@ -143,30 +124,7 @@ static int open_all(struct agent *a, struct fg_error *err)
         return -1;
     if (!a->set.bwrap)
         fg_log_error("bubblewrap is not installed: tasks will fail, none runs outside a sandbox");
-    return open_devices(a, err);
-}
-
-struct orphans { struct agent *agent; const char *device; };
-
-static void drop_orphan(void *arg, const char *name)
-{
-    const struct orphans *o = arg;
-    struct agent *a = o->agent;
-    struct fg_error err;
-    for (size_t i = 0; i < a->attempts.count; i++)
-        if (strcmp(a->attempts.items[i]->name, name) == 0)
-            return;
-    a->backend->kill(a->devices, o->device, name, NULL);
-    int rc = -1;
-    for (int i = 0; i < 20 && rc != 0; i++) {
-        rc = a->backend->destroy(a->devices, o->device, name, &err);
-        if (rc != 0)
-            usleep(10000);
-    }
-    if (rc == 0)
-        fg_log_info("vGPU %s was nobody's and is gone", name);
-    else
-        fg_log_warn("vGPU %s is nobody's and stays: %s", name, err.text);
+    return devices_open(a, err);
 }
 
 static void close_all(struct agent *a)
@@ -175,9 +133,7 @@ static void close_all(struct agent *a)
         attempt_destroy(a->attempts.items[0]);
     fg_vec_fini(&a->attempts);
     pull_drop_all(a);
-    fg_vec_fini(&a->device_list);
-    if (a->backend)
-        a->backend->close(a->devices);
+    devices_close(a);
     fg_str_fini(&a->sandbox_base);
     fg_str_fini(&a->link.in);
     fg_str_fini(&a->link.out);
@@ -200,8 +156,7 @@ int fg_agent_main(const struct fg_config *config, struct fg_error *err)
     }
     open_loop(&a);
     attempt_scan(&a);
-    for (size_t i = 0; i < a.device_list.count; i++)
-        a.backend->names(a.devices, a.device_list.items[i].name, drop_orphan, &(struct orphans){&a, a.device_list.items[i].name}, NULL);
+    devices_drop_orphans(&a);
     link_open(&a);
     uv_run(&a.loop, UV_RUN_DEFAULT);
     for (size_t i = 0; i < a.attempts.count; i++)

@@ -135,6 +135,14 @@ int attempt_make_folder(const struct attempt *t, struct fg_error *err)
     return sync_folder(t->dir, err) != 0 ? -1 : sync_folder(t->agent->set.attempts, err);
 }
 
+int attempt_record(const struct attempt *t, struct fg_error *err)
+{
+    FG_AUTO_STR struct fg_str json = {0};
+    FG_AUTO_FREE char *path = attempt_path(t, "attempt.json");
+    encode(t, &json);
+    return fg_write_file_atomic(path, json.data, json.len, 0600, err);
+}
+
 /* --- what an earlier agent left --- */
 
 static json_t *read_json(const struct attempt *t, const char *file)

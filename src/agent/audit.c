@@ -1,10 +1,16 @@
-/* audit.c - where the kernel does not limit memory: twice a second the memory of each attempt's processes is summed, and
- * who is over its limit is stopped. The sum is of proportional sizes, so that shared pages count once. */
+/* audit.c - what the kernel does not limit is looked at twice a second, and who is over is stopped:
+ *
+ *   memory of the host, where there is no cgroup for it: the proportional sizes of the attempt's processes, summed, so that
+ *   shared pages count once
+ *   devices whose limits are kept inside the task's process: the backend compares its books with what the kernel says */
 #include <stdio.h>
 #include <string.h>
 
 #include "agent/internal.h"
 #include "base/io.h"
+#include "base/log.h"
+#include "base/units.h"
+#include "device/look.h"
 
 #define MAX_PIDS 8192
 
@@ -30,30 +36,18 @@ static int64_t cpu_of(pid_t pid)
     return (int64_t)(user + system + child_user + child_system) * (INT64_C(1000000000) / sysconf(_SC_CLK_TCK));
 }
 
-/* The tree below pid, itself first: the pid namespace keeps every descendant in it. */
-static size_t list_tree(pid_t root, pid_t *pids)
+static void stop(struct attempt *t, enum fg_reason reason, const char *why)
 {
-    size_t n = 0;
-    pids[n++] = root;
-    for (size_t i = 0; i < n; i++) {
-        char path[64];
-        FG_AUTO_STR struct fg_str text = {0};
-        snprintf(path, sizeof path, "/proc/%d/task/%d/children", pids[i], pids[i]);
-        if (fg_read_file(path, 1 << 20, &text, NULL) != 0)
-            continue;
-        char *save = NULL;
-        for (char *w = text.len ? strtok_r(text.data, " \n", &save) : NULL; w && n < MAX_PIDS; w = strtok_r(NULL, " \n", &save))
-            pids[n++] = (pid_t)strtol(w, NULL, 10);
-    }
-    return n;
+    if (why)
+        fg_log_warn("%s is stopped: %s", t->name, why);
+    t->audited_out = true;
+    launch_stop(t, fg_reason_name(reason), why);
 }
 
-static void audit(struct attempt *t)
+static void audit_memory(struct attempt *t, const pid_t *pids, size_t n)
 {
-    static pid_t pids[MAX_PIDS];
     uint64_t memory = 0;
     int64_t cpu = 0;
-    size_t n = list_tree(t->sandbox, pids);
     for (size_t i = 0; i < n; i++) {
         memory += memory_of(pids[i]);
         cpu += cpu_of(pids[i]);
@@ -63,15 +57,57 @@ static void audit(struct attempt *t)
     if (memory <= t->limits.memory_bytes)
         return;
     t->usage.denied++;
-    launch_stop(t, fg_reason_name(FG_REASON_OOM_HOST));
+    stop(t, FG_REASON_OOM_HOST, NULL);
 }
 
+static void audit_books(struct attempt *t, const struct backend *b, const pid_t *pids, size_t n)
+{
+    struct fg_vgpu_offence offence;
+    if (b->ops->audit(b->state, t->device, t->name, pids, n, &offence) > 0)
+        stop(t, FG_REASON_LIMIT_BYPASSED, offence.text);
+}
+
+static const struct fg_device *device_of(const struct agent *a, const char *name)
+{
+    for (size_t i = 0; i < a->device_list.count; i++)
+        if (strcmp(a->device_list.items[i].name, name) == 0)
+            return &a->device_list.items[i];
+    return NULL;
+}
+
+static void audit(struct attempt *t)
+{
+    static pid_t pids[MAX_PIDS];
+    const struct backend *b = devices_backend(t->agent, t->device);
+    const struct fg_device *d = device_of(t->agent, t->device);
+    bool memory = !b->ops->audit && d && d->memory_level == FG_LEVEL_AUDITED;
+    if (!b->ops->audit && !memory)
+        return;
+    size_t n = fg_look_tree(NULL, t->sandbox, pids, MAX_PIDS);
+    if (memory)
+        audit_memory(t, pids, n);
+    else
+        audit_books(t, b, pids, n);
+}
+
+bool audit_needed(const struct agent *a)
+{
+    for (size_t i = 0; i < a->device_list.count; i++)
+        if (a->device_list.items[i].memory_level == FG_LEVEL_AUDITED)
+            return true;
+    return false;
+}
+
+/* A crowd of processes takes its time to look at: then it is looked at less often, so that a tenth of one core is the most. */
 void audit_tick(struct agent *a)
 {
+    int64_t began = agent_now(a);
+    if (began < a->audit_not_before)
+        return;
     for (size_t i = 0; i < a->attempts.count; i++) {
         struct attempt *t = a->attempts.items[i];
-        for (size_t d = 0; t->phase == PHASE_RUN && t->sandbox > 0 && d < a->device_list.count; d++)
-            if (strcmp(a->device_list.items[d].name, t->device) == 0 && a->device_list.items[d].memory_level == FG_LEVEL_AUDITED)
-                audit(t);
+        if (t->phase == PHASE_RUN && t->sandbox > 0 && !t->audited_out)
+            audit(t);
     }
+    a->audit_not_before = agent_now(a) + 9 * (agent_now(a) - began) - FG_NS_PER_S / 4;
 }

@@ -9,6 +9,7 @@
 #include "agent/internal.h"
 #include "agent/own_mounts.h"
 #include "agent/sandbox.h"
+#include "device/opencl_backend.h"
 #include "base/io.h"
 #include "base/json.h"
 
@@ -67,24 +68,46 @@ static json_t *sandbox_report(const struct settings *set, bool *ret_ok)
                      "seccomp", filter >= 0, "own_users", set->own_users, "network", 0);
 }
 
-static json_t *device_report(const struct settings *set, struct fg_error *err)
+/* healthy false: there, but not offered; why says why. */
+static void add_device(json_t *out, const struct fg_device *d)
 {
+    json_array_append_new(out, json_pack("{s:s,s:s,s:s,s:I,s:i,s:s,s:s,s:b,s:s}", "name", d->name, "kind", d->kind, "backend", d->backend,
+                                         "memory_bytes", (json_int_t)d->memory_bytes, "units", (int)d->units, "memory_level",
+                                         fg_level_name(d->memory_level), "share_level", fg_level_name(d->share_level), "offered",
+                                         d->healthy, "why", d->level_why));
+}
+
+static int report_backend(const struct settings *set, const struct fg_device_backend *b, json_t *out, json_t *missing, struct fg_error *err)
+{
+    const char *hint = "";
     struct fg_device list[64];
     size_t n = 0;
     void *state = NULL;
-    struct fg_backend_options options = {set->scope, set->memory_reserve_bytes, set->cgroup_root};
-    if (fg_cpu_backend.open(&options, &state, err) != 0)
-        return NULL;
-    int rc = fg_cpu_backend.list(state, list, FG_COUNT(list), &n, err);
-    json_t *out = rc == 0 ? json_array() : NULL;
-    for (size_t i = 0; i < n && out; i++) {
-        const struct fg_device *d = &list[i];
-        json_array_append_new(out, json_pack("{s:s,s:s,s:s,s:I,s:i,s:s,s:s,s:s}", "name", d->name, "kind", d->kind, "backend", d->backend,
-                                             "memory_bytes", (json_int_t)d->memory_bytes, "units", (int)d->units, "memory_level",
-                                             fg_level_name(d->memory_level), "share_level", fg_level_name(d->share_level), "why", d->level_why));
-    }
-    fg_cpu_backend.close(state);
-    return out;
+    struct fg_backend_options options = devices_options(set, false);
+    if (b->open(&options, &state, err) != 0)
+        return -1;
+    int rc = b->list(state, list, FG_COUNT(list), &n, err);
+    for (size_t i = 0; rc == 0 && i < n; i++)
+        add_device(out, &list[i]);
+    const char *why = b == &fg_opencl_backend ? fg_opencl_why(state, &hint) : "";
+    if (*why)
+        json_array_append_new(missing, json_pack("{s:s,s:s,s:s}", "backend", b->name, "why", why, "hint", hint));
+    b->close(state);
+    return rc;
+}
+
+/* {"devices": [...], "missing": [...]}; NULL with *err. */
+static json_t *device_report(const struct settings *set, struct fg_error *err)
+{
+    json_t *out = json_array(), *missing = json_array();
+    int rc = report_backend(set, &fg_cpu_backend, out, missing, err);
+    if (rc == 0)
+        rc = report_backend(set, &fg_opencl_backend, out, missing, err);
+    json_t *both = json_pack("{s:o,s:o}", "devices", out, "missing", missing);
+    if (rc == 0)
+        return both;
+    json_decref(both);
+    return NULL;
 }
 
 int fg_agent_doctor(const struct fg_config *config, struct fg_str *out, bool *ret_able, struct fg_error *err)
@@ -92,13 +115,13 @@ int fg_agent_doctor(const struct fg_config *config, struct fg_str *out, bool *re
     struct settings set;
     bool sandbox_ok = false;
     int rc = settings_init(&set, config, false, err);
-    json_t *devices = rc == 0 ? device_report(&set, err) : NULL;
+    FG_AUTO_JSON json_t *devices = rc == 0 ? device_report(&set, err) : NULL;
     if (devices) {
         bool python = access(set.python, X_OK) == 0;
-        FG_AUTO_JSON json_t *doc = json_pack("{s:o,s:o,s:{s:b,s:s,s:s},s:s,s:b}", "devices", devices, "sandbox",
-                                             sandbox_report(&set, &sandbox_ok), "workers", "ready", python && set.models, "python",
-                                             set.python, "models_dir", set.models ? set.models : "", "data_dir", set.data, "root",
-                                             geteuid() == 0);
+        FG_AUTO_JSON json_t *doc = json_pack("{s:o,s:{s:b,s:s,s:s},s:s,s:b}", "sandbox", sandbox_report(&set, &sandbox_ok), "workers",
+                                             "ready", python && set.models, "python", set.python, "models_dir",
+                                             set.models ? set.models : "", "data_dir", set.data, "root", geteuid() == 0);
+        json_object_update_missing(doc, devices);
         fg_json_dump(doc, out);
         *ret_able = sandbox_ok;
     }

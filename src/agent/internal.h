@@ -29,7 +29,8 @@ struct settings {
     uint64_t memory_reserve_bytes, log_limit_bytes;
     int64_t heartbeat_s, lease_s;        /* until the server says */
     bool offline;
-    const char *cgroup_root;             /* borrowed from the config */
+    char *shims;                         /* folder of the libraries that go into tasks' processes; NULL: not found */
+    const char *cgroup_root, *opencl;    /* borrowed from the config */
     bool own_users;                      /* root: each attempt gets a user of its own */
     uint32_t first_uid;
     char scope[24];
@@ -75,6 +76,7 @@ struct attempt {
     json_t *spec;
     uint32_t slot;                       /* its user is first_uid + slot */
     enum phase phase;
+    bool waits;                          /* in PLACE: others have its device, it is tried again each second */
     bool busy;                           /* a job has it: it stays until the job is done */
 
     /* what the server wants of it */
@@ -95,6 +97,7 @@ struct attempt {
     uv_poll_t *poll;
     int64_t started_ns;                  /* boot clock; 0: not yet */
     bool vgpu;                           /* it may exist */
+    bool audited_out;                    /* an audit had it stopped */
 
     /* what is said of it (report.c) */
     struct fg_usage usage;
@@ -119,14 +122,16 @@ struct attempt {
     int64_t upload_wait_ns;              /* it was refused: not again before then */
 };
 
+/* One kind of device. The host processor's is always the first. */
+struct backend { const struct fg_device_backend *ops; void *state; };
+
 struct fetch;
 struct agent {
     uv_loop_t loop;
     const struct fg_config *config;
     struct settings set;
     struct fg_clock clock;
-    const struct fg_device_backend *backend;
-    void *devices;                       /* the backend's state */
+    FG_VEC(struct backend) backends;
     FG_VEC(struct fg_device) device_list;
     FG_VEC(struct attempt *) attempts;
     FG_VEC(struct fetch *) fetches;
@@ -134,6 +139,7 @@ struct agent {
     int inotify, supervisor_fd, seccomp_fd, lock_fd;
     uv_poll_t inotify_poll;
     uv_timer_t tick, audit;
+    int64_t audit_not_before;
     uv_signal_t sigterm, sigint;
     int64_t lease_ns, heartbeat_ns, lease_deadline;      /* boot clock */
     struct fg_str sandbox_base;          /* the options every sandbox has, NUL separated */
@@ -142,12 +148,23 @@ struct agent {
 };
 static inline int64_t agent_now(struct agent *a) { return fg_boot(&a->clock); }
 
+/* --- devices.c: the backends and what they have --- */
+int devices_open(struct agent *a, struct fg_error *err);
+void devices_close(struct agent *a);
+/* The backend of a device, also of one that is not there any more: by its name. Never NULL. */
+const struct backend *devices_backend(const struct agent *a, const char *device);
+/* vGPUs that no attempt has end. */
+void devices_drop_orphans(struct agent *a);
+struct fg_backend_options devices_options(const struct settings *set, bool make);
+
 /* --- attempt.c: the list, the folder, attempt.json --- */
 struct attempt *attempt_find(struct agent *a, fg_id task, uint32_t number);
 struct attempt *attempt_create(struct agent *a, fg_id task, uint32_t number);      /* in the list, phase MAKE, folder not made */
 void attempt_destroy(struct attempt *t);         /* out of the list; its folder stays as it is */
 /* Folder, work/, out/ and attempt.json, all on disk when it returns 0. Runs on the pool. */
 int attempt_make_folder(const struct attempt *t, struct fg_error *err);
+/* attempt.json anew, on disk when it returns 0. */
+int attempt_record(const struct attempt *t, struct fg_error *err);
 /* Write a small file of its folder; not synced. */
 int attempt_write(const struct attempt *t, const char *file, const void *data, size_t n, struct fg_error *err);
 char *attempt_path(const struct attempt *t, const char *file);
@@ -163,6 +180,7 @@ static inline uid_t attempt_user(const struct attempt *t, const struct settings 
 /* --- runner.c: the phases --- */
 void runner_start(struct agent *a, const struct fg_msg_start *msg);
 void runner_kill(struct agent *a, const struct fg_msg_ref *ref);
+void runner_resize(struct agent *a, const struct fg_msg_resize *msg);
 void runner_forget(struct agent *a, const struct fg_msg_ref *ref);
 void runner_adopt(struct attempt *t);            /* after attempt_scan */
 void runner_pulled(struct attempt *t);           /* all blobs are in the cache */
@@ -189,7 +207,8 @@ int workdir_place(const struct agent *a, const struct attempt *t, struct fg_erro
 /* --- launch.c: the supervisor --- */
 int launch_start(struct attempt *t, struct fg_error *err);
 bool launch_adopt(struct attempt *t);            /* false: no supervisor lives; *t is as before */
-void launch_stop(struct attempt *t, const char *reason);
+/* why: one sentence that its owner is to read, or NULL: the reason's own. */
+void launch_stop(struct attempt *t, const char *reason, const char *why);
 void launch_lease(struct attempt *t);            /* write the agent's lease deadline into its folder */
 void launch_event(struct attempt *t, const char *file);            /* a file of its folder changed */
 void launch_release(struct attempt *t);          /* descriptors, watch */
@@ -221,4 +240,5 @@ void logship_at(struct agent *a, const struct fg_msg_ref *ref);
 bool logship_complete(struct attempt *t);
 
 /* --- audit.c --- */
-void audit_tick(struct agent *a);                /* where the kernel does not limit memory */
+bool audit_needed(const struct agent *a);
+void audit_tick(struct agent *a);                /* of what the kernel does not limit */

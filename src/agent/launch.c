@@ -23,6 +23,14 @@
 #endif
 extern const unsigned char fg_supervisor_image[], fg_supervisor_image_end[];
 
+static int high(int fd)
+{
+    int dup = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 16);
+    if (fd >= 0)
+        close(fd);
+    return dup;
+}
+
 int launch_supervisor(struct fg_error *err)
 {
     size_t n = (size_t)(fg_supervisor_image_end - fg_supervisor_image);
@@ -35,32 +43,25 @@ int launch_supervisor(struct fg_error *err)
         return fg_fail(err, FG_E_INTERNAL, "load the supervisor: %m");
     /* What is open for writing is not executed: keep only a descriptor that reads. */
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-    int image = open(link, O_RDONLY | O_CLOEXEC);
+    int image = high(open(link, O_RDONLY | O_CLOEXEC));       /* not where the child's own go */
     return image >= 0 ? image : fg_fail(err, FG_E_INTERNAL, "open the supervisor: %m");
 }
 
 /* --- starting --- */
 
 /* Descriptors for the child, all at 16 and above, so that none stands where another is put. Closed with the array. */
-struct child_fds { int dir, filter, lock, null; };
+struct child_fds { int dir, filter, lock, null, held; };
 
-static int high(int fd)
-{
-    int dup = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 16);
-    if (fd >= 0)
-        close(fd);
-    return dup;
-}
-
-static int open_fds(struct attempt *t, struct child_fds *fds, struct fg_error *err)
+static int open_fds(struct attempt *t, int held, struct child_fds *fds, struct fg_error *err)
 {
     char link[40];
     FG_AUTO_FREE char *lock = attempt_path(t, "launch");
     /* Opened anew: bubblewrap reads the filter to its end, and an end is shared with who shares the open file. */
     snprintf(link, sizeof link, "/proc/self/fd/%d", t->agent->seccomp_fd);
     *fds = (struct child_fds){high(open(t->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC)), high(open(link, O_RDONLY | O_CLOEXEC)),
-                              high(open(lock, O_RDWR | O_CLOEXEC)), high(open("/dev/null", O_RDWR | O_CLOEXEC))};
-    if (fds->dir < 0 || fds->filter < 0 || fds->lock < 0 || fds->null < 0)
+                              high(open(lock, O_RDWR | O_CLOEXEC)), high(open("/dev/null", O_RDWR | O_CLOEXEC)),
+                              held > 0 ? fcntl(held, F_DUPFD_CLOEXEC, 16) : -1};
+    if (fds->dir < 0 || fds->filter < 0 || fds->lock < 0 || fds->null < 0 || (held > 0 && fds->held < 0))
         return fg_fail(err, FG_E_IO, "open what the supervisor of %s needs: %m", t->name);
     if (flock(fds->lock, LOCK_EX | LOCK_NB) != 0)
         return fg_fail(err, FG_E_CONFLICT, "%s already has a supervisor", t->name);
@@ -69,7 +70,7 @@ static int open_fds(struct attempt *t, struct child_fds *fds, struct fg_error *e
 
 static void close_fds(const struct child_fds *fds)
 {
-    const int all[] = {fds->dir, fds->filter, fds->lock, fds->null};
+    const int all[] = {fds->dir, fds->filter, fds->lock, fds->null, fds->held};
     for (size_t i = 0; i < FG_COUNT(all); i++)
         if (all[i] >= 0)
             close(all[i]);
@@ -88,6 +89,8 @@ static int spawn(struct attempt *t, const struct child_fds *fds, struct fg_error
     posix_spawn_file_actions_adddup2(&actions, fds->dir, FG_SUP_FD_DIR);
     posix_spawn_file_actions_adddup2(&actions, fds->filter, FG_SUP_FD_SECCOMP);
     posix_spawn_file_actions_adddup2(&actions, fds->lock, FG_SUP_FD_LOCK);
+    if (fds->held >= 0)
+        posix_spawn_file_actions_adddup2(&actions, fds->held, FG_SUP_FD_HELD);
     sigemptyset(&none);
     sigemptyset(&standard);
     sigaddset(&standard, SIGPIPE);
@@ -108,6 +111,19 @@ static int spawn(struct attempt *t, const struct child_fds *fds, struct fg_error
 
 /* --- its end, its files --- */
 
+/* The sentence that was written beside the reason it was stopped for (launch_stop). */
+static void read_why(struct attempt *t)
+{
+    FG_AUTO_FREE char *path = attempt_path(t, "why");
+    FG_AUTO_STR struct fg_str text = {0};
+    size_t n = strlen(t->ending.stopped);
+    if (!n || fg_read_file(path, 4096, &text, NULL) != 0 || text.len <= n || text.data[n] != '\n' ||
+        memcmp(text.data, t->ending.stopped, n) != 0)
+        return;
+    free(t->ending.why);
+    t->ending.why = fg_strdup(text.data + n + 1);
+}
+
 static void read_status(struct attempt *t)
 {
     FG_AUTO_FREE char *path = attempt_path(t, "status.json"), *tail = attempt_path(t, "tail");
@@ -121,6 +137,7 @@ static void read_status(struct attempt *t)
         t->ending.tail = fg_str_take(&last);
     }
     fg_str_fini(&last);
+    read_why(t);
     if (t->ending.status && !t->started_ns)
         t->started_ns = t->ending.started_ns;
 }
@@ -183,6 +200,22 @@ static int64_t start_time(pid_t pid)
     return p ? strtoll(p + 1, NULL, 10) : -1;
 }
 
+/* An earlier agent started it: its vGPU is taken over, with what the supervisor held for it. */
+static void adopt_vgpu(struct attempt *t)
+{
+    struct fg_error err;
+    char path[64];
+    const struct backend *b = devices_backend(t->agent, t->device);
+    if (!b->ops->adopt)
+        return;
+    snprintf(path, sizeof path, "/proc/%d/fd/%d", (int)t->supervisor, FG_SUP_FD_HELD);
+    FG_AUTO_FD int held = open(path, O_RDWR | O_CLOEXEC);
+    if (b->ops->adopt(b->state, t->device, t->name, held, &err) == 0)
+        return;
+    fg_log_error("%s: take over its vGPU: %s", t->name, err.text);
+    launch_stop(t, fg_reason_name(FG_REASON_INTERNAL), "its vGPU could not be taken over when the agent was started again");
+}
+
 static void read_run(struct attempt *t)
 {
     FG_AUTO_FREE char *path = attempt_path(t, "run.json");
@@ -193,9 +226,10 @@ static void read_run(struct attempt *t)
     pid_t pid = (pid_t)fg_json_int(doc, "pid", 0);
     if (pid <= 0 || !fg_streq(fg_json_str(doc, "boot_id", ""), t->agent->set.boot_id))
         return;
-    if (t->pidfd < 0 && t->phase == PHASE_RUN && start_time(pid) == fg_json_int(doc, "start", -2) && attach(t, pid) == 0 &&
-        t->kill_wanted)
-        launch_stop(t, fg_reason_name(t->kill_reason));
+    if (t->pidfd < 0 && t->phase == PHASE_RUN && start_time(pid) == fg_json_int(doc, "start", -2) && attach(t, pid) == 0)
+        adopt_vgpu(t);
+    if (t->pidfd >= 0 && t->kill_wanted)
+        launch_stop(t, fg_reason_name(t->kill_reason), NULL);
     t->sandbox = (pid_t)fg_json_int(doc, "child", 0);
     if (t->sandbox > 0 && !t->started_ns) {
         t->started_ns = fg_json_int(doc, "started_ns", agent_now(t->agent));
@@ -239,8 +273,8 @@ void launch_lease(struct attempt *t)
 int launch_start(struct attempt *t, struct fg_error *err)
 {
     struct fg_vgpu_entry entry = {0};
-    struct child_fds fds = {-1, -1, -1, -1};
-    const struct fg_device_backend *b = t->agent->backend;
+    struct child_fds fds = {-1, -1, -1, -1, -1};
+    const struct backend *b = devices_backend(t->agent, t->device);
     if (!t->agent->set.bwrap) {
         fg_fail(err, FG_E_UNSUPPORTED, "the sandbox is missing: install bubblewrap on the agent's machine");
         return -1;
@@ -248,14 +282,14 @@ int launch_start(struct attempt *t, struct fg_error *err)
     t->vgpu = true;
     t->phase = PHASE_RUN;
     launch_lease(t);
-    int rc = b->create(t->agent->devices, t->device, t->name, &t->limits, err);
+    int rc = b->ops->create(b->state, t->device, t->name, &t->limits, err);
     if (rc == 0)
-        rc = b->entry(t->agent->devices, t->device, t->name, &entry, err);
+        rc = b->ops->entry(b->state, t->device, t->name, &entry, err);
     if (rc == 0)
         rc = launch_write_file(t, &entry, err);
     if (rc == 0) {
         watch_folder(t);
-        rc = open_fds(t, &fds, err);
+        rc = open_fds(t, entry.held_fd, &fds, err);
     }
     if (rc == 0)
         rc = spawn(t, &fds, err);
@@ -288,11 +322,14 @@ bool launch_adopt(struct attempt *t)
     return true;
 }
 
-void launch_stop(struct attempt *t, const char *reason)
+void launch_stop(struct attempt *t, const char *reason, const char *why)
 {
     struct fg_error err;
     if (strcmp(reason, "none") == 0)
         reason = "canceled";
+    FG_AUTO_FREE char *text = why ? fg_asprintf("%s\n%s", reason, why) : NULL;
+    if (text && attempt_write(t, "why", text, strlen(text), &err) != 0)
+        fg_log_warn("%s", err.text);
     if (attempt_write(t, "kill", reason, strlen(reason), &err) != 0)
         fg_log_warn("%s", err.text);
     if (t->pidfd >= 0 && syscall(SYS_pidfd_send_signal, t->pidfd, SIGTERM, NULL, 0) != 0 && errno != ESRCH)

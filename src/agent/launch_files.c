@@ -12,8 +12,11 @@
 #include "base/units.h"
 #include "model/task_spec.h"
 
+#define FG_STRING_(x) #x
+#define FG_STRING(x) FG_STRING_(x)
 #define PATH_INSIDE "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
+_Static_assert(FG_SUP_FD_HELD_IN == FG_VGPU_HELD_FD, "what the device backends name");
 struct orders { struct fg_str launch, args; bool staged; int stages; };
 
 static void put(struct fg_str *out, const char *key, const char *value)
@@ -28,16 +31,49 @@ static void put_number(struct fg_str *out, const char *key, long long value)
     fg_str_add(out, "", 1);
 }
 
-static void show_at(struct orders *o, bool writable, const char *from, const char *to)
+static void put_words_of(struct fg_str *out, const char *const *words, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        fg_str_add(out, words[i], strlen(words[i]) + 1);
+}
+
+/* how: bubblewrap's word for the kind of bind. */
+static void show_as(struct orders *o, const char *how, const char *from, const char *to)
 {
     char stage[32];
-    if (!o->staged) {
-        sandbox_bind(&o->args, writable, from, to);
+    snprintf(stage, sizeof stage, FG_SUP_STAGE "%d", o->stages);
+    if (o->staged) {
+        o->stages++;
+        put(&o->launch, "stage", from);
+    }
+    put_words_of(&o->args, (const char *const[]){how, o->staged ? stage : from, to}, 3);
+}
+
+static void show_at(struct orders *o, bool writable, const char *from, const char *to)
+{
+    show_as(o, writable ? "--bind" : "--ro-bind", from, to);
+}
+
+/* As in fg_vgpu_entry: "ro:FROM:TO", "rw:FROM:TO", "dev:PATH", "at:PATH", "ln:TARGET:PATH". */
+static void put_bind(struct orders *o, const char *bind)
+{
+    FG_AUTO_FREE char *how = fg_strdup(bind);
+    char *from = strchr(how, ':');
+    if (!from)
+        return;
+    *from++ = '\0';
+    if (strcmp(how, "dev") == 0 || strcmp(how, "at") == 0) {       /* a path of PCI devices has colons in it */
+        show_as(o, *how == 'd' ? "--dev-bind" : "--ro-bind", from, from);
         return;
     }
-    snprintf(stage, sizeof stage, FG_SUP_STAGE "%d", o->stages++);
-    put(&o->launch, "stage", from);
-    sandbox_bind(&o->args, writable, stage, to);
+    char *to = strchr(from, ':');
+    if (!to)
+        return;
+    *to++ = '\0';
+    if (strcmp(how, "ln") == 0)
+        put_words_of(&o->args, (const char *const[]){"--symlink", from, to}, 3);
+    else
+        show_at(o, strcmp(how, "rw") == 0, from, to);
 }
 
 static int64_t seconds_of(const json_t *value, struct fg_error *err)
@@ -78,14 +114,17 @@ static void put_vgpu(struct orders *o, const struct fg_vgpu_entry *entry)
             sandbox_env(&o->args, name, value + 1);
         }
     }
-    for (size_t i = 0; i < entry->binds.count; i++) {      /* "ro:FROM:TO", "rw:FROM:TO" */
-        FG_AUTO_FREE char *from = fg_strdup(entry->binds.items[i] + 3);
-        char *to = strchr(from, ':');
-        if (to) {
-            *to = '\0';
-            show_at(o, fg_starts_with(entry->binds.items[i], "rw:"), from, to + 1);
-        }
-    }
+    for (size_t i = 0; i < entry->groups.count; i++)
+        put_number(&o->launch, "group", entry->groups.items[i]);
+    if (entry->held_fd > 0)
+        put_words_of(&o->args, (const char *const[]){"--sync-fd", FG_STRING(FG_SUP_FD_HELD_IN)}, 2);
+    if (!entry->binds.count)
+        return;
+    /* A file system of its own: what is in it cannot be moved away and replaced. */
+    put_words_of(&o->args, (const char *const[]){"--tmpfs", FG_VGPU_FOLDER}, 2);
+    for (size_t i = 0; i < entry->binds.count; i++)
+        put_bind(o, entry->binds.items[i]);
+    put_words_of(&o->args, (const char *const[]){"--remount-ro", FG_VGPU_FOLDER}, 2);
 }
 
 static void put_environment(struct orders *o, const struct attempt *t)

@@ -9,7 +9,8 @@
  *   7 the sandbox could not be made                -> internal, with what to do
  *   8 a model worker answered with an error        -> its reason
  *   9 exit 0                                       -> succeeded (a worker must have answered)
- *  10 killed by a signal; exit code                -> user_error */
+ *  10 its vGPU refused it device memory            -> oom_vram
+ *  11 killed by a signal; exit code                -> user_error */
 #include "agent/outcome.h"
 
 #include <ctype.h>
@@ -26,6 +27,7 @@
 void ending_fini(struct ending *e)
 {
     free(e->failure);
+    free(e->why);
     free(e->tail);
     free(e->answer);
     free(e->program);
@@ -100,7 +102,7 @@ static void by_stop(const struct ending *e, struct fg_outcome *o)
         o->detail = fg_strdup("canceled");
         return;
     }
-    fail(o, (enum fg_reason)reason, fg_strdup(fg_reason_doc((enum fg_reason)reason)));
+    fail(o, (enum fg_reason)reason, fg_strdup(e->why ? e->why : fg_reason_doc((enum fg_reason)reason)));
 }
 
 static void by_sandbox(const struct ending *e, struct fg_outcome *o)
@@ -138,6 +140,17 @@ static void by_exit(const struct ending *e, struct fg_outcome *o)
         fail(o, FG_REASON_USER_ERROR, fg_strdup("exit code 127: a program it called was not found"));
     else
         fail(o, FG_REASON_USER_ERROR, fg_asprintf("exit code %d", e->exit_code));
+}
+
+/* It ended badly, and was refused memory before: nearly always because of it. */
+static void by_refusal(const struct ending *e, struct fg_outcome *o)
+{
+    char limit[32];
+    by_exit(e, o);
+    FG_AUTO_FREE char *how = fg_take_ptr(o->detail);
+    fail(o, FG_REASON_OOM_VRAM, fg_asprintf("%s, after its vGPU of %s had refused it device memory (%llu time%s)", how,
+                                            fg_format_bytes(limit, sizeof limit, e->device_limit_bytes),
+                                            (unsigned long long)e->device_denied, e->device_denied == 1 ? "" : "s"));
 }
 
 /* The worker's answer, NULL when there is none that can be read. */
@@ -203,7 +216,9 @@ void outcome_of(const struct ending *e, struct fg_outcome *o)
         ;
     else if (e->exit_code == 0)                                                 /* 9 */
         by_success(e, answer, o);
-    else                                                                        /* 10 */
+    else if (e->device_denied)                                                  /* 10 */
+        by_refusal(e, o);
+    else                                                                        /* 11 */
         by_exit(e, o);
     if (o->state == FG_STATE_FAILED)
         o->log_tail = last_lines(e->tail, TAIL_LINES);

@@ -14,7 +14,10 @@ struct ending {
     char stopped[40];                    /* "" or why the supervisor stopped it: a reason's name, or "canceled" */
     char step[120];                      /* what the supervisor could not do, with its errno */
     int error;
+    char *why;                           /* the sentence for stopped, or NULL */
     uint64_t oom_kills, dropped_bytes;
+    uint64_t device_denied;              /* requests for device memory that its vGPU refused; the host's are oom_kills */
+    uint64_t device_limit_bytes;         /* ... which has this much */
     bool leftover;                       /* processes would not go away */
     int64_t started_ns, ended_ns, cpu_ns;
     uint64_t peak_bytes;

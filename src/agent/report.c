@@ -39,16 +39,21 @@ void report_started(struct attempt *t)
     link_send(t->agent, &msg);
 }
 
+static void take(struct attempt *t, const struct fg_usage *u)
+{
+    t->usage.device_ns = FG_MAX(t->usage.device_ns, u->device_ns);
+    t->usage.memory_peak_bytes = FG_MAX(t->usage.memory_peak_bytes, u->memory_peak_bytes);
+    t->usage.throttled_ns = FG_MAX(t->usage.throttled_ns, u->throttled_ns);
+    t->usage.denied = FG_MAX(t->usage.denied, u->denied);
+}
+
 static void sample(struct attempt *t)
 {
     struct fg_usage u;
     struct agent *a = t->agent;
-    if (t->vgpu && a->backend->sample(a->devices, t->device, t->name, &u, NULL) == 0) {
-        t->usage.device_ns = FG_MAX(t->usage.device_ns, u.device_ns);
-        t->usage.memory_peak_bytes = FG_MAX(t->usage.memory_peak_bytes, u.memory_peak_bytes);
-        t->usage.throttled_ns = FG_MAX(t->usage.throttled_ns, u.throttled_ns);
-        t->usage.denied = FG_MAX(t->usage.denied, u.denied);
-    }
+    const struct backend *b = devices_backend(a, t->device);
+    if (t->vgpu && b->ops->sample(b->state, t->device, t->name, &u, NULL) == 0)
+        take(t, &u);
     if (t->started_ns && !t->ending.status)
         t->usage.wall_ns = agent_now(a) - t->started_ns;
 }
@@ -64,16 +69,33 @@ void report_usage(struct attempt *t)
     link_send(t->agent, &msg);
 }
 
+/* What the supervisor copied of the vGPU's own counters. */
+static void take_kept(struct attempt *t, const struct fg_device_backend *ops)
+{
+    struct fg_usage u;
+    FG_AUTO_FREE char *path = attempt_path(t, "counters");
+    FG_AUTO_STR struct fg_str bytes = {0};
+    if (fg_read_file(path, 1 << 20, &bytes, NULL) == 0 && ops->last_use(bytes.data, bytes.len, &u) == 0)
+        take(t, &u);
+    t->ending.device_denied = t->usage.denied;
+    t->ending.device_limit_bytes = t->limits.memory_bytes;
+}
+
 /* The counters at the end: the vGPU's, and where it has none those of the supervisor. */
 void report_last_usage(struct attempt *t)
 {
     const struct ending *e = &t->ending;
+    const struct fg_device_backend *ops = devices_backend(t->agent, t->device)->ops;
     sample(t);
+    if (ops->last_use)
+        take_kept(t, ops);
     if (!e->status)
         return;
-    t->usage.device_ns = FG_MAX(t->usage.device_ns, e->cpu_ns);
-    t->usage.memory_peak_bytes = FG_MAX(t->usage.memory_peak_bytes, e->peak_bytes);
-    t->usage.denied = FG_MAX(t->usage.denied, e->oom_kills);
+    if (!ops->last_use) {                /* what the supervisor counted is of the host */
+        t->usage.device_ns = FG_MAX(t->usage.device_ns, e->cpu_ns);
+        t->usage.memory_peak_bytes = FG_MAX(t->usage.memory_peak_bytes, e->peak_bytes);
+        t->usage.denied = FG_MAX(t->usage.denied, e->oom_kills);
+    }
     t->usage.wall_ns = e->started_ns && e->ended_ns > e->started_ns ? e->ended_ns - e->started_ns : 0;
 }
 

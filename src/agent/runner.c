@@ -43,13 +43,14 @@ static void release_vgpu(struct attempt *t)
     struct agent *a = t->agent;
     if (!t->vgpu)
         return;
-    if (a->backend->destroy(a->devices, t->device, t->name, &err) == 0) {
+    const struct backend *b = devices_backend(a, t->device);
+    if (b->ops->destroy(b->state, t->device, t->name, &err) == 0) {
         t->vgpu = false;
         return;
     }
     if (err.code != FG_E_CONFLICT)
         fg_log_warn("%s: %s", t->name, err.text);
-    a->backend->kill(a->devices, t->device, t->name, NULL);
+    b->ops->kill(b->state, t->device, t->name, NULL);
 }
 
 /* Out of the list; its folder goes away under a name that no later scan takes for an attempt. */
@@ -134,8 +135,18 @@ static void launch(struct attempt *t)
         return;
     }
     t->pull_ns = agent_now(t->agent) - t->made_ns;
+    bool waited = t->waits;
+    t->waits = false;
     if (launch_start(t, &err) == 0)
         return;
+    if (err.code == FG_E_UNAVAILABLE) {  /* until its startup limit, which the server keeps */
+        if (!waited)
+            fg_log_info("%s waits: %s", t->name, err.text);
+        release_vgpu(t);
+        t->phase = PHASE_PLACE;
+        t->waits = true;
+        return;
+    }
     runner_fail(t, err.code == FG_E_INVALID ? FG_REASON_INVALID : FG_REASON_INTERNAL, err.text);
 }
 
@@ -241,9 +252,29 @@ void runner_kill(struct agent *a, const struct fg_msg_ref *ref)
     t->kill_wanted = true;
     t->kill_reason = ref->reason;
     if (t->phase == PHASE_RUN)
-        launch_stop(t, fg_reason_name(ref->reason));
+        launch_stop(t, fg_reason_name(ref->reason), NULL);
     else if (!t->busy)
         finish_killed(t);
+}
+
+/* The vGPU changes under the running task; what the device cannot give leaves all as it was. */
+void runner_resize(struct agent *a, const struct fg_msg_resize *msg)
+{
+    struct fg_error err;
+    struct attempt *t = attempt_find(a, msg->task, msg->attempt);
+    if (!t || t->phase != PHASE_RUN || t->kill_wanted)
+        return;
+    const struct backend *b = devices_backend(a, t->device);
+    struct fg_vgpu_limits limits = {msg->memory_bytes, msg->share_permille};
+    if (b->ops->resize(b->state, t->device, t->name, &limits, &err) != 0) {
+        fg_log_warn("%s keeps its size: %s", t->name, err.text);
+        return;
+    }
+    t->limits = limits;
+    if (attempt_record(t, &err) != 0)
+        fg_log_warn("%s: keep its new size: %s", t->name, err.text);
+    fg_log_info("%s has %llu MiB and %u permille of %s now", t->name, (unsigned long long)(limits.memory_bytes >> 20), limits.share_permille,
+                t->device);
 }
 
 void runner_forget(struct agent *a, const struct fg_msg_ref *ref)
@@ -294,8 +325,9 @@ void runner_adopt(struct attempt *t)
         return;
     }
     /* It was taken but its program never began: from the start, with nothing left of the first try. */
-    static const char *const made[] = {"work", "out", "launch", "kill"};
-    a->backend->kill(a->devices, t->device, t->name, NULL);
+    static const char *const made[] = {"work", "out", "launch", "kill", "why", "counters"};
+    const struct backend *b = devices_backend(a, t->device);
+    b->ops->kill(b->state, t->device, t->name, NULL);
     for (size_t i = 0; i < FG_COUNT(made); i++) {
         FG_AUTO_FREE char *path = attempt_path(t, made[i]);
         fg_remove_tree(path, NULL);
@@ -314,8 +346,10 @@ static void tick_one(struct attempt *t)
         launch_event(t, "run.json");     /* should its event have been lost */
         report_usage(t);
         logship_some(t);
-    } else if (t->phase == PHASE_PULL && a->lease_deadline && agent_now(a) > a->lease_deadline) {
+    } else if ((t->phase == PHASE_PULL || t->waits) && a->lease_deadline && agent_now(a) > a->lease_deadline) {
         runner_fail(t, FG_REASON_NODE_LOST, "its machine lost the server for longer than the lease");
+    } else if (t->waits) {
+        launch(t);
     } else if (t->phase == PHASE_UPLOAD) {
         outputs_tick(t);
     } else if (t->phase == PHASE_DONE && t->forget_wanted) {

@@ -59,6 +59,28 @@ static char *models_folder(const struct fg_config *config)
     return NULL;
 }
 
+/* Where the front ends lie, seen from the folder of this program: in the build tree, beside it, in an installation. */
+#define INSTALLED "../" FGPU_LIBDIR "/fastgpu"
+static char *shims_folder(void)
+{
+    static const char *const places[] = {"../shim", "../../src/shim", ".", (INSTALLED), "../lib/fastgpu"};
+    char exe[PATH_MAX];
+    ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
+    if (n <= 0)
+        return NULL;
+    exe[n] = '\0';
+    *strrchr(exe, '/') = '\0';
+    for (size_t i = 0; i < FG_COUNT(places); i++) {
+        FG_AUTO_FREE char *path = fg_asprintf("%s/%s/libfgpu_opencl.so", exe, places[i]);
+        char *real = realpath(path, NULL);
+        if (!real)
+            continue;
+        *strrchr(real, '/') = '\0';
+        return real;
+    }
+    return NULL;
+}
+
 static char *find_program(const char *name)
 {
     const char *path = getenv("PATH");
@@ -121,6 +143,7 @@ int settings_init(struct settings *s, const struct fg_config *config, bool make,
     s->socket = or_default(config, "agent_socket", fg_path_join(s->data, "agent.sock"));
     s->python = or_default(config, "worker_python", fg_path_join(s->data, "venv/bin/python3"));
     s->models = models_folder(config);
+    s->shims = shims_folder();
     s->bwrap = find_program("bwrap");
     s->memory_reserve_bytes = (uint64_t)fg_config_int(config, "memory_reserve_bytes");
     s->log_limit_bytes = (uint64_t)fg_config_int(config, "log_limit_bytes");
@@ -128,6 +151,7 @@ int settings_init(struct settings *s, const struct fg_config *config, bool make,
     s->lease_s = fg_config_int(config, "lease_s");
     s->offline = fg_config_int(config, "offline") != 0;
     s->cgroup_root = fg_config_str(config, "cgroup_root");
+    s->opencl = fg_config_str(config, "opencl");
     s->own_users = geteuid() == 0;
     gethostname(s->host, sizeof s->host - 1);
 
@@ -154,6 +178,7 @@ void settings_fini(struct settings *s)
     free(s->cache);
     free(s->socket);
     free(s->models);
+    free(s->shims);
     free(s->python);
     free(s->bwrap);
     free(s->config_folder);

@@ -6,6 +6,7 @@
  *   kill    (read)    the reason, written before the agent sends SIGTERM
  *   log     (written) output as records of wire/logfile.h; tail: its last bytes; both only when there is output
  *   run.json, status.json (written) who runs; how it ended, fsynced
+ *   counters (written) what the vGPU's held descriptor says at the end, should no agent be there to read it
  *
  * What ends a task: itself, the run limit, the lease, the agent. The last three: SIGTERM to the task's session, five
  * seconds, then SIGKILL to all that is in its cgroup. status.json is written when nothing of it is alive any more. */
@@ -237,14 +238,15 @@ static void kill_all(void)
             kill((pid_t)atol(w), SIGKILL);
 }
 
-/* Ask the task to end. Its session's leader is the sandbox's init, which ignores SIGTERM. Memory offenders get no grace. */
+/* Ask the task to end. Its session's leader is the sandbox's init, which ignores SIGTERM. Offenders get no grace. */
 static void stop(const char *reason)
 {
     if (*stopped)
         return;
     snprintf(stopped, sizeof stopped, "%s", reason);
     say("stopped: %s", reason);
-    bool gentle = init_pid > 0 && strcmp(reason, "oom_host") != 0 && getpgid(init_pid) == init_pid;
+    bool offender = strcmp(reason, "oom_host") == 0 || strcmp(reason, "limit_bypassed") == 0;
+    bool gentle = init_pid > 0 && !offender && getpgid(init_pid) == init_pid;
     if (gentle && kill(-init_pid, SIGTERM) == 0)
         grace_deadline = boot_now() + launch.grace_ns;
     else
@@ -347,6 +349,17 @@ static bool reap(int *ret_status)
     return false;
 }
 
+static void keep_counters(void)
+{
+    long long at = 0;
+    ssize_t n;
+    int fd = fcntl(FG_SUP_FD_HELD, F_GETFD) >= 0 ? open("counters", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600) : -1;
+    while (fd >= 0 && (n = pread(FG_SUP_FD_HELD, chunk, sizeof chunk, at)) > 0 && write(fd, chunk, (size_t)n) == n)
+        at += n;
+    if (fd >= 0)
+        close(fd);
+}
+
 static void finish(struct pollfd pipes[3], const struct fail *f)
 {
     int st = 0;
@@ -361,6 +374,7 @@ static void finish(struct pollfd pipes[3], const struct fail *f)
         say("%lld bytes of output were dropped: only the first %lld are kept", out_log.dropped, launch.log_limit);
     if (tail.n)
         write_file("tail", tail.data, tail.n);
+    keep_counters();
 
     const char *code = strstr(words, "\"exit-code\": ");
     struct rusage ru;
@@ -394,6 +408,7 @@ int main(void)
     fcntl(FG_SUP_FD_DIR, F_SETFD, FD_CLOEXEC);
     fcntl(FG_SUP_FD_SECCOMP, F_SETFD, FD_CLOEXEC);
     fcntl(FG_SUP_FD_LOCK, F_SETFD, FD_CLOEXEC);
+    fcntl(FG_SUP_FD_HELD, F_SETFD, FD_CLOEXEC);
     if (fchdir(FG_SUP_FD_DIR) != 0 || read_launch() != 0 || signals < 0)
         return 1;
     prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);

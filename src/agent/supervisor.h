@@ -3,11 +3,12 @@
 #include <sys/types.h>
 #include "agent/launch_keys.h"
 
-#define MAX_LIST 32
+#define MAX_LIST 128
 /* The file launch, as the agent wrote it (launch.c). */
 struct launch {
     const char *join[MAX_LIST], *stage[MAX_LIST];
-    int joins, stages;
+    int joins, stages, groups;
+    gid_t group[MAX_LIST];               /* the task's user is in these, too */
     const char *kill_file, *oom_file, *peak_file, *cpu_file;
     long long uid, gid;                  /* -1: stay who we are */
     long long log_limit, run_ns, grace_ns;

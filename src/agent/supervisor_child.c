@@ -39,6 +39,8 @@ static void take_key(const char *key, char *value)
         launch.join[launch.joins++] = value;
     if (strcmp(key, "stage") == 0 && launch.stages < MAX_LIST)
         launch.stage[launch.stages++] = value;
+    if (strcmp(key, "group") == 0 && launch.groups < MAX_LIST)
+        launch.group[launch.groups++] = (gid_t)atoll(value);
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         if (strcmp(key, texts[i].name) == 0)
             *texts[i].at = value;
@@ -144,7 +146,7 @@ static void become_user(int fail_fd)
         return;
     gid_t gid = (gid_t)launch.gid;
     uid_t uid = (uid_t)launch.uid;
-    if (setgroups(0, NULL) != 0 || setresgid(gid, gid, gid) != 0 || setresuid(uid, uid, uid) != 0)
+    if (setgroups((size_t)launch.groups, launch.group) != 0 || setresgid(gid, gid, gid) != 0 || setresuid(uid, uid, uid) != 0)
         give_up(fail_fd, "become the task's own user", "");
 }
 
@@ -181,6 +183,8 @@ void run_sandbox(const int pipes[3], int fail_pipe, pid_t parent)
     put_fd(args, FG_SUP_FD_ARGS, fail_fd);
     put_fd(status, FG_SUP_FD_STATUS, fail_fd);
     put_fd(FG_SUP_FD_SECCOMP, FG_SUP_FD_FILTER, fail_fd);
+    if (fcntl(FG_SUP_FD_HELD, F_GETFD) >= 0)
+        put_fd(FG_SUP_FD_HELD, FG_SUP_FD_HELD_IN, fail_fd);
     put_fd(null, 0, fail_fd);
     put_fd(out, 1, fail_fd);
     put_fd(err, 2, fail_fd);

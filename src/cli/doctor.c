@@ -50,6 +50,10 @@ static void check_device(struct report *r, const json_t *d, bool root)
     char memory[32];
     const char *by_memory = fg_json_str(d, "memory_level", "none"), *by_share = fg_json_str(d, "share_level", "none");
     const char *why = fg_json_str(d, "why", "");
+    if (!fg_json_bool(d, "offered", true)) {
+        find(r, "device", -1, "", "%s (%s) is not offered: %s", fg_json_str(d, "name", "?"), fg_json_str(d, "kind", "?"), why);
+        return;
+    }
     bool weak = fg_streq(by_memory, "none") || fg_streq(by_share, "none");
     fg_format_bytes(memory, sizeof memory, (uint64_t)fg_json_int(d, "memory_bytes", 0));
     find(r, "device", weak ? -1 : 1, root ? "" : "Run 'fgpu up' as root, or delegate a cgroup to this user.",
@@ -99,6 +103,8 @@ static void check_machine(struct report *r, const struct fg_config *config)
     if (json_array_size(devices) == 0)
         find(r, "device", 0, NULL, "no device was found");
     json_array_foreach(devices, i, d) check_device(r, d, fg_json_bool(doc, "root", false));
+    json_array_foreach(json_object_get(doc, "missing"), i, d)
+        find(r, fg_json_str(d, "backend", "?"), -1, fg_json_str(d, "hint", ""), "%s", fg_json_str(d, "why", ""));
     check_sandbox(r, json_object_get(doc, "sandbox"));
     check_workers(r, json_object_get(doc, "workers"));
     if (!able && r->fit)

@@ -29,10 +29,14 @@ static const struct cli_option simulate_options[] = {
     {"seed", 0, CLI_INTEGER, "N", "Seed of the order of arrivals; 42 if not given."},
     {"seeds", 0, CLI_TEXT, "FIRST..LAST", "One run for each seed, and their means."},
     {"migrate", 0, CLI_FLAG, NULL, "Let running tasks move where that opens whole GPUs for a task that fits nowhere."},
-    {"moves", 0, CLI_INTEGER, "N", "With --migrate: moves that one task may cause, at most; 3 if not given."},
+    {"moves", 0, CLI_INTEGER, "N", "Moves that one task may cause, at most; 3 if not given. --churn moves tasks (at most 1 % of the starts) unless it is 0."},
     {"ties", 0, CLI_CHOICE, "index|random", "How equal nodes are told apart: by index, or by lot to see whether it matters."},
     {"learn", 0, CLI_CHOICE, "list|arrivals",
      "What policies know of the tasks to come: the task list, as FGD's authors have it, or only what has arrived."},
+    {"churn", 0, CLI_FLAG, NULL, "Tasks end: exponential run times of mean 1, a queue that never runs dry, one run for each policy and seed."},
+    {"waiting", 0, CLI_INTEGER, "N", "With --churn: tasks that always wait; 5000 if not given."},
+    {"warm-up", 0, CLI_INTEGER, "N", "With --churn: starts before counting; 20000 if not given."},
+    {"starts", 0, CLI_INTEGER, "N", "With --churn: starts that are counted; 60000 if not given."},
     {"csv", 0, CLI_PATH, "FILE", "Also write the figures as CSV."},
     {"plot", 0, CLI_PATH, "FILE.svg", "Also draw them."},
     {NULL},
@@ -86,6 +90,7 @@ const struct cli_verb cli_verb_simulate = {
     "simulate", "--format openb --nodes FILE --tasks FILE [--policy NAME,...]\n--format shockwave|gavel|philly --trace FILE [--policy NAME,...]", "replay a trace through the scheduler",
     "openb: tasks arrive in random order, drawn again until they ask for 130 % of the GPUs, and never leave; prints how much of "
     "the GPUs is allocated, and how much is free but of no use to typical tasks, after each percent of arrivals.\n"
+    "With --churn tasks end, too, and others wait: prints the mean allocation over time, waits, and migrations.\n"
     "shockwave, gavel, philly: jobs of minutes to days come to a cluster and may be stopped and moved between rounds; prints waits, completion "
     "times, makespan, cost against its lower bound, missed deadlines and unfairness for each policy (docs/scheduler.md).",
     simulate_options, 0, 0, false, run_simulate};

@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "cli/simulate.h"
+#include "sim/trace/churn.h"
 #include "sim/trace/plot.h"
 #include "sim/trace/replay.h"
 
@@ -60,8 +61,8 @@ static int read_job(struct job *j, struct fg_error *err)
     FG_AUTO_STR struct fg_str nodes = {0}, tasks = {0};
     const struct cli_args *a = j->args;
     long moves = cli_integer(a, "moves", 3);
-    if (moves < 1 || moves > (long)FG_PACK_MOVES_MAX)
-        return fg_fail(err, FG_E_INVALID, "--moves %ld is not within 1..%u", moves, FG_PACK_MOVES_MAX);
+    if (moves > (long)FG_PACK_MOVES_MAX)
+        return fg_fail(err, FG_E_INVALID, "--moves %ld is above %u", moves, FG_PACK_MOVES_MAX);
     j->options = (struct fg_replay_options){.random_ties = fg_streq(cli_text(a, "ties"), "random"),
                                             .learn_from_arrivals = fg_streq(cli_text(a, "learn"), "arrivals"),
                                             .moves_most = cli_flag(a, "migrate") ? (uint32_t)moves : 0,
@@ -229,11 +230,74 @@ static int write_plot(const struct job *j, struct fg_error *err)
     return simulate_write(j->args, "plot", &out, err);
 }
 
+/* --- churn --- */
+
+static int put_churn(const struct cli *cli, const struct job *j, const struct runs *r, const struct fg_churn_options *o,
+                     const struct fg_churn *c, struct cli_table *t, struct fg_error *err)
+{
+    if (cli->json) {
+        FG_AUTO_JSON json_t *out = json_pack(
+            "{s:s,s:s,s:I,s:b,s:i,s:f,s:f,s:f,s:f,s:f,s:i,s:i,s:i,s:f,s:i,s:f}", "format", "openb-churn", "policy", fg_pack_policy_text(r->policy),
+            "seed", (json_int_t)o->seed, "migrate", o->moves_permille > 0, "waiting", (int)o->waiting, "allocation", c->allocation, "mean_wait",
+            c->wait, "mean_wait_big", c->wait_big, "mean_wait_share", c->wait_share, "p99_wait", c->wait_p99, "started", (int)c->started,
+            "started_big", (int)c->started_big, "migrations", (int)c->migrations, "migrations_percent", c->migrations_percent, "holds",
+            (int)c->holds, "time", c->time);
+        return out ? cli_put_json(out, err) : fg_fail(err, FG_E_INTERNAL, "the result has no JSON form");
+    }
+    cli_table_cell(t, CLI_NO_TINT, "%s", fg_pack_policy_text(r->policy));
+    cli_table_cell(t, CLI_NO_TINT, "%llu", (unsigned long long)o->seed);
+    cli_table_cell(t, CLI_NO_TINT, "%.2f", c->allocation);
+    cli_table_cell(t, CLI_NO_TINT, "%.3f", c->wait);
+    cli_table_cell(t, CLI_NO_TINT, "%.3f", c->wait_big);
+    cli_table_cell(t, CLI_NO_TINT, "%.3f", c->wait_share);
+    cli_table_cell(t, CLI_NO_TINT, "%.2f", c->wait_p99);
+    cli_table_cell(t, CLI_NO_TINT, "%.2f", c->migrations_percent);
+    return 0;
+}
+
+static int read_churn(const struct cli_args *args, struct fg_churn_options *o, struct fg_error *err)
+{
+    long waiting = cli_integer(args, "waiting", 5000), warm_up = cli_integer(args, "warm-up", 20000), starts = cli_integer(args, "starts", 60000);
+    if (waiting < 1 || waiting > 1000000 || starts < 1 || starts > 100000000)
+        return fg_fail(err, FG_E_INVALID, "--waiting is to be within 1..1000000, --starts within 1..100000000");
+    *o = (struct fg_churn_options){.waiting = (uint32_t)waiting, .warm_up = (uint32_t)warm_up, .starts = (uint32_t)starts, .big_gpus = 4,
+                                   .hold_after = 0.5, .age_weight = 50, .moves_permille = cli_integer(args, "moves", 3) > 0 ? 10 : 0};
+    return 0;
+}
+
+static int run_churn(const struct cli *cli, struct job *j, struct fg_error *err)
+{
+    struct fg_churn_options o;
+    struct fg_churn c;
+    struct cli_table t;
+    if (read_churn(j->args, &o, err) < 0)
+        return -1;
+    cli_table_init(&t, "POLICY|>SEED|>ALLOCATED %|>WAIT|>OF >= 4 GPUS|>OF SHARES|>99TH PERCENTILE|>MIGRATIONS %");
+    int rc = 0;
+    for (size_t i = 0; i < j->policies && rc == 0; i++)
+        for (o.seed = j->first_seed; o.seed < j->first_seed + j->seeds && rc == 0; o.seed++) {
+            o.policy = j->runs[i].policy;
+            rc = fg_churn_run(&j->trace, &o, &c, err) < 0 ? -1 : put_churn(cli, j, &j->runs[i], &o, &c, &t, err);
+        }
+    if (rc == 0 && !cli->json && cli_put_table(cli, &t, err) == 0)
+        return cli_put_line(err, "waits in mean run times; %u tasks wait at any time, %u starts counted", o.waiting, o.starts);
+    cli_table_fini(&t);
+    return rc;
+}
+
+static int run_packing(const struct cli *cli, struct job *j, struct fg_error *err)
+{
+    if (run_all(j, err) < 0 || (cli->json ? put_json(j, err) : put_text(cli, j, err)) < 0 || write_csv(j, err) < 0)
+        return -1;
+    return write_plot(j, err);
+}
+
 int simulate_openb(struct cli *cli, const struct cli_args *args, struct fg_error *err)
 {
     struct job j = {.args = args};
-    int rc = read_job(&j, err) < 0 || run_all(&j, err) < 0 || (cli->json ? put_json(&j, err) : put_text(cli, &j, err)) < 0 ||
-             write_csv(&j, err) < 0 || write_plot(&j, err) < 0 ? -1 : 0;
+    int rc = read_job(&j, err);
+    if (rc == 0)
+        rc = cli_flag(args, "churn") ? run_churn(cli, &j, err) : run_packing(cli, &j, err);
     for (size_t i = 0; i < j.policies; i++)
         free(j.runs[i].of);
     fg_openb_fini(&j.trace);

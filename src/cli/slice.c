@@ -2,6 +2,8 @@
  * but passing signals on and the exit status back. What the program holds on the device is released by the arbiter. */
 #include "cli/slice.h"
 
+#include "cli/slice_audit.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -19,6 +21,7 @@
 #define LAYERS_ENV     "OPENCL_LAYERS"
 #define EXIT_NOT_RUN   126
 #define EXIT_NOT_FOUND 127
+#define STATS_MS       10000
 
 /* --- the layer --- */
 
@@ -67,7 +70,9 @@ struct run {
     struct slice_files files;
     char id[64];
     int64_t began_ms;
-    bool fail_closed;
+    bool fail_closed, audited;
+    char lease[128]; /* the value of FGPU_LEASE */
+    struct slice_audit audit;
 };
 
 static int64_t now_ms(void) { return fg_boot_ns() / 1000000; }
@@ -83,7 +88,7 @@ static char *one_line(char **command)
     return fg_str_take(&text);
 }
 
-static json_t *request_of(const struct cli_args *args, const char *command, struct fg_error *err)
+static json_t *request_of(const struct cli_args *args, const struct run *r, struct fg_error *err)
 {
     const char *gpu = cli_text(args, "gpu"), *share = cli_text(args, "share"), *mode = cli_text(args, "mode");
     const char *device = cli_text(args, "device");
@@ -101,29 +106,33 @@ static json_t *request_of(const struct cli_args *args, const char *command, stru
         fg_fail(err, FG_E_INVALID, "--gpu: a memory quota is more than nothing and at most 2 TiB, not '%s'", gpu);
         return NULL;
     }
-    return json_pack("{s:s, s:s, s:I, s:i, s:s, s:b, s:b, s:s}", "op", "open", "device", device ? device : "",
+    return json_pack("{s:s, s:s, s:I, s:i, s:s, s:b, s:b, s:b, s:s}", "op", "open", "device", device ? device : "",
                      "memory_bytes", (json_int_t)bytes, "share_permille", (int)permille, "mode",
                      mode ? mode : "weighted", "fail_closed", cli_flag(args, "fail-closed"), "latency",
-                     cli_flag(args, "latency"), "command", command);
+                     cli_flag(args, "latency"), "audited", access("/proc/self/maps", R_OK) == 0, "command", r->command);
 }
 
 static int open_slice(struct run *r, const struct cli_args *args, struct fg_error *err)
 {
     char memory[32];
     FG_AUTO_JSON json_t *answer = NULL;
-    FG_AUTO_JSON json_t *request = request_of(args, r->command, err);
+    FG_AUTO_JSON json_t *request = request_of(args, r, err);
     if (!request || slice_ask(r->folder, true, request, NULL, &answer, &r->files, &r->fd, err) < 0)
         return -1;
     if (r->files.limits < 0)
         return fg_fail(err, FG_E_INTERNAL, "the slice arbiter gave no lease");
     snprintf(r->id, sizeof r->id, "%s", fg_json_str(answer, "id", "?"));
+    snprintf(r->lease, sizeof r->lease, "/proc/%d/fd/%d:/proc/%d/fd/%d", (int)getpid(), r->files.limits, (int)getpid(),
+             r->files.counters);
+    r->audited = slice_audit_init(&r->audit, r->lease, r->files.counters);
     cli_note(
-        r->cli,
-        "slice %s: %s (%s), %s memory, %g %% %s; cooperative: a layer inside the program keeps the limits, which a "
-        "program that removes the layer escapes",
+        r->cli, "slice %s: %s (%s), %s memory, %g %% %s; %s",
         r->id, fg_json_str(answer, "device", "?"), fg_json_str(answer, "kind", "?"),
         fg_format_bytes(memory, sizeof memory, (uint64_t)fg_json_int(answer, "memory_bytes", 0)),
-        (double)fg_json_int(answer, "share_permille", 0) / 10, fg_json_str(answer, "mode", "?"));
+        (double)fg_json_int(answer, "share_permille", 0) / 10, fg_json_str(answer, "mode", "?"),
+        r->audited ? "audited: a layer inside the program keeps the limits, and a process that goes around it is stopped"
+                   : "cooperative: a layer inside the program keeps the limits, and this machine does not let us see "
+                     "whether a process goes around it");
     return 0;
 }
 
@@ -132,11 +141,17 @@ static void come_back(struct run *r)
 {
     struct fg_error err = {0};
     FG_AUTO_JSON json_t *answer = NULL;
-    FG_AUTO_JSON json_t *request = json_pack("{s:s, s:s, s:I}", "op", "adopt", "command", r->command, "age_ms",
-                                             (json_int_t)(now_ms() - r->began_ms));
+    FG_AUTO_JSON json_t *request = json_pack("{s:s, s:s, s:I, s:b}", "op", "adopt", "command", r->command, "age_ms",
+                                             (json_int_t)(now_ms() - r->began_ms), "audited", r->audited);
+    struct slice_files again = SLICE_NO_FILES;
     close(fg_take_fd(r->fd));
-    if (slice_ask(r->folder, true, request, &r->files, &answer, NULL, &r->fd, &err) == 0)
+    if (slice_ask(r->folder, true, request, &r->files, &answer, &again, &r->fd, &err) == 0) {
+        int claim = r->files.claim; /* the new arbiter's in its place; the lease's files are the same */
+        r->files.claim = again.claim;
+        again.claim = claim;
+        slice_close_files(&again);
         return;
+    }
     cli_note(
         r->cli,
         "slice %s: its arbiter is gone (%s); the program goes on, its memory quota holds, its work on the device %s",
@@ -179,13 +194,10 @@ static void catch_signals(void)
 /* In the child: never returns. Its errno goes up the pipe when it could not become the program. */
 static void become(const struct run *r, char **command, pid_t parent, const sigset_t *mask, int report)
 {
-    char lease[128];
     prctl(PR_SET_PDEATHSIG, SIGKILL); /* without its slice nobody passes signals on: it ends with it */
     if (getppid() != parent)
         _exit(EXIT_NOT_RUN);
-    snprintf(lease, sizeof lease, "/proc/%d/fd/%d:/proc/%d/fd/%d", (int)parent, r->files.limits, (int)parent,
-             r->files.counters);
-    setenv(FG_LEASE_ENV, lease, 1);
+    setenv(FG_LEASE_ENV, r->lease, 1);
     setenv(LAYERS_ENV, r->layers, 1);
     signal(SIGPIPE, SIG_DFL);
     sigprocmask(SIG_SETMASK, mask, NULL);
@@ -204,6 +216,7 @@ static int start_program(const struct run *r, char **command, int *ret_status, s
     if (pipe2(fds, O_CLOEXEC) < 0)
         return fg_fail(err, FG_E_INTERNAL, "start '%s': %m", command[0]);
     block(&before);
+    prctl(PR_SET_CHILD_SUBREAPER, 1); /* what the program leaves behind stays among our descendants, for the audit */
     pid_t parent = getpid(), pid = fork();
     if (pid == 0)
         become(r, command, parent, &before, fds[1]);
@@ -226,13 +239,32 @@ static int start_program(const struct run *r, char **command, int *ret_status, s
     return pidfd >= 0 ? pidfd : fg_fail(err, FG_E_INTERNAL, "watch '%s': %m", command[0]);
 }
 
+/* What the audit stopped is said even to who asked for quiet. */
+static void say_stopped(void *arg, const char *text)
+{
+    const struct run *r = arg;
+    fprintf(stderr, "fgpu: slice %s: stopped: %s\n", r->id, text);
+}
+
+/* Processes whose parents ended are ours: their ends are nobody else's to see. */
+static void reap_adopted(void)
+{
+    siginfo_t ended = {0};
+    while (waitid(P_ALL, 0, &ended, WEXITED | WNOHANG | WNOWAIT) == 0 && ended.si_pid > 0 && ended.si_pid != program) {
+        waitpid(ended.si_pid, NULL, WNOHANG);
+        ended.si_pid = 0;
+    }
+}
+
 /* Until the program ends. Returns its status as a shell has it. */
 static int follow(struct run *r, int pidfd)
 {
     int status = 0;
     for (;;) {
         struct pollfd fds[] = {{.fd = pidfd, .events = POLLIN}, {.fd = r->fd, .events = POLLIN}};
-        if (poll(fds, 2, -1) < 0)
+        int wait = r->audited ? slice_audit_run(&r->audit, say_stopped, r) : -1;
+        reap_adopted();
+        if (poll(fds, 2, wait) < 0)
             continue; /* a signal was passed on */
         if (fds[0].revents)
             break;
@@ -243,6 +275,21 @@ static int follow(struct run *r, int pidfd)
         ;
     program = 0;
     return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+/* What the slice used, as `fgpu slice ls --json` shows it, now that its program has ended. */
+static int write_stats(struct run *r, const char *path, struct fg_error *err)
+{
+    FG_AUTO_JSON json_t *answer = NULL;
+    FG_AUTO_JSON json_t *request = json_pack("{s:s}", "op", "show");
+    FG_AUTO_STR struct fg_str text = {0};
+    if (r->fd < 0)
+        return fg_fail(err, FG_E_UNREACHABLE, "the slice's arbiter is gone, and with it what --stats would tell");
+    if (slice_send(r->fd, request, NULL, err) < 0 || slice_receive(r->fd, STATS_MS, &answer, NULL, err) < 0)
+        return -1;
+    fg_json_dump(answer, &text);
+    fg_str_adds(&text, "\n");
+    return fg_write_file_atomic(path, text.data, text.len, 0644, err);
 }
 
 static int run_in(struct run *r, const struct cli_args *args, struct fg_error *err)
@@ -256,16 +303,18 @@ static int run_in(struct run *r, const struct cli_args *args, struct fg_error *e
     if (open_slice(r, args, err) < 0)
         return -1;
     FG_AUTO_FD int pidfd = start_program(r, args->command, &status, err);
+    const char *stats = cli_text(args, "stats");
     if (pidfd >= 0)
-        return follow(r, pidfd);
-    cli_print_error(err);
+        status = follow(r, pidfd);
+    if (pidfd < 0 || (stats && write_stats(r, stats, err) < 0))
+        cli_print_error(err);
     return status;
 }
 
 static int run_slice(struct cli *cli, const struct cli_args *args, struct fg_error *err)
 {
     struct run r = {
-        .cli = cli, .fd = -1, .files = {-1, -1}, .began_ms = now_ms(), .fail_closed = cli_flag(args, "fail-closed")};
+        .cli = cli, .fd = -1, .files = SLICE_NO_FILES, .began_ms = now_ms(), .fail_closed = cli_flag(args, "fail-closed")};
     if (args->command_count == 0) {
         fg_fail(err, FG_E_INVALID, "no program was given");
         return fg_fail_hint(err, "For example: fgpu slice --gpu 2GB --share 25 -- python3 train.py");
@@ -277,10 +326,8 @@ static int run_slice(struct cli *cli, const struct cli_args *args, struct fg_err
     int rc = run_in(&r, args, err);
     if (r.fd >= 0)
         close(r.fd);
-    if (r.files.limits >= 0) {
-        close(r.files.limits);
-        close(r.files.counters);
-    }
+    slice_close_files(&r.files);
+    slice_audit_fini(&r.audit);
     free(r.folder);
     free(r.command);
     free(r.layers);
@@ -298,6 +345,7 @@ static const struct cli_option options[] = {
     {"latency", 0, CLI_FLAG, NULL, "Answer fast: use the next window whenever the share is not used up."},
     {"fail-closed", 0, CLI_FLAG, NULL,
      "Should the arbiter vanish for good, refuse work on the device instead of letting it pass."},
+    {"stats", 0, CLI_PATH, "FILE", "Write there what the slice used, as JSON, when the program has ended."},
     {NULL},
 };
 const struct cli_verb cli_verb_slice_run = {
@@ -309,8 +357,8 @@ const struct cli_verb cli_verb_slice_run = {
     "The exit status is the program's, 128 and the signal's number when a signal ended it, 127 when it was not found "
     "and 126 when it could not be started. Signals are passed on. Before the program starts: 2 usage, 4 no such "
     "device, 5 refused.\n"
-    "The limits are cooperative: a layer inside the program keeps them, which a program that removes the layer "
-    "escapes.",
+    "A layer inside the program keeps the limits. A process that goes around it, by a cleaned environment or by loading "
+    "a driver itself, is stopped and named.",
     options,
     0,
     0,

@@ -6,8 +6,8 @@
  *     +- PROGRAM: FGPU_LEASE=/proc/<slice>/fd/N:...
  *
  * The slice holds the lease's files, too: when the arbiter dies, the slice starts a new one (or finds it started) and
- * hands them over, so that nothing is admitted twice. Messages are JSON objects, one a packet of a SOCK_SEQPACKET
- * socket. The folder is the user's: slices of one user know each other. */
+ * hands them over, so that nothing is admitted twice, neither by it nor by another user's. Messages are JSON objects, one a packet of a SOCK_SEQPACKET
+ * socket. The folder is the user's; arbiters of several users know each other by vgpu/claims.h. */
 #pragma once
 #include "cli/cli.h"
 
@@ -21,9 +21,12 @@ char *slice_folder(const struct cli *cli, struct fg_error *err);
 char *slice_socket_path(const char *folder);
 int slice_lock(const char *folder, bool wait); /* held while an arbiter is started or ends; a descriptor or -1 */
 
+/* -1: none. claim keeps what the arbiter told the other users' arbiters (vgpu/claims.h) while it is being replaced. */
 struct slice_files {
-    int limits, counters;
-}; /* -1: none */
+    int limits, counters, claim;
+};
+#define SLICE_NO_FILES ((struct slice_files){-1, -1, -1})
+void slice_close_files(struct slice_files *files);
 int slice_send(int fd, const json_t *message, const struct slice_files *files, struct fg_error *err);
 /* One message; a message {"error": ...} is an error. timeout_ms -1: as long as it takes. ret_files may be NULL.
  * FG_E_UNREACHABLE: the other end is gone. */

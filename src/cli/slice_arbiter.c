@@ -8,6 +8,7 @@
  * files
  * ("adopt"), so for GRACE nobody else is let in: what they hold must not be given away. */
 #include "cli/slice_arbiter.h"
+#include "vgpu/claims.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -164,8 +165,11 @@ static int listen_there(struct arbiter *a, struct fg_error *err)
 
 static int prepare(struct arbiter *a, struct fg_error *err)
 {
-    struct fg_vgpu_server_config config = {.adoptable = 1};
+    struct stat st = {0};
+    struct fg_vgpu_server_config config = {.adoptable = 1, .claims_folder = fg_claims_folder()};
     struct rlimit files;
+    if (stat(a->folder, &st) == 0) /* one arbiter of this folder after another replace each other */
+        config.claims_scope = (uint64_t)st.st_dev << 40 ^ st.st_ino;
     if (lock_folder(a, err) < 0 || fg_opencl_list(NULL, &a->found, err) < 0 ||
         fg_vgpu_server_create(&a->server, &config, err) < 0)
         return -1;
@@ -174,9 +178,14 @@ static int prepare(struct arbiter *a, struct fg_error *err)
         files.rlim_cur = files.rlim_max;
         setrlimit(RLIMIT_NOFILE, &files);
     }
-    for (size_t i = 0; i < a->found.count; i++)
-        if (fg_vgpu_server_device(a->server, a->found.devices[i].name, a->found.devices[i].memory_bytes, err) < 0)
+    for (size_t i = 0; i < a->found.count; i++) {
+        const struct fg_opencl_device *device = &a->found.devices[i];
+        char key[128];
+        fg_opencl_key(&a->found, device, key, sizeof key);
+        if (fg_vgpu_server_device(a->server, device->name, device->memory_bytes, err) < 0 ||
+            fg_vgpu_server_device_key(a->server, device->name, key, err) < 0)
             return -1;
+    }
     return listen_there(a, err);
 }
 

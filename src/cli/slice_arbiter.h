@@ -10,6 +10,7 @@ struct slice {
     char id[64];
     char *command;
     pid_t pid;                 /* of the `fgpu slice` */
+    bool audited;              /* it looks at its processes, as long as it is there */
     int64_t began_ms, left_ms; /* left 0: its connection stands */
 };
 struct conn {

@@ -88,8 +88,9 @@ int slice_send(int fd, const json_t *message, const struct slice_files *files, s
         struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
         c->cmsg_level = SOL_SOCKET;
         c->cmsg_type = SCM_RIGHTS;
-        c->cmsg_len = CMSG_LEN(sizeof *files);
-        memcpy(CMSG_DATA(c), files, sizeof *files);
+        c->cmsg_len = CMSG_LEN((files->claim >= 0 ? 3 : 2) * sizeof(int));
+        msg.msg_controllen = CMSG_SPACE((files->claim >= 0 ? 3 : 2) * sizeof(int));
+        memcpy(CMSG_DATA(c), (int[]){files->limits, files->counters, files->claim}, (files->claim >= 0 ? 3 : 2) * sizeof(int));
     }
     while (sendmsg(fd, &msg, MSG_NOSIGNAL) < 0)
         if (errno != EINTR)
@@ -97,10 +98,18 @@ int slice_send(int fd, const json_t *message, const struct slice_files *files, s
     return 0;
 }
 
-/* Exactly two descriptors, or none: what else came is closed. */
+void slice_close_files(struct slice_files *files)
+{
+    int *all[] = {&files->limits, &files->counters, &files->claim};
+    for (size_t i = 0; i < FG_COUNT(all); i++)
+        if (*all[i] >= 0)
+            close(fg_take_fd(*all[i]));
+}
+
+/* Three descriptors, two where nothing is claimed, or none: what else came is closed. */
 static struct slice_files take_files(struct msghdr *msg)
 {
-    struct slice_files files = {-1, -1};
+    struct slice_files files = SLICE_NO_FILES;
     for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
         if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
             continue;
@@ -108,8 +117,8 @@ static struct slice_files take_files(struct msghdr *msg)
         for (size_t i = 0; i < n; i++) {
             int fd;
             memcpy(&fd, CMSG_DATA(c) + i * sizeof fd, sizeof fd);
-            if (n == 2)
-                *(i ? &files.counters : &files.limits) = fd;
+            if (n == 2 || n == 3)
+                *(i == 0 ? &files.limits : i == 1 ? &files.counters : &files.claim) = fd;
             else
                 close(fd);
         }
@@ -153,10 +162,8 @@ int slice_receive(int fd, int timeout_ms, json_t **ret, struct slice_files *ret_
                                      : fg_fail(err, FG_E_MALFORMED, "a message between slice and arbiter is broken");
     if (rc == 0 && ret_files)
         *ret_files = files;
-    else if (files.limits >= 0) {
-        close(files.limits);
-        close(files.counters);
-    }
+    else
+        slice_close_files(&files);
     if (rc == 0)
         *ret = fg_take_ptr(message);
     return rc;

@@ -1,10 +1,13 @@
 /* slice_requests.c - what the arbiter is asked: open, adopt, set, list; and its refusals, in the words of the command
  * line. */
+#include <pwd.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/units.h"
 #include "cli/slice_arbiter.h"
+#include "vgpu/claims.h"
 
 #define LEAVE_MS 2000 /* how long a refusal waits for processes that are just ending */
 
@@ -30,7 +33,8 @@ struct room {
     uint64_t memory_bytes;
     uint32_t share_permille;
     unsigned others;
-    bool alone; /* one of them holds the device alone */
+    bool alone;                 /* one of them holds the device alone */
+    struct fg_claim_sum claims; /* of other arbiters; counted in the figures above */
 };
 
 static struct room room_on(struct arbiter *a, const char *device, const char *except)
@@ -47,7 +51,23 @@ static struct room room_on(struct arbiter *a, const char *device, const char *ex
         room.memory_bytes -= FG_MIN(room.memory_bytes, stats.spec.memory_bytes);
         room.share_permille -= FG_MIN(room.share_permille, stats.spec.share_permille);
     }
+    fg_vgpu_server_others(a->server, device, &room.claims, NULL);
+    room.others += room.claims.all.leases;
+    room.alone |= room.claims.all.alone;
+    room.memory_bytes -= FG_MIN(room.memory_bytes, room.claims.all.memory_bytes);
+    room.share_permille -= FG_MIN(room.share_permille, room.claims.all.share_permille);
     return room;
+}
+
+/* " Of that, other users hold 2 GiB and 40 %, alice most." */
+static void say_others(const struct fg_claim_sum *claims, char *buf, size_t size)
+{
+    char memory[32], number[16];
+    const struct passwd *user = getpwuid(claims->most);
+    snprintf(number, sizeof number, "%u", (unsigned)claims->most);
+    snprintf(buf, size, " Other arbiters hold %s and %g %% of it, most that of user %s.",
+             fg_format_bytes(memory, sizeof memory, claims->all.memory_bytes), claims->all.share_permille / 10.0,
+             user ? user->pw_name : number);
 }
 
 /* The engine's refusal in the units of the command line, and what would be granted. */
@@ -73,8 +93,11 @@ static int explain(struct arbiter *a, const struct fg_lease_spec *spec, struct f
     else if (spec->share_permille > room.share_permille)
         fg_fail(err, FG_E_CONFLICT, "%s has not enough share left for %g %%: %g %% is free", device->name,
                 spec->share_permille / 10.0, room.share_permille / 10.0);
-    return fg_fail_hint(err, "Free on %s: %s and %g %%. 'fgpu slice ls' shows who holds the rest.", device->name, has,
-                        room.share_permille / 10.0);
+    char theirs[200] = "";
+    if (room.claims.holders)
+        say_others(&room.claims, theirs, sizeof theirs);
+    return fg_fail_hint(err, "Free on %s: %s and %g %%. 'fgpu slice ls' shows who holds the rest.%s", device->name, has,
+                        room.share_permille / 10.0, theirs);
 }
 
 /* Refused while somebody is just leaving: ask again. */
@@ -102,7 +125,8 @@ static json_t *show(struct arbiter *a, const struct slice *slice)
                   "waiting", (int)s.waiting, "inflight", (int)s.inflight, "device_ns", (json_int_t)s.device_ns,
                   "throttle_ns", (json_int_t)s.throttle_ns, "submitted", (json_int_t)s.submitted, "ungated",
                   (json_int_t)s.ungated, "age_ns", (json_int_t)(slice_now_ms() - slice->began_ms) * 1000000, "pid",
-                  (int)slice->pid, "corrupt", s.corrupt, "level", "cooperative", "command", slice->command);
+                  (int)slice->pid, "corrupt", s.corrupt, "level",
+                  slice->audited && !slice->left_ms ? "audited" : "cooperative", "command", slice->command);
     json_object_update(j, more);
     json_decref(more);
     return j;
@@ -115,6 +139,7 @@ static void add_slice(struct arbiter *a, struct conn *conn, const char *id, cons
     snprintf(conn->id, sizeof conn->id, "%s", id);
     slice->command = fg_strdup(fg_json_str(request, "command", ""));
     slice->pid = conn->pid;
+    slice->audited = fg_json_bool(request, "audited", false);
     slice->began_ms = slice_now_ms() - fg_json_int(request, "age_ms", 0);
 }
 
@@ -145,6 +170,17 @@ static size_t choices(struct arbiter *a, const struct fg_opencl_device **ret)
     return n;
 }
 
+static bool claimed(struct arbiter *a, const char *device)
+{
+    struct fg_claim_sum claims;
+    return fg_vgpu_server_others(a->server, device, &claims, NULL) == 0 && claims.holders > 0;
+}
+
+static void step_aside(void)
+{
+    nanosleep(&(struct timespec){0, 2000000 + (long)(((uint64_t)fg_boot_ns() ^ (uint64_t)getpid()) * 2654435761u % 30000000)}, NULL);
+}
+
 /* Named after the slice's process; not by the engine's numbers, which a later arbiter would give again. */
 static int open_on(struct arbiter *a, struct fg_lease_spec *spec, pid_t pid, struct fg_error *err)
 {
@@ -152,6 +188,12 @@ static int open_on(struct arbiter *a, struct fg_lease_spec *spec, pid_t pid, str
     for (int n = 2; slice_by_id(a, spec->id); n++)
         snprintf(spec->id, sizeof spec->id, "s%d-%d", (int)pid, n);
     return fg_vgpu_server_open(a->server, spec, NULL, err) < 0 ? explain(a, spec, err) : 0;
+}
+
+static void give_files(struct arbiter *a, const char *id, struct slice_files *ret)
+{
+    fg_vgpu_server_fds(a->server, id, &ret->limits, &ret->counters, NULL);
+    ret->claim = fg_vgpu_server_claims_fd(a->server);
 }
 
 static int do_open(struct arbiter *a, struct conn *conn, const json_t *request, json_t **ret,
@@ -175,6 +217,10 @@ static int do_open(struct arbiter *a, struct conn *conn, const json_t *request, 
         struct fg_error why = {0};
         snprintf(spec.device, sizeof spec.device, "%s", tried[i]->name);
         rc = open_on(a, &spec, conn->pid, &why);
+        if (rc < 0 && claimed(a, tried[i]->name)) { /* two who ask at once may both be refused: once more, at another time */
+            step_aside();
+            rc = open_on(a, &spec, conn->pid, &why);
+        }
         if (rc < 0 && i == 0)
             *err = why;
     }
@@ -183,13 +229,13 @@ static int do_open(struct arbiter *a, struct conn *conn, const json_t *request, 
         return -1;
     }
     add_slice(a, conn, spec.id, request);
-    fg_vgpu_server_fds(a->server, spec.id, &ret_files->limits, &ret_files->counters, NULL);
+    give_files(a, spec.id, ret_files);
     *ret = show(a, slice_by_id(a, spec.id));
     return 0;
 }
 
 static int do_adopt(struct arbiter *a, struct conn *conn, const json_t *request, const struct slice_files *files,
-                    json_t **ret, struct fg_error *err)
+                    json_t **ret, struct slice_files *ret_files, struct fg_error *err)
 {
     char id[64];
     if (files->limits < 0)
@@ -199,6 +245,7 @@ static int do_adopt(struct arbiter *a, struct conn *conn, const json_t *request,
     add_slice(a, conn, id, request);
     if (slice_now_ms() < a->grace_ms) /* more are likely to come */
         a->grace_ms = FG_MIN(slice_now_ms() + SLICE_GRACE_MS, a->grace_end_ms);
+    give_files(a, id, ret_files);
     *ret = show(a, slice_by_id(a, id));
     return 0;
 }
@@ -248,6 +295,15 @@ static int do_list(struct arbiter *a, const json_t *request, json_t **ret)
     return 0;
 }
 
+static int do_show(struct arbiter *a, const struct conn *conn, json_t **ret, struct fg_error *err)
+{
+    const struct slice *slice = slice_by_id(a, conn->id);
+    if (!slice)
+        return fg_fail(err, FG_E_NOT_FOUND, "this connection has no slice");
+    *ret = show(a, slice);
+    return 0;
+}
+
 static int perform(struct arbiter *a, struct conn *conn, const json_t *request, const struct slice_files *files,
                    json_t **ret, struct slice_files *ret_files, struct fg_error *err)
 {
@@ -257,9 +313,11 @@ static int perform(struct arbiter *a, struct conn *conn, const json_t *request, 
     if (fg_streq(op, "open"))
         return do_open(a, conn, request, ret, ret_files, err);
     if (fg_streq(op, "adopt"))
-        return do_adopt(a, conn, request, files, ret, err);
+        return do_adopt(a, conn, request, files, ret, ret_files, err);
     if (fg_streq(op, "set"))
         return do_set(a, request, ret, err);
+    if (fg_streq(op, "show"))
+        return do_show(a, conn, ret, err);
     if (fg_streq(op, "list"))
         return do_list(a, request, ret);
     return fg_fail(err, FG_E_INVALID, "the slice arbiter does not know '%s'", op);
@@ -268,16 +326,13 @@ static int perform(struct arbiter *a, struct conn *conn, const json_t *request, 
 int slice_serve(struct arbiter *a, struct conn *conn)
 {
     struct fg_error err = {0};
-    struct slice_files files = {-1, -1}, out = {-1, -1};
+    struct slice_files files = SLICE_NO_FILES, out = SLICE_NO_FILES;
     FG_AUTO_JSON json_t *request = NULL;
     FG_AUTO_JSON json_t *answer = NULL;
     if (slice_receive(conn->fd, 0, &request, &files, &err) < 0)
         return err.code == FG_E_TIMEOUT ? 0 : -1;
     if (perform(a, conn, request, &files, &answer, &out, &err) < 0)
         answer = slice_error(&err);
-    if (files.limits >= 0) {
-        close(files.limits);
-        close(files.counters);
-    }
+    slice_close_files(&files);
     return slice_send(conn->fd, answer, &out, NULL);
 }

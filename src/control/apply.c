@@ -81,6 +81,12 @@ void core_touch(struct fg_core *core, struct entry *e)
     e->changed = true;
 }
 
+void core_room(struct fg_core *core)
+{
+    core->room_version++;
+    core->plan_due = true;
+}
+
 void core_count(struct fg_core *core, const struct entry *e, int by)
 {
     size_t *of_state = e->t.state == FG_STATE_QUEUED     ? &core->counts.queued
@@ -95,19 +101,35 @@ void core_count(struct fg_core *core, const struct entry *e, int by)
 
 bool core_queueable(const struct entry *e) { return e->t.state == FG_STATE_QUEUED && e->t.queued_ns && !e->t.held; }
 
+/* The times are for forecasts only. */
+static void foresee(const struct fg_core *core, struct entry *e, const struct device *d)
+{
+    struct fg_estimate estimate;
+    fg_estimate(core->history, &e->t.spec, d->d.kind, e->t.lease.share_permille, &estimate);
+    e->expected_ns = e->t.placed.expected_ns ? e->t.placed.expected_ns : estimate.mean_ns;
+    e->p95_ns = estimate.p95_ns;
+}
+
 void core_lease_link(struct fg_core *core, struct entry *e)
 {
     struct device *d = core_device(core, e->t.lease.device);
     core_assert(!e->linked && d && d->node && fg_id_eq(d->node->n.id, e->t.lease.node));
     e->linked = true;
-    e->lease_prev = NULL;
+    e->lease_prev = e->device_prev = NULL;
     e->lease_next = d->node->leases;
     if (e->lease_next)
         e->lease_next->lease_prev = e;
     d->node->leases = e;
+    e->device_next = d->first;
+    if (e->device_next)
+        e->device_next->device_prev = e;
+    d->first = e;
     d->memory_used_bytes += e->t.lease.memory_bytes;
     d->share_used_permille += e->t.lease.share_permille;
     d->leases++;
+    core->preemptible_live += e->t.spec.preemptible || e->t.spec.spot;
+    foresee(core, e, d);
+    account_link(core, e, true);
 }
 
 void core_lease_unlink(struct fg_core *core, struct entry *e)
@@ -121,10 +143,18 @@ void core_lease_unlink(struct fg_core *core, struct entry *e)
         d->node->leases = e->lease_next;
     if (e->lease_next)
         e->lease_next->lease_prev = e->lease_prev;
-    e->lease_prev = e->lease_next = NULL;
+    if (e->device_prev)
+        e->device_prev->device_next = e->device_next;
+    else
+        d->first = e->device_next;
+    if (e->device_next)
+        e->device_next->device_prev = e->device_prev;
+    e->lease_prev = e->lease_next = e->device_prev = e->device_next = NULL;
     d->memory_used_bytes -= e->t.lease.memory_bytes;
     d->share_used_permille -= e->t.lease.share_permille;
     d->leases--;
+    core->preemptible_live -= e->t.spec.preemptible || e->t.spec.spot;
+    account_link(core, e, false);
 }
 
 /* --- changes; legality was checked --- */
@@ -147,6 +177,7 @@ static void submitted(struct fg_core *core, const struct fg_event *ev)
     fg_spec_copy(&t.spec, &ev->submitted.spec);
     struct entry *e = core_entry_create(&t);
     table_add(core, e);
+    gang_join(core, e);
     core_count(core, e, +1);
     core_touch(core, e);
 }
@@ -172,7 +203,6 @@ static void queued(struct fg_core *core, struct entry *e, const struct fg_event 
         t->cost_nanousd += ev->queued.cost_nanousd;
         t->usage = (struct fg_usage){0};
         t->placed_ns = t->started_ns = 0;
-        e->need_version = 0;
     }
     t->state = FG_STATE_QUEUED;
     t->attempt = ev->attempt;
@@ -238,9 +268,10 @@ static void task_change(struct fg_core *core, struct entry *e, const struct fg_e
     case FG_EV_USAGE_RECORDED: t->usage = ev->usage; break;
     case FG_EV_TASK_FINISHED: finished(core, e, ev); break;
     case FG_EV_LEASE_RELEASED:
+        account_fold(core, e, ev->time_ns);
         core_lease_unlink(core, e);
         t->lease_live = false;
-        core->plan_due = true;
+        core_room(core);
         break;
     case FG_EV_TASK_SETTLED:
         t->settled = true;
@@ -250,15 +281,20 @@ static void task_change(struct fg_core *core, struct entry *e, const struct fg_e
     }
 }
 
+/* Its class is part of what its line is known by, so it changes lines with it. */
 static void apply_task(struct fg_core *core, struct entry *e, const struct fg_event *ev)
 {
     core_count(core, e, -1);
+    if (e->line && ev->kind == FG_EV_TASK_CLASSIFIED && ev->classified.class != e->t.class)
+        queue_remove(core, e);
     task_change(core, e, ev);
     core_count(core, e, +1);
-    if (e->size && !core_queueable(e))
+    if (e->line && !core_queueable(e))
         queue_remove(core, e);
-    else if (!e->size && core_queueable(e))
+    else if (!e->line && core_queueable(e))
         queue_add(core, e);
+    if (fg_state_is_terminal(e->t.state) && ev->kind == FG_EV_TASK_FINISHED)
+        gang_leave(core, e);
     timer_of_task(core, e);
     core_touch(core, e);
 }
@@ -287,7 +323,8 @@ static void joined(struct fg_core *core, const struct fg_event *ev)
         d->changed = true;
     }
     timer_of_node(core, n);
-    core->counters_changed = core->plan_due = true;
+    core->counters_changed = true;
+    core_room(core);
 }
 
 static void lost(struct fg_core *core, const struct fg_event *ev)
@@ -381,7 +418,13 @@ static int apply(struct fg_core *core, const struct fg_event *ev, struct fg_erro
 {
     if (ev->seq != core->last_seq + 1)
         return fg_fail(err, FG_E_INTERNAL, "after event %llu", (unsigned long long)core->last_seq);
-    if (ev->kind == FG_EV_NODE_JOINED || ev->kind == FG_EV_NODE_LOST) {
+    if (ev->kind == FG_EV_TENANT_WEIGHTED) {
+        if (ev->weighted.weight < 1 || ev->weighted.weight > FG_WEIGHT_MAX || fg_id_is_none(ev->tenant))
+            return fg_fail(err, FG_E_INTERNAL, "weight %u", ev->weighted.weight);
+        struct account *a = account_of(core, ev->tenant);
+        a->weight = ev->weighted.weight;
+        a->changed = core->plan_due = true;
+    } else if (ev->kind == FG_EV_NODE_JOINED || ev->kind == FG_EV_NODE_LOST) {
         if (check_node(core, ev, err) < 0)
             return -1;
         (ev->kind == FG_EV_NODE_JOINED ? joined : lost)(core, ev);

@@ -26,6 +26,7 @@ struct fg_core *fg_core_create(const struct fg_core_config *config)
     core->next_epoch = 1;
     core->history = fg_history_create();
     core->history_version = 1;
+    core->room_version = 1;
     return core;
 }
 
@@ -41,7 +42,16 @@ void fg_core_destroy(struct fg_core *core)
     fg_vec_fini(&core->timers);
     fg_vec_fini(&core->changed);
     fg_vec_fini(&core->plan_tasks);
+    fg_vec_fini(&core->plan_entries);
     fg_vec_fini(&core->plan_devices);
+    fg_vec_fini(&core->plan_leases);
+    for (size_t i = 0; i < core->accounts.count; i++)
+        free(core->accounts.items[i]);
+    fg_vec_fini(&core->accounts);
+    fg_vec_fini(&core->gangs);
+    lines_fini(core);
+    for (size_t i = 0; i < core->reservation_count; i++)
+        fg_reservation_fini(&core->reservations[i]);
     fg_history_destroy(core->history);
     free((void *)core->config.prices);
     free(core);
@@ -99,11 +109,23 @@ static int check_idempotency(const struct fg_core *core, const struct fg_input *
     return fg_fail_hint(err, "Use a fresh key for another task, or send the same body again.");
 }
 
+/* Of an array the first speaks for all. */
+static int check_deadline(struct fg_core *core, const struct fg_input *in, int64_t now_ns, struct fg_error *err)
+{
+    const struct fg_spec *spec = in->submit.spec;
+    enum fg_class_rule rule;
+    struct fg_need need;
+    if (spec->limits.deadline_ns <= 0 || (spec->array_size && !fg_id_eq(spec->array, in->task)))
+        return 0;
+    core_complete(core, spec, core_classify(core, spec, &rule), &need);
+    return core_check_deadline(core, in->submit.tenant, spec, &need, spec->array_size, now_ns, err);
+}
+
 static int submit(struct fg_core *core, const struct fg_input *in, int64_t now_ns, struct fg_effects *fx, struct fg_error *err)
 {
     if (table_find(core, in->task))
         return fg_fail(err, FG_E_CONFLICT, "a task with this id is there already");
-    if (check_idempotency(core, in, err) < 0)
+    if (check_idempotency(core, in, err) < 0 || check_deadline(core, in, now_ns, err) < 0)
         return -1;
     struct fg_event ev = {.kind = FG_EV_TASK_SUBMITTED, .task = in->task, .tenant = in->submit.tenant, .attempt = 1};
     fg_spec_copy(&ev.submitted.spec, in->submit.spec);
@@ -161,6 +183,19 @@ static int hold(struct fg_core *core, const struct fg_input *in, bool held, int6
     return 0;
 }
 
+static int weigh(struct fg_core *core, const struct fg_input *in, int64_t now_ns, struct fg_effects *fx, struct fg_error *err)
+{
+    const struct account *a = account_find(core, in->weight.tenant);
+    if (in->weight.weight < 1 || in->weight.weight > FG_WEIGHT_MAX) {
+        fg_fail(err, FG_E_INVALID, "a weight is 1 to %u", FG_WEIGHT_MAX);
+        return fg_fail_at(err, "/weight");
+    }
+    if ((a ? a->weight : 1) != in->weight.weight)
+        core_emit(core, fx, now_ns, &(struct fg_event){.kind = FG_EV_TENANT_WEIGHTED, .tenant = in->weight.tenant,
+                                                       .weighted = {.weight = in->weight.weight}});
+    return 0;
+}
+
 int fg_core_handle(struct fg_core *core, const struct fg_input *in, int64_t now_ns, struct fg_effects *fx, struct fg_error *err)
 {
     switch (in->kind) {
@@ -168,6 +203,7 @@ int fg_core_handle(struct fg_core *core, const struct fg_input *in, int64_t now_
     case FG_IN_CANCEL: return cancel(core, in, now_ns, fx, err);
     case FG_IN_HOLD: return hold(core, in, true, now_ns, fx, err);
     case FG_IN_RELEASE: return hold(core, in, false, now_ns, fx, err);
+    case FG_IN_WEIGHT: return weigh(core, in, now_ns, fx, err);
     case FG_IN_NODE_HELLO: return core_hello(core, in, now_ns, fx, err);
     case FG_IN_NODE_GONE: core_gone(core, in->node.node); return 0;
     case FG_IN_NODE_ALIVE: core_alive(core, in->node.node, now_ns); return 0;

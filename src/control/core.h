@@ -12,19 +12,25 @@
 #include "model/event.h"
 #include "model/price.h"
 #include "plan/classify.h"
+#include "plan/order.h"
 #include "plan/place.h"
+#include "plan/reserve.h"
 
 struct fg_core_config {
     int64_t lease_ns;                    /* an attempt outlives contact by this long */
     int64_t lease_margin_ns;             /* added before a node is declared lost */
     int64_t min_memory_reserve_bytes;
-    size_t window;                       /* tasks at the head of the queue that a planning round looks at, >= 1000 */
+    size_t window;                       /* lines at the head of the queue that a planning round looks at, >= 1000; equal
+                                          * tasks of a tenant are one line */
+    int64_t half_life_ns;                /* of what counts as used in fair share; 0: for ever */
+    uint64_t improve_iterations;         /* moves the solver may try in a round; 0: none */
     const struct fg_price *prices;       /* copied */
     size_t price_count;
 };
 
 enum fg_input_kind {
     FG_IN_SUBMIT, FG_IN_CANCEL, FG_IN_HOLD, FG_IN_RELEASE,
+    FG_IN_WEIGHT,                        /* a tenant's weight in fair share */
     FG_IN_NODE_HELLO,                    /* an agent connected, with its devices and the attempts it has */
     FG_IN_NODE_GONE,                     /* its connection broke; its leases go on until their deadline */
     FG_IN_NODE_ALIVE,                    /* heartbeat: moves the deadlines of its leases */
@@ -42,6 +48,7 @@ struct fg_input {
     union {
         struct { fg_id tenant; struct fg_spec *spec; const char *idempotency; } submit;   /* spec is copied */
         struct { fg_id node; } node;     /* GONE, ALIVE */
+        struct { fg_id tenant; uint32_t weight; } weight;      /* 1..FG_WEIGHT_MAX */
         struct { const struct fg_node *node; const struct fg_device *devices; size_t device_count;
                  const struct fg_attempt_at_node *attempts; size_t attempt_count; } hello; /* device ids are assigned here */
         struct { fg_id node; uint32_t attempt; uint64_t epoch; enum fg_report_kind kind; int64_t pull_ns;
@@ -75,13 +82,21 @@ struct fg_effects {
 void fg_effects_clear(struct fg_effects *fx);  /* frees the events, keeps the arrays */
 void fg_effects_fini(struct fg_effects *fx);
 
+/* Plans made since the start. Every plan's cost, and what no plan for the same tasks could beat. */
+struct fg_plan_stats {
+    uint64_t rounds, placed, improved;   /* improved: rounds in which the solver was asked */
+    uint64_t preempted, reserved;
+    int64_t cost_nanousd, bound_nanousd; /* sums */
+    int64_t last_cost_nanousd, last_bound_nanousd;
+};
+
 struct fg_core;
 struct fg_core *fg_core_create(const struct fg_core_config *config);
 void fg_core_destroy(struct fg_core *core);
 
 /* Take one input. Appends to *fx. 0, or -1 with *err when the input is refused; then nothing changed and nothing was
  * appended: SUBMIT whose idempotency key is taken (FG_E_CONFLICT, or FG_E_IDEMPOTENCY_MISMATCH for another body;
- * *ret_task of the first is in fg_core_idempotent), CANCEL/HOLD/RELEASE of an unknown task (FG_E_NOT_FOUND) or in a
+ * *ret_task of the first is in fg_core_idempotent) or whose deadline cannot be met (FG_E_INVALID), CANCEL/HOLD/RELEASE of an unknown task (FG_E_NOT_FOUND) or in a
  * state that does not allow it (FG_E_CONFLICT). Stale or repeated reports are not errors: they are acked or answered
  * with KILL and FORGET. Does not plan: call fg_core_dispatch when the inputs of a turn are in. */
 int fg_core_handle(struct fg_core *core, const struct fg_input *in, int64_t now_ns, struct fg_effects *fx, struct fg_error *err);
@@ -109,8 +124,15 @@ const struct fg_task *fg_core_task(const struct fg_core *core, fg_id task);   /*
 bool fg_core_idempotent(const struct fg_core *core, fg_id tenant, const char *key, fg_id *ret_task);
 struct fg_core_counts { size_t queued, starting, running, held; size_t tasks; uint64_t events; };   /* held ones are counted in queued too */
 void fg_core_counts(const struct fg_core *core, struct fg_core_counts *ret);
-/* 1-based place in the queue, 0: not queued. O(queue) at worst. */
-size_t fg_core_position(const struct fg_core *core, fg_id task);
+/* 1-based place in the queue, 0: not queued. Between tenants it is a forecast: who is served next depends on what they use
+ * until then. O(lines before it). */
+size_t fg_core_position(const struct fg_core *core, fg_id task, int64_t now_ns);
+/* What is held for a task, or NULL: it is no head of the line. */
+const struct fg_reservation *fg_core_reservation(const struct fg_core *core, fg_id task);
+void fg_core_plan_stats(const struct fg_core *core, struct fg_plan_stats *ret);
+/* Tenants that the queue knows, by id. */
+struct fg_tenant_view { fg_id tenant; uint32_t weight; uint64_t used_us; size_t waiting, live; };
+size_t fg_core_tenants(const struct fg_core *core, int64_t now_ns, struct fg_tenant_view *views, size_t max);
 /* Snapshot views for routes: devices with what is free, nodes, leases of a device. Return counts, at most max written. */
 struct fg_device_view { const struct fg_device *device; const struct fg_node *node; uint64_t memory_free_bytes; uint32_t share_free_permille;
                         int64_t price_nanousd_per_s; size_t leases; };
@@ -119,7 +141,7 @@ size_t fg_core_nodes(const struct fg_core *core, const struct fg_node **nodes, s
 size_t fg_core_device_tasks(const struct fg_core *core, fg_device_id device, const struct fg_task **tasks, size_t max);
 const struct fg_device *fg_core_device(const struct fg_core *core, fg_device_id device);
 /* Blocks of a queued task against every device, and its completed need and estimate; for `why` and quotes. */
-size_t fg_core_why(const struct fg_core *core, fg_id task, struct fg_block *blocks, size_t max);
+size_t fg_core_why(const struct fg_core *core, fg_id task, int64_t now_ns, struct fg_block *blocks, size_t max);
 /* What a spec would be given now: class, need, best device, cost. For quotes (dry_run). -1 FG_E_INVALID: no device could ever take it
  * (then the message says the largest there is); with no device known at all that is not an error and ret->device is 0. */
 struct fg_quote { enum fg_class class; enum fg_class_rule class_rule; struct fg_need need; struct fg_estimate estimate; fg_device_id device;

@@ -2,6 +2,9 @@
  *
  *   table.c   id -> task, (tenant, idempotency key) -> task      apply.c    the only one that changes tasks, nodes, devices
  *   queue.c   waiting tasks in order                             core.c     submit, cancel, hold, release; emit
+ *   line.c    those of a tenant that ask the same                account.c  what tenants use, and their weights
+ *   reserve.c what is held for the heads of the line             preempt.c  whose place is taken
+ *   deadline.c which deadlines cannot be met                     forecast.c when a waiting task will start
  *   timer.c   deadlines of tasks and nodes                       lease.c    nodes: hello, gone, alive, lost
  *   rows.c    stored rows out and in                             report.c   what agents say; how an attempt ends
  *   view.c    reading; verify.c: invariants and the state hash   dispatch.c planning; why.c: blocks and quotes
@@ -19,14 +22,20 @@ struct timer {
     fg_id id;                            /* of its owner; breaks ties, so that equal states pop alike */
 };
 
+struct account;
+struct line;
+
 struct entry {                           /* a task in memory */
     struct fg_task t;
     struct timer timer;
-    struct entry *left, *right;          /* queue */
+    struct line *line;                   /* where it waits; NULL: not in the queue */
+    struct entry *left, *right;          /* there */
     uint32_t size;                       /* of its subtree there, itself included; 0: not in the queue */
+    struct entry *gang_prev, *gang_next; /* the others of its gang that have not ended */
     struct entry *lease_prev, *lease_next; /* live leases of its node */
-    uint64_t need_memory_bytes;          /* completed need, good for need_version of the history */
-    uint32_t need_share_permille, need_version;
+    struct entry *device_prev, *device_next; /* and of its device */
+    int64_t expected_ns, p95_ns;         /* soft: run time as estimated when it was placed */
+    uint32_t held_permille;              /* soft: what of the device its live lease counts as */
     uint32_t hello_mark;                 /* soft: the agent had it at this hello */
     bool linked;                         /* in that list, its share taken from the device */
     bool changed;                        /* its row waits for fg_core_changes */
@@ -34,6 +43,46 @@ struct entry {                           /* a task in memory */
     enum fg_reason kill_reason;
     int64_t kill_again_ns;
 };
+
+/* Tasks of one tenant and priority that ask the same: what blocks one blocks them all, so a window of lines sees past
+ * thousands of equal tasks. Ordered by deadline, then age; lines of a tenant by their first task. A gang is a line of its own. */
+struct line {
+    struct account *account;
+    struct line *next;                   /* in its hash chain */
+    uint64_t hash;
+    enum fg_priority priority;
+    enum fg_task_type type;
+    enum fg_class class;
+    bool spot;
+    char *name;                          /* model or program, or NULL */
+    struct fg_need asked;
+    int64_t run_ns;
+    fg_id gang;                          /* NONE: its tasks start one by one */
+    struct entry *root;                  /* its tasks, a treap */
+    struct fg_order head;                /* of the first */
+    struct line *left, *right;           /* in the tenant's treap */
+    struct fg_need need;                 /* completed, good for need_version of the history; 0: not yet */
+    uint32_t need_version, estimate_version;
+    struct fg_estimate estimate;         /* on the kind it would most likely get */
+    uint64_t blocked_at;                 /* soft: room_version at which nothing was found for it */
+    uint64_t no_reserve_at;              /* soft: ... at which no end of what runs would have helped */
+    uint64_t seen_at;                    /* soft: the last walk that counted it, and how many it took of it */
+    size_t taken;
+};
+
+struct account {                         /* a tenant, as far as the queue is concerned */
+    fg_id tenant;
+    uint64_t used_us;                    /* as of used_at_ns; order.h has the unit */
+    int64_t used_at_ns;
+    uint32_t weight;
+    bool changed;
+    struct line *lines[FG_PRIORITY_COUNT];
+    size_t waiting[FG_PRIORITY_COUNT], line_count[FG_PRIORITY_COUNT], live;
+    uint64_t live_permille, live_expected_us;
+    __int128 live_started;               /* sum of permille x granted_ns */
+};
+
+struct gang { fg_id id; struct entry *first; uint32_t count; };
 
 struct node {
     struct fg_node n;                    /* connected and seen_ns are soft */
@@ -50,6 +99,7 @@ struct device {
     uint64_t memory_used_bytes;
     uint32_t share_used_permille;
     size_t leases;
+    struct entry *first;                 /* of its live leases */
     bool changed;
 };
 
@@ -60,7 +110,17 @@ struct fg_core {
     uint64_t last_seq, next_epoch;
     bool counters_changed;
     struct table tasks, idempotent;
-    struct entry *queue[FG_PRIORITY_COUNT];
+    FG_VEC(struct account *) accounts;   /* by tenant */
+    FG_VEC(struct gang) gangs;           /* by id */
+    struct line **line_slots;            /* hash of lines: a power of two of them */
+    size_t line_slot_count, line_count;
+    size_t waiting;                      /* in all lines */
+    uint64_t room_version;               /* grows when there may be room that was not there before */
+    uint64_t walks;
+    struct fg_reservation reservations[FG_RESERVATIONS_MAX];    /* soft, like the promises in them */
+    size_t reservation_count;
+    size_t preemptible_live;
+    struct fg_plan_stats plan_stats;
     FG_VEC(struct timer *) timers;
     FG_VEC(struct node *) nodes;         /* by id */
     FG_VEC(struct device) devices;       /* device id - 1 */
@@ -78,7 +138,9 @@ struct fg_core {
         struct fg_need asked, need;
     } proposed;
     FG_VEC(struct fg_plan_task) plan_tasks;     /* scratch of dispatch */
+    FG_VEC(struct entry *) plan_entries;
     FG_VEC(struct fg_plan_device) plan_devices;
+    FG_VEC(struct fg_plan_lease) plan_leases;
 };
 
 /* An effect that breaks an invariant is our bug, and going on would spread it to the disk: stop, the log is whole. */
@@ -94,13 +156,70 @@ struct entry *table_find_key(const struct fg_core *core, fg_id tenant, const cha
 struct entry **table_sorted(const struct fg_core *core, size_t *ret_count);
 void table_fini(struct fg_core *core);
 
-/* queue.c: priority high to low, then id */
+/* line.c */
+struct line *line_of(struct fg_core *core, const struct entry *e);          /* made when there is none */
+void line_add(struct fg_core *core, struct line *l, struct entry *e);
+void line_remove(struct fg_core *core, struct line *l, struct entry *e);    /* an empty one goes away */
+struct entry *line_first(const struct line *l);
+struct entry *line_after(const struct line *l, const struct fg_order *key); /* NULL: none */
+size_t line_before(const struct line *l, const struct fg_order *key);       /* how many of its tasks come before key */
+size_t line_size(const struct line *l);
+struct line *account_line_after(const struct account *a, int priority, const struct fg_order *key); /* NULL key: the first */
+struct fg_order entry_order(const struct entry *e);
+/* Whether its tasks may start now; a gang only as a whole. */
+bool line_ready(const struct line *l);
+void lines_fini(struct fg_core *core);
+
+/* account.c */
+struct account *account_of(struct fg_core *core, fg_id tenant);             /* made when it is not there */
+struct account *account_find(const struct fg_core *core, fg_id tenant);     /* or NULL */
+uint64_t account_used(const struct fg_core *core, const struct account *a, int64_t now_ns);
+struct fg_fair account_fair(const struct fg_core *core, struct account *a, int64_t now_ns);
+void account_link(struct fg_core *core, struct entry *e, bool link);        /* a live lease begins or ends to count */
+void account_fold(struct fg_core *core, const struct entry *e, int64_t now_ns); /* a lease ended: what it used is used */
+bool account_is_plain(const struct account *a);                             /* nothing to remember */
+struct gang *gang_of(const struct fg_core *core, fg_id id);                 /* NULL: none */
+void gang_join(struct fg_core *core, struct entry *e);                      /* no gang: nothing happens */
+void gang_leave(struct fg_core *core, struct entry *e);
+
+/* queue.c: priority high to low; then order.h */
 void queue_add(struct fg_core *core, struct entry *e);
 void queue_remove(struct fg_core *core, struct entry *e);
 size_t queue_size(const struct fg_core *core);
-size_t queue_place(const struct fg_core *core, const struct entry *e);   /* from 1; 0: not in it */
-/* fn for the first n; it must not change the queue. */
-void queue_head(const struct fg_core *core, size_t n, void (*fn)(void *arg, struct entry *e), void *arg);
+size_t queue_place(const struct fg_core *core, const struct entry *e, int64_t now_ns);   /* from 1; 0: not in it */
+uint64_t queue_charge(struct fg_core *core, struct line *l);                /* what one of its tasks is expected to use */
+/* A walk through the queue in order. Nothing may enter or leave it meanwhile. */
+struct walk {
+    struct fg_core *core;
+    int64_t now_ns;
+    int priority;
+    struct fg_fair_heap tenants;
+    FG_VEC(struct turn *) turns;
+    struct turn *turn;                   /* whose task was last */
+    struct line *line;
+    struct entry *entry;
+    bool drop;                           /* set by the caller: no more of this line */
+    bool takes;                          /* set by the caller: it is likely to start, so its tenant is charged */
+};
+void walk_begin(struct walk *w, struct fg_core *core, int64_t now_ns);
+struct entry *walk_next(struct walk *w); /* NULL: the end */
+void walk_end(struct walk *w);
+
+/* reserve.c */
+void reserve_refresh(struct fg_core *core, int64_t now_ns);                 /* drop what is over, count anew what is spare */
+bool reserve_for(struct fg_core *core, const struct fg_plan_task *task, struct line *l, int64_t now_ns);
+void reserve_drop(struct fg_core *core, size_t index);
+const struct fg_reservation *reserve_find(const struct fg_core *core, const struct entry *e);
+fg_id core_group(const struct entry *e);                                    /* itself, or the first of its gang that waits */
+struct entry *core_waiting(const struct fg_core *core, fg_id group);        /* the one whose group it is, or NULL */
+int core_rank(const struct entry *e);                                       /* spot 0, low 1, normal 2, high 3 */
+int64_t core_end_expected(const struct entry *e, int64_t now_ns);           /* of a live lease */
+int64_t core_end_latest(const struct entry *e, int64_t now_ns);
+void core_plan_leases(struct fg_core *core, int64_t now_ns);                /* fill plan_leases */
+size_t core_device_leases(const struct device *d, int64_t now_ns, struct fg_plan_lease *ret, size_t max);
+
+/* preempt.c: make room for the head that reservation index is for, if others may be asked to go. Spoils plan_devices. */
+void preempt_for(struct fg_core *core, size_t index, const struct fg_plan_task *task, int64_t now_ns, struct fg_effects *fx);
 
 /* timer.c */
 void timer_set(struct fg_core *core, struct timer *timer, int64_t due_ns);  /* INT64_MAX: none */
@@ -116,6 +235,7 @@ struct device *core_device(const struct fg_core *core, fg_device_id id);
 struct node *core_node_add(struct fg_core *core, fg_id id);
 struct device *core_device_slot(struct fg_core *core, fg_device_id id);
 void core_touch(struct fg_core *core, struct entry *e);                     /* its row changed */
+void core_room(struct fg_core *core);                                       /* there may be room that was not there */
 void core_count(struct fg_core *core, const struct entry *e, int by);       /* in counts */
 bool core_queueable(const struct entry *e);                                 /* queued and not held */
 void core_lease_link(struct fg_core *core, struct entry *e);                /* take the device share of a live lease */
@@ -147,9 +267,17 @@ void core_tick(struct fg_core *core, int64_t now_ns, struct fg_effects *fx);
 /* dispatch.c */
 void core_plan_devices(struct fg_core *core, bool empty);                   /* fill plan_devices; empty: as if nothing ran */
 void core_need(struct fg_core *core, struct entry *e, struct fg_need *ret); /* completed need of a queued task */
+void core_line_need(struct fg_core *core, struct line *l, struct fg_need *ret);
+const struct fg_estimate *core_line_estimate(struct fg_core *core, struct line *l);
 bool core_device_usable(const struct device *d);
-int64_t core_price(const struct fg_core *core, const char *kind);
+struct fg_price core_price(const struct fg_core *core, const char *kind);
 uint64_t core_memory_for_tasks(const struct fg_core *core, const struct device *d); /* less the reserve */
+
+void core_complete(struct fg_core *core, const struct fg_spec *spec, enum fg_class class, struct fg_need *ret); /* of a spec */
+
+/* deadline.c: -1 FG_E_INVALID when count such tasks cannot all end in time, with the proof; tenant NONE: alone */
+int core_check_deadline(struct fg_core *core, fg_id tenant, const struct fg_spec *spec, const struct fg_need *need, uint32_t count,
+                        int64_t now_ns, struct fg_error *err);
 
 /* why.c */
 enum fg_class core_classify(const struct fg_core *core, const struct fg_spec *spec, enum fg_class_rule *ret_rule);

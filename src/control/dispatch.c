@@ -1,23 +1,29 @@
-/* dispatch.c - give the head of the queue what is free.
+/* dispatch.c - give the heads of the queue what is free.
  *
- * plan_due is set by whatever could change a plan: a task entered the window, a lease was given back, a machine came.
- * A round costs O(devices) when nothing is free, O(window x devices) when nothing in the window fits, and a plan else;
- * the length of the queue behind the window never matters. */
+ *   reserve_refresh -> walk: tasks of the first lines -> fg_place -> grants
+ *                                                           |
+ *                       reserve_for, preempt_for <- plan.head, a task that found no room and nothing is held for
+ *
+ * plan_due is set by whatever could change a plan: a task entered a line that is not known to be blocked, a lease was
+ * given back, a machine came. A round costs O(devices) when nothing is free, O(lines in the window) when nothing fits,
+ * and a plan else; how many tasks wait in a line, or behind the window, never matters. */
 #include <stdio.h>
 #include <string.h>
 
 #include "control/core_private.h"
 
+#define ROUNDS_MAX 1000                  /* of one dispatch; what is left is for the next turn */
+
 bool core_device_usable(const struct device *d) { return d->d.healthy && d->node->n.connected && !d->node->n.lost; }
 
-int64_t core_price(const struct fg_core *core, const char *kind)
+struct fg_price core_price(const struct fg_core *core, const char *kind)
 {
-    int64_t fallback = 0;
+    struct fg_price fallback = {0};
     for (size_t i = 0; i < core->config.price_count; i++) {
         if (strcmp(core->config.prices[i].kind, kind) == 0)
-            return core->config.prices[i].nanousd_per_s;
+            return core->config.prices[i];
         if (core->config.prices[i].kind[0] == 0)
-            fallback = core->config.prices[i].nanousd_per_s;
+            fallback = core->config.prices[i];
     }
     return fallback;
 }
@@ -36,81 +42,212 @@ void core_plan_devices(struct fg_core *core, bool empty)
         if (!d->d.id)
             continue;
         uint64_t memory = core_memory_for_tasks(core, d), used = empty ? 0 : d->memory_used_bytes;
+        struct fg_price price = core_price(core, d->d.kind);
         fg_vec_push(&core->plan_devices, (struct fg_plan_device){
             .id = d->d.id, .kind = d->d.kind, .memory_bytes = memory,
             .memory_free_bytes = memory > used ? memory - used : 0,
             .share_free_permille = empty ? 1000 : 1000 - d->share_used_permille,
-            .price_nanousd_per_s = core_price(core, d->d.kind), .usable = empty || core_device_usable(d)});
+            .price_nanousd_per_s = price.nanousd_per_s, .spot_nanousd_per_s = price.spot_nanousd_per_s, .usable = empty || core_device_usable(d)});
     }
 }
 
 /* fg_propose_need, unless it would say what it said last: it goes by type, name, class and what was asked. */
-static const struct fg_need *propose(struct fg_core *core, const struct fg_task *t)
+static const struct fg_need *propose(struct fg_core *core, const struct fg_spec *spec, enum fg_class class)
 {
     __auto_type last = &core->proposed;
-    const char *name = t->spec.model ? t->spec.model : t->spec.program ? t->spec.program : "";
-    const struct fg_need *asked = &t->spec.need;
-    bool same = last->version == core->history_version && last->type == t->spec.type && last->class == t->class &&
+    const char *name = spec->model ? spec->model : spec->program ? spec->program : "";
+    const struct fg_need *asked = &spec->need;
+    bool same = last->version == core->history_version && last->type == spec->type && last->class == class &&
                 strcmp(last->name, name) == 0 && last->asked.memory_bytes == asked->memory_bytes &&
                 last->asked.share_permille == asked->share_permille;
     if (same)
         return &last->need;
-    fg_propose_need(core->history, &t->spec, t->class, &last->need);
+    fg_propose_need(core->history, spec, class, &last->need);
     last->version = snprintf(last->name, sizeof last->name, "%s", name) < (int)sizeof last->name ? core->history_version : 0;
-    last->type = t->spec.type;
-    last->class = t->class;
+    last->type = spec->type;
+    last->class = class;
     last->asked = *asked;
     return &last->need;
 }
 
 /* What the estimate proposes is never more than the largest device: a guess must not keep a task waiting for ever.
  * Memory that was asked for does not change with what history learns. */
+void core_complete(struct fg_core *core, const struct fg_spec *spec, enum fg_class class, struct fg_need *ret)
+{
+    const struct fg_need *asked = &spec->need, *proposed = propose(core, spec, class);
+    uint64_t largest = core_largest_memory(core, asked->device_kind);
+    *ret = *asked;
+    ret->memory_bytes = asked->memory_bytes || !largest ? proposed->memory_bytes : FG_MIN(proposed->memory_bytes, largest);
+    ret->share_permille = proposed->share_permille;
+}
+
+void core_line_need(struct fg_core *core, struct line *l, struct fg_need *ret)
+{
+    if (l->need_version == 0 || (!l->asked.memory_bytes && l->need_version != core->history_version)) {
+        core_complete(core, &line_first(l)->t.spec, l->class, &l->need);
+        l->need_version = core->history_version;
+    }
+    *ret = l->need;
+}
+
 void core_need(struct fg_core *core, struct entry *e, struct fg_need *ret)
 {
-    const struct fg_need *asked = &e->t.spec.need;
-    if (e->need_version == 0 || (!asked->memory_bytes && e->need_version != core->history_version)) {
-        const struct fg_need *need = propose(core, &e->t);
-        uint64_t largest = core_largest_memory(core, asked->device_kind);
-        e->need_memory_bytes = asked->memory_bytes || !largest ? need->memory_bytes : FG_MIN(need->memory_bytes, largest);
-        e->need_share_permille = need->share_permille;
-        e->need_version = core->history_version;
-    }
-    *ret = e->t.spec.need;
-    ret->memory_bytes = e->need_memory_bytes;
-    ret->share_permille = e->need_share_permille;
+    if (e->line)
+        core_line_need(core, e->line, ret);
+    else
+        core_complete(core, &e->t.spec, e->t.class, ret);
 }
 
-static bool any_room(const struct fg_core *core)
+/* On the kind it asks for, or that of the first device. */
+const struct fg_estimate *core_line_estimate(struct fg_core *core, struct line *l)
 {
+    const char *kind = l->asked.device_kind;
+    struct fg_need need;
+    if (l->estimate_version == core->history_version)
+        return &l->estimate;
+    for (size_t i = 0; !kind[0] && i < core->devices.count; i++)
+        if (core->devices.items[i].d.id)
+            kind = core->devices.items[i].d.kind;
+    core_line_need(core, l, &need);
+    fg_estimate(core->history, &line_first(l)->t.spec, kind, need.share_permille, &l->estimate);
+    l->estimate_version = core->history_version;
+    return &l->estimate;
+}
+
+/* --- a round --- */
+
+struct free { uint64_t memory, largest_memory; uint64_t share; uint32_t largest_share; };
+
+/* What is free in sum and at most on one device: enough to say how many of a line could start at all. */
+static struct free what_is_free(const struct fg_core *core)
+{
+    struct free f = {0};
     for (size_t i = 0; i < core->plan_devices.count; i++) {
         const struct fg_plan_device *d = &core->plan_devices.items[i];
-        if (d->usable && d->memory_free_bytes && d->share_free_permille)
-            return true;
+        if (!d->usable || !d->memory_free_bytes || !d->share_free_permille)
+            continue;
+        f.memory += d->memory_free_bytes;
+        f.share += d->share_free_permille;
+        f.largest_memory = FG_MAX(f.largest_memory, d->memory_free_bytes);
+        f.largest_share = FG_MAX(f.largest_share, d->share_free_permille);
     }
-    return false;
+    return f;
 }
 
-static bool has_room(const struct fg_core *core, const struct fg_need *need)
+static size_t could_start(const struct free *f, const struct fg_need *need)
 {
-    for (size_t i = 0; i < core->plan_devices.count; i++) {
-        const struct fg_plan_device *d = &core->plan_devices.items[i];
-        if (d->usable && d->memory_free_bytes >= need->memory_bytes && d->share_free_permille >= need->share_permille &&
-            (!need->device_kind[0] || strcmp(need->device_kind, d->kind) == 0))
-            return true;
-    }
-    return false;
+    if (need->memory_bytes > f->largest_memory || need->share_permille > f->largest_share)
+        return 0;
+    uint64_t by_memory = f->memory / FG_MAX(need->memory_bytes, 1u), by_share = f->share / FG_MAX(need->share_permille, 1u);
+    return (size_t)FG_MIN(by_memory, by_share);
 }
 
-struct window { struct fg_core *core; bool some_fit; };
+struct round_state {
+    struct fg_core *core;
+    int64_t now_ns;
+    struct free free;
+    bool some_fit, cut;
+    size_t lines;
+};
 
-static void look_at(void *arg, struct entry *e)
+static struct fg_plan_task plan_task(struct round_state *r, struct entry *e, bool fits)
 {
-    struct window *w = arg;
-    struct fg_plan_task *task = fg_vec_add(&w->core->plan_tasks);
-    task->id = e->t.id;
-    task->spec = &e->t.spec;
-    core_need(w->core, e, &task->need);
-    w->some_fit = w->some_fit || has_room(w->core, &task->need);
+    struct fg_core *core = r->core;
+    struct fg_order order = entry_order(e);
+    struct line *l = e->line;
+    struct fg_plan_task task = {
+        .id = e->t.id, .spec = &e->t.spec, .deadline_ns = order.deadline_ns == FG_NO_DEADLINE ? 0 : order.deadline_ns, .group = core_group(e),
+        .rank = core_rank(e), .blocked = !fits || l->blocked_at == core->room_version, .no_reserve = l->no_reserve_at == core->room_version};
+    core_line_need(core, l, &task.need);
+    return task;
+}
+
+static void push(struct round_state *r, struct entry *e, const struct fg_plan_task *task)
+{
+    fg_vec_push(&r->core->plan_tasks, *task);
+    fg_vec_push(&r->core->plan_entries, e);
+    r->some_fit = r->some_fit || !task->blocked;
+}
+
+/* All that wait of a gang, one after the other. */
+static void push_gang(struct round_state *r, struct line *l, bool fits)
+{
+    size_t n = line_size(l);
+    struct entry *e = line_first(l);
+    for (size_t i = 0; i < n; i++) {
+        struct fg_plan_task task = plan_task(r, e, fits);
+        struct fg_order key = entry_order(e);
+        task.together = i == 0 ? (uint32_t)n : 1;
+        push(r, e, &task);
+        e = line_after(l, &key);
+    }
+}
+
+/* Heads come first in their priority, whatever their tenants have used since. */
+static void push_heads(struct round_state *r, int priority)
+{
+    for (size_t i = 0; i < r->core->reservation_count; i++) {
+        struct entry *e = core_waiting(r->core, r->core->reservations[i].group);
+        if ((int)e->t.spec.priority != priority)
+            continue;
+        bool fits = could_start(&r->free, &e->line->need) > 0;
+        struct fg_plan_task task = plan_task(r, e, fits);
+        if (fg_id_is_none(e->line->gang))
+            push(r, e, &task);
+        else
+            push_gang(r, e->line, fits);
+    }
+}
+
+/* One task of a line that nothing is free for, as many as might start of the others. */
+static void look_at(struct round_state *r, struct walk *w)
+{
+    struct fg_core *core = r->core;
+    struct line *l = w->line;
+    struct fg_need need;
+    if (l->seen_at != core->walks) {
+        l->seen_at = core->walks;
+        l->taken = 0;
+        r->lines++;
+    }
+    if (reserve_find(core, w->entry))
+        return;
+    core_line_need(core, l, &need);
+    size_t most = could_start(&r->free, &need);
+    w->takes = most > 0 && l->blocked_at != core->room_version;
+    if (!fg_id_is_none(l->gang)) {
+        w->drop = true;
+        if (line_ready(l))
+            push_gang(r, l, most >= line_size(l));
+        return;
+    }
+    struct fg_plan_task task = plan_task(r, w->entry, most > 0);
+    push(r, w->entry, &task);
+    w->drop = !w->takes || ++l->taken >= most;
+}
+
+static void collect(struct round_state *r)
+{
+    struct fg_core *core = r->core;
+    struct walk w;
+    size_t most = core->config.window * 4;
+    int priority = FG_PRIORITY_COUNT;
+    core->walks++;
+    core->plan_tasks.count = core->plan_entries.count = 0;
+    walk_begin(&w, core, r->now_ns);
+    while (walk_next(&w)) {
+        while (priority > w.priority)
+            push_heads(r, --priority);
+        bool fresh = w.line->seen_at != core->walks;
+        if (core->plan_tasks.count >= most || (fresh && r->lines >= core->config.window)) {
+            r->cut = core->plan_tasks.count >= most;
+            break;
+        }
+        look_at(r, &w);
+    }
+    while (priority > 0 && !r->cut)
+        push_heads(r, --priority);
+    walk_end(&w);
 }
 
 static void grant(struct fg_core *core, const struct fg_placement *p, int64_t now_ns, struct fg_effects *fx)
@@ -118,11 +255,13 @@ static void grant(struct fg_core *core, const struct fg_placement *p, int64_t no
     struct entry *e = table_find(core, p->task);
     const struct device *d = core_device(core, p->device);
     core_assert(e && e->size && d && core_device_usable(d));
+    struct fg_price price = core_price(core, d->d.kind);
+    bool spot = e->t.spec.spot && price.spot_nanousd_per_s > 0;
     struct fg_lease lease = {
         .device = p->device, .node = d->d.node, .epoch = core->next_epoch,
         .memory_bytes = p->memory_bytes, .share_permille = p->share_permille,
         .granted_ns = now_ns, .deadline_ns = now_ns + core->config.lease_ns,
-        .price_nanousd_per_s = core_price(core, d->d.kind),
+        .price_nanousd_per_s = spot ? price.spot_nanousd_per_s : price.nanousd_per_s,
         .memory_level = d->d.memory_level, .share_level = d->d.share_level};
     core_emit_task(core, fx, now_ns, e, e->t.attempt, (struct fg_event){.kind = FG_EV_TASK_PLACED,
                    .placed = {.placed = p->placed, .device = p->device}});
@@ -130,32 +269,97 @@ static void grant(struct fg_core *core, const struct fg_placement *p, int64_t no
     core_act(fx, FG_ACT_START, e, FG_REASON_NONE);
 }
 
+static void count_plan(struct fg_core *core, const struct fg_plan *plan)
+{
+    struct fg_plan_stats *s = &core->plan_stats;
+    if (plan->placements.count == 0)
+        return;
+    s->rounds++;
+    s->placed += plan->placements.count;
+    s->improved += plan->iterations > 0;
+    s->cost_nanousd += plan->cost_nanousd;
+    s->bound_nanousd += plan->bound_nanousd;
+    s->last_cost_nanousd = plan->cost_nanousd;
+    s->last_bound_nanousd = plan->bound_nanousd;
+}
+
+/* What was looked at and not placed waits for room: until there is more, its equals need not ask. */
+static void carry_out(struct fg_core *core, struct fg_plan *plan, uint64_t version, int64_t now_ns, struct fg_effects *fx)
+{
+    size_t seen = FG_MIN(plan->head, core->plan_tasks.count);
+    count_plan(core, plan);
+    for (size_t i = 0, w = 0; i < seen && w < plan->waiting.count; i++)
+        if (fg_id_eq(core->plan_tasks.items[i].id, plan->waiting.items[w].task)) {
+            core->plan_entries.items[i]->line->blocked_at = version;
+            w++;
+        }
+    for (size_t i = 0; i < plan->placements.count; i++) {
+        struct fg_placement *p = &plan->placements.items[i];
+        p->placed.plan_cost_nanousd = plan->cost_nanousd;
+        p->placed.plan_bound_nanousd = plan->bound_nanousd;
+        grant(core, p, now_ns, fx);
+    }
+}
+
+/* The first that found nothing: hold a place for it, and plan on. */
+static void make_head(struct fg_core *core, const struct fg_plan_task *task, int64_t now_ns, struct fg_effects *fx)
+{
+    struct entry *e = table_find(core, task->id);
+    if (reserve_for(core, task, e->line, now_ns))
+        preempt_for(core, core->reservation_count - 1, task, now_ns, fx);
+    core->plan_due = true;
+}
+
+/* Heads whose time has passed and who may displace others. */
+static void press_on(struct round_state *r, struct fg_effects *fx)
+{
+    struct fg_core *core = r->core;
+    for (size_t i = 0; core->preemptible_live && i < core->reservation_count; i++) {
+        struct entry *e = core_waiting(core, core->reservations[i].group);
+        if (!e || core->reservations[i].start_ns >= r->now_ns)
+            continue;
+        struct fg_plan_task task = plan_task(r, e, false);
+        task.together = fg_id_is_none(e->line->gang) ? 1 : (uint32_t)line_size(e->line);
+        core_plan_devices(core, false);
+        preempt_for(core, i, &task, r->now_ns, fx);
+    }
+}
+
 static int round_of(struct fg_core *core, int64_t now_ns, struct fg_effects *fx, struct fg_error *err)
 {
+    struct round_state r = {.core = core, .now_ns = now_ns};
     core_plan_devices(core, false);
-    if (!queue_size(core) || !any_room(core))
+    reserve_refresh(core, now_ns);
+    r.free = what_is_free(core);
+    if (!queue_size(core) || (!r.free.memory && !core->preemptible_live))
         return 0;
-    struct window w = {.core = core};
-    core->plan_tasks.count = 0;
-    queue_head(core, core->config.window, look_at, &w);
-    if (!w.some_fit)
+    collect(&r);
+    if (!r.some_fit && !core->preemptible_live)
         return 0;
     struct fg_snapshot snap = {
-        .tasks = core->plan_tasks.items, .task_count = core->plan_tasks.count,
-        .devices = core->plan_devices.items, .device_count = core->plan_devices.count, .history = core->history};
+        .tasks = core->plan_tasks.items, .task_count = core->plan_tasks.count, .now_ns = now_ns,
+        .reservations = core->reservations, .reservation_count = core->reservation_count, .reserve = true,
+        .devices = core->plan_devices.items, .device_count = core->plan_devices.count, .history = core->history,
+        .seed = core->next_epoch, .improve_iterations = core->config.improve_iterations};
     struct fg_plan plan = {0};
     if (fg_place(&snap, &plan, err) < 0)
         return -1;
-    for (size_t i = 0; i < plan.placements.count; i++)
-        grant(core, &plan.placements.items[i], now_ns, fx);
+    struct fg_plan_task head = plan.head == SIZE_MAX ? (struct fg_plan_task){0} : core->plan_tasks.items[plan.head];
+    carry_out(core, &plan, core->room_version, now_ns, fx);
+    if (plan.head != SIZE_MAX)
+        make_head(core, &head, now_ns, fx);
+    else
+        press_on(&r, fx);
+    core->plan_due = core->plan_due || (r.cut && plan.placements.count);
     fg_plan_fini(&plan);
     return 0;
 }
 
-/* Placing tasks may let others into the window: then plan again. */
+/* Placing tasks may let others into the window, and a head of the line changes what is free for those behind it: then
+ * plan again. */
 int fg_core_dispatch(struct fg_core *core, int64_t now_ns, struct fg_effects *fx, struct fg_error *err)
 {
-    while (core->plan_due) {
+    for (int rounds = 0; core->plan_due && rounds < ROUNDS_MAX; rounds++) {
         core->plan_due = false;
         if (round_of(core, now_ns, fx, err) < 0) {
             core->plan_due = true;
@@ -164,3 +368,5 @@ int fg_core_dispatch(struct fg_core *core, int64_t now_ns, struct fg_effects *fx
     }
     return 0;
 }
+
+void fg_core_plan_stats(const struct fg_core *core, struct fg_plan_stats *ret) { *ret = core->plan_stats; }

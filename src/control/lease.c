@@ -152,7 +152,7 @@ int core_hello(struct fg_core *core, const struct fg_input *in, int64_t now_ns, 
         emit_joined(core, n, in, now_ns, fx);
     n = core_node(core, in->hello.node->id);
     n->n.connected = true;
-    core->plan_due = true;
+    core_room(core);
     move_deadlines(core, n, now_ns);
 
     core->hello_mark++;
@@ -182,6 +182,8 @@ void core_alive(struct fg_core *core, fg_id id, int64_t now_ns)
     struct node *n = core_node(core, id);
     if (n && n->n.connected)
         move_deadlines(core, n, now_ns);
+    if (core->preemptible_live && core->reservation_count)   /* a head may have waited long enough */
+        core->plan_due = true;
 }
 
 static void node_due(struct fg_core *core, struct node *n, int64_t now_ns, struct fg_effects *fx)

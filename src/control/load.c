@@ -39,6 +39,7 @@ static struct fg_core *make_core(const struct fg_config *config)
 {
     struct fg_price prices[] = {
         {.kind = "cpu", .nanousd_per_s = per_second(fg_config_int(config, "price.cpu_usd_per_hour"))},
+        {.kind = "", .nanousd_per_s = per_second(fg_config_int(config, "price.other_usd_per_hour"))},
     };
     struct fg_core_config core = {
         .lease_ns = fg_config_int(config, "lease_s") * FG_NS_PER_S,

@@ -1,128 +1,211 @@
-/* queue.c - waiting tasks, one treap per priority: ordered by id, a heap by a hash of the id, so its shape follows from
- * the set alone and no order of inserts can unbalance it. Subtree sizes give a task's place. All steps O(log n).
+/* queue.c - the order in which waiting tasks are served, walked and counted.
  *
- *            id 40 (hash 9)           left: smaller ids, right: larger; hashes fall on the way down
- *           /              \
- *     id 10 (hash 7)   id 90 (hash 3)   */
+ *   high    tenant that used least: its lines by their first tasks, merged      then the next tenant, ...
+ *   normal  ...
+ *   low     ...
+ *
+ * A walk charges a tenant for what is likely to start, so that tenants take turns within one round as they would over
+ * many. Heads of the line, for whom something is held, come first in their priority: a promise is kept although what
+ * tenants have used changes meanwhile. */
 #include "control/core_private.h"
 
-static uint32_t size_of(const struct entry *e) { return e ? e->size : 0; }
-static void resize(struct entry *e) { e->size = 1 + size_of(e->left) + size_of(e->right); }
-
-static void split(struct entry *root, fg_id id, struct entry **ret_less, struct entry **ret_more)
-{
-    if (!root) {
-        *ret_less = *ret_more = NULL;
-    } else if (fg_id_cmp(root->t.id, id) < 0) {
-        split(root->right, id, &root->right, ret_more);
-        resize(*ret_less = root);
-    } else {
-        split(root->left, id, ret_less, &root->left);
-        resize(*ret_more = root);
-    }
-}
-
-static struct entry *merge(struct entry *less, struct entry *more)
-{
-    if (!less || !more)
-        return less ? less : more;
-    if (fg_id_hash(less->t.id) > fg_id_hash(more->t.id)) {
-        less->right = merge(less->right, more);
-        resize(less);
-        return less;
-    }
-    more->left = merge(less, more->left);
-    resize(more);
-    return more;
-}
-
-static struct entry *insert(struct entry *root, struct entry *e)
-{
-    if (!root || fg_id_hash(e->t.id) > fg_id_hash(root->t.id)) {
-        split(root, e->t.id, &e->left, &e->right);
-        resize(e);
-        return e;
-    }
-    if (fg_id_cmp(e->t.id, root->t.id) < 0)
-        root->left = insert(root->left, e);
-    else
-        root->right = insert(root->right, e);
-    resize(root);
-    return root;
-}
-
-static struct entry *cut(struct entry *root, struct entry *e)
-{
-    core_assert(root);
-    if (root == e)
-        return merge(e->left, e->right);
-    if (fg_id_cmp(e->t.id, root->t.id) < 0)
-        root->left = cut(root->left, e);
-    else
-        root->right = cut(root->right, e);
-    resize(root);
-    return root;
-}
-
-/* A task that enters behind the planning window changes nothing a planner could see. */
 void queue_add(struct fg_core *core, struct entry *e)
 {
-    struct entry **root = &core->queue[e->t.spec.priority];
-    core_assert(e->size == 0);
-    *root = insert(*root, e);
-    if (queue_size(core) <= core->config.window || queue_place(core, e) <= core->config.window)
+    struct line *l = line_of(core, e);
+    line_add(core, l, e);
+    if (l->blocked_at != core->room_version)     /* what blocks its line blocks it: nothing to plan */
         core->plan_due = true;
 }
 
-/* And one that leaves it lets another in. */
 void queue_remove(struct fg_core *core, struct entry *e)
 {
-    struct entry **root = &core->queue[e->t.spec.priority];
-    if (queue_size(core) > core->config.window && queue_place(core, e) <= core->config.window)
+    const struct fg_reservation *held = reserve_find(core, e);
+    size_t lines = core->line_count;
+    line_remove(core, e->line, e);
+    if (held)
+        reserve_drop(core, (size_t)(held - core->reservations));
+    if (core->line_count < lines && core->line_count >= core->config.window)    /* lets another line into the window */
         core->plan_due = true;
-    *root = cut(*root, e);
-    e->left = e->right = NULL;
-    e->size = 0;
 }
 
-size_t queue_size(const struct fg_core *core)
+size_t queue_size(const struct fg_core *core) { return core->waiting; }
+
+uint64_t queue_charge(struct fg_core *core, struct line *l)
+{
+    struct fg_need need;
+    core_line_need(core, l, &need);
+    return fg_usage_of(FG_MAX(need.share_permille, 1u), core_line_estimate(core, l)->mean_ns);
+}
+
+/* Before it of its own tenant: exact. */
+static size_t before_own(const struct account *a, int priority, const struct fg_order *key)
 {
     size_t n = 0;
-    for (int p = 0; p < FG_PRIORITY_COUNT; p++)
-        n += size_of(core->queue[p]);
+    for (const struct line *l = account_line_after(a, priority, NULL); l && fg_order_cmp(&l->head, key) < 0;
+         l = account_line_after(a, priority, &l->head))
+        n += line_before(l, key);
     return n;
 }
 
-size_t queue_place(const struct fg_core *core, const struct entry *e)
+/* What one task of a tenant is expected to use: of its first lines, by how many wait in them. */
+static uint64_t charge_each(struct fg_core *core, const struct account *a, int priority)
 {
-    if (!e->size)
-        return 0;
-    size_t before = 0;
-    for (int p = FG_PRIORITY_COUNT - 1; p > (int)e->t.spec.priority; p--)
-        before += size_of(core->queue[p]);
-    for (const struct entry *at = core->queue[e->t.spec.priority]; at != e;) {
-        core_assert(at);
-        bool right = fg_id_cmp(at->t.id, e->t.id) < 0;
-        before += right ? 1 + size_of(at->left) : 0;
-        at = right ? at->right : at->left;
+    unsigned __int128 sum = 0;
+    size_t tasks = 0, lines = 0;
+    for (struct line *l = account_line_after(a, priority, NULL); l && lines < 64; l = account_line_after(a, priority, &l->head), lines++) {
+        sum += (unsigned __int128)queue_charge(core, l) * line_size(l);
+        tasks += line_size(l);
     }
-    return before + size_of(e->left) + 1;
+    return tasks ? (uint64_t)(sum / tasks) : 0;
 }
 
-static size_t walk(struct entry *e, size_t n, void (*fn)(void *arg, struct entry *e), void *arg)
+size_t queue_place(const struct fg_core *core, const struct entry *e, int64_t now_ns)
 {
-    if (!e || n == 0)
+    if (!e->line)
         return 0;
-    size_t done = walk(e->left, n, fn, arg);
-    if (done < n) {
-        fn(arg, e);
-        done++;
+    struct fg_core *caches = (struct fg_core *)core;     /* of needs and estimates; no part of the state */
+    struct fg_order key = entry_order(e);
+    int priority = (int)e->t.spec.priority;
+    size_t before = before_own(e->line->account, priority, &key);
+    struct fg_fair mine = account_fair(core, e->line->account, now_ns);
+    if (core->accounts.count > 1)
+        mine.used_us = fg_usage_add(mine.used_us, charge_each(caches, e->line->account, priority) * before);
+    for (size_t i = 0; i < core->accounts.count; i++) {
+        struct account *a = core->accounts.items[i];
+        for (int p = priority + 1; p < FG_PRIORITY_COUNT; p++)
+            before += a->waiting[p];
+        if (a == e->line->account || !a->waiting[priority])
+            continue;
+        struct fg_fair other = account_fair(core, a, now_ns);
+        before += fg_fair_ahead(&mine, &other, a->waiting[priority], charge_each(caches, a, priority));
     }
-    return done + walk(e->right, n - done, fn, arg);
+    return before + 1;
 }
 
-void queue_head(const struct fg_core *core, size_t n, void (*fn)(void *arg, struct entry *e), void *arg)
+/* --- walking --- */
+
+struct ahead { struct line *line; struct entry *entry; };
+struct turn {                            /* a tenant in a walk */
+    struct account *account;
+    struct line *fresh;                  /* the next line it has not come to */
+    FG_VEC(struct ahead) open;           /* lines it came to and has more of, by their next task: a heap */
+};
+
+static bool goes_before(const struct ahead *a, const struct ahead *b)
 {
-    for (int p = FG_PRIORITY_COUNT - 1; p >= 0; p--)
-        n -= walk(core->queue[p], n, fn, arg);
+    struct fg_order x = entry_order(a->entry), y = entry_order(b->entry);
+    return fg_order_cmp(&x, &y) < 0;
+}
+
+static void open_push(struct turn *t, struct ahead item)
+{
+    fg_vec_push(&t->open, item);
+    size_t i = t->open.count - 1;
+    for (; i > 0 && goes_before(&item, &t->open.items[(i - 1) / 2]); i = (i - 1) / 2)
+        t->open.items[i] = t->open.items[(i - 1) / 2];
+    t->open.items[i] = item;
+}
+
+static struct ahead open_pop(struct turn *t)
+{
+    struct ahead first = t->open.items[0], last = t->open.items[--t->open.count];
+    size_t i = 0;
+    for (size_t child; (child = 2 * i + 1) < t->open.count; i = child) {
+        if (child + 1 < t->open.count && goes_before(&t->open.items[child + 1], &t->open.items[child]))
+            child++;
+        if (!goes_before(&t->open.items[child], &last))
+            break;
+        t->open.items[i] = t->open.items[child];
+    }
+    t->open.items[i] = last;
+    return first;
+}
+
+/* The next task of a tenant, from the lines it has come to or the next one. */
+static struct ahead turn_next(struct turn *t, int priority)
+{
+    struct ahead fresh = {t->fresh, t->fresh ? line_first(t->fresh) : NULL};
+    if (t->open.count && (!fresh.entry || goes_before(&t->open.items[0], &fresh)))
+        return open_pop(t);
+    if (t->fresh)
+        t->fresh = account_line_after(t->account, priority, &t->fresh->head);
+    return fresh;
+}
+
+static void turns_end(struct walk *w)
+{
+    for (size_t i = 0; i < w->turns.count; i++) {
+        fg_vec_fini(&w->turns.items[i]->open);
+        free(w->turns.items[i]);
+    }
+    w->turns.count = w->tenants.heap.count = 0;
+    w->turn = NULL;
+}
+
+static void turns_begin(struct walk *w)
+{
+    for (size_t i = 0; i < w->core->accounts.count; i++) {
+        struct account *a = w->core->accounts.items[i];
+        if (!a->waiting[w->priority])
+            continue;
+        struct turn *t = fg_alloc(sizeof *t);
+        t->account = a;
+        t->fresh = account_line_after(a, w->priority, NULL);
+        fg_vec_push(&w->turns, t);
+        struct fg_fair fair = account_fair(w->core, a, w->now_ns);
+        fair.of = t;
+        fg_fair_push(&w->tenants, &fair);
+    }
+}
+
+void walk_begin(struct walk *w, struct fg_core *core, int64_t now_ns)
+{
+    *w = (struct walk){.core = core, .now_ns = now_ns, .priority = FG_PRIORITY_COUNT};
+}
+
+void walk_end(struct walk *w)
+{
+    turns_end(w);
+    fg_vec_fini(&w->turns);
+    fg_vec_fini(&w->tenants.heap);
+}
+
+/* What the caller said of the last one takes effect. */
+static void settle_last(struct walk *w)
+{
+    if (!w->turn)
+        return;
+    struct fg_order key = entry_order(w->entry);
+    struct entry *next = w->drop ? NULL : line_after(w->line, &key);
+    if (next)
+        open_push(w->turn, (struct ahead){w->line, next});
+    if (w->takes && w->tenants.heap.count > 1)
+        fg_fair_charge(&w->tenants, queue_charge(w->core, w->line));
+    w->turn = NULL;
+}
+
+struct entry *walk_next(struct walk *w)
+{
+    settle_last(w);
+    for (;;) {
+        struct fg_fair *first = fg_fair_first(&w->tenants);
+        if (!first) {
+            turns_end(w);
+            if (--w->priority < 0)
+                return NULL;
+            turns_begin(w);
+            continue;
+        }
+        struct turn *t = first->of;
+        struct ahead next = turn_next(t, w->priority);
+        if (!next.entry) {
+            fg_fair_pop(&w->tenants);
+            continue;
+        }
+        w->turn = t;
+        w->line = next.line;
+        w->entry = next.entry;
+        w->drop = w->takes = false;
+        return w->entry;
+    }
 }

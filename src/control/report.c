@@ -6,8 +6,9 @@
  * The end of an attempt, by the first rule that fits:
  *   1 its owner asked to cancel            -> canceled
  *   2 we had it killed for a limit         -> failed with that limit as the reason, unless it was done before
- *   3 it failed by a cause in retry_on and retries are left -> queued again, attempt + 1
- *   4 else                                 -> as the agent says
+ *   3 its place was taken                  -> queued again, attempt + 1; costs no retry
+ *   4 it failed by a cause in retry_on and retries are left -> queued again, attempt + 1
+ *   5 else                                 -> as the agent says
  * The charge of an attempt is taken when it ends; what ended through our fault is free (meter). */
 #include "control/core_private.h"
 #include "meter/meter.h"
@@ -47,6 +48,8 @@ static int64_t attempt_cost(const struct fg_core *core, const struct fg_task *t,
 static bool retries(const struct fg_core *core, const struct fg_task *t, const struct fg_outcome *outcome)
 {
     uint8_t cause = retry_cause(outcome->reason);
+    if (outcome->state == FG_STATE_FAILED && outcome->reason == FG_REASON_PREEMPTED)
+        return true;
     int64_t max_cost = t->spec.limits.max_cost_nanousd;
     if (outcome->state != FG_STATE_FAILED || t->retries_left == 0 || !(t->spec.retry_on & cause))
         return false;
@@ -69,7 +72,7 @@ static void queue_again(struct fg_core *core, struct entry *e, const struct fg_o
     if (outcome->usage.seq > e->t.usage.seq)
         core_emit_task(core, fx, now_ns, e, ended, (struct fg_event){.kind = FG_EV_USAGE_RECORDED, .usage = outcome->usage});
     core_emit_task(core, fx, now_ns, e, ended + 1, (struct fg_event){.kind = FG_EV_TASK_QUEUED,
-                   .queued = {.reason = outcome->reason, .uses_retry = true, .cost_nanousd = cost}});
+                   .queued = {.reason = outcome->reason, .uses_retry = outcome->reason != FG_REASON_PREEMPTED, .cost_nanousd = cost}});
     release(core, e, ended, now_ns, fx);
 }
 
@@ -107,11 +110,21 @@ void core_end_attempt(struct fg_core *core, struct entry *e, struct fg_outcome *
     fg_outcome_fini(outcome);
 }
 
-void core_end_queued(struct fg_core *core, struct entry *e, enum fg_state state, enum fg_reason reason, const char *detail,
-                     int64_t now_ns, struct fg_effects *fx)
+static void end_one(struct fg_core *core, struct entry *e, enum fg_state state, enum fg_reason reason, const char *detail,
+                    int64_t now_ns, struct fg_effects *fx)
 {
     struct fg_outcome outcome = {.state = state, .reason = reason, .exit_code = -1, .detail = fg_strdup(detail)};
     finish(core, e, &outcome, now_ns, fx);
+}
+
+/* A gang that has not started can then never be whole: all of it ends. */
+void core_end_queued(struct fg_core *core, struct entry *e, enum fg_state state, enum fg_reason reason, const char *detail,
+                     int64_t now_ns, struct fg_effects *fx)
+{
+    fg_id array = e->t.spec.gang && e->t.attempt == 1 ? e->t.spec.array : FG_ID_NONE;
+    end_one(core, e, state, reason, detail, now_ns, fx);
+    for (struct gang *g; !fg_id_is_none(array) && (g = gang_of(core, array)) && g->first->t.state == FG_STATE_QUEUED;)
+        end_one(core, g->first, state, reason, "its gang cannot be whole any more: one of it ended before the start", now_ns, fx);
 }
 
 static void answer(struct fg_effects *fx, const struct fg_input *in, enum fg_action_kind kind)

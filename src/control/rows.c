@@ -2,7 +2,7 @@
  *
  *   tasks      fg_task_encode, by the caller           core           {"epoch":next}
  *   node:ID    as the body of a node.joined            device:N       as the body of a node.joined with one device
- *   history:K  what the estimates have learnt          */
+ *   history:K  what the estimates have learnt          tenant:ID      {"used":...,"at":...,"weight":...} */
 #include <stdio.h>
 #include <string.h>
 
@@ -39,6 +39,15 @@ static void put_device(const struct sink *sink, struct device *d)
     snprintf(key, sizeof key, "device:%u", d->d.id);
     fg_event_encode(&ev, &doc);
     sink->fn(sink->arg, NULL, key, fg_str_cstr(&doc));
+}
+
+static void put_account(const struct sink *sink, const struct account *a)
+{
+    char id[FG_ID_TEXT], key[FG_ID_TEXT + 8];
+    FG_AUTO_STR struct fg_str doc = {0};
+    snprintf(key, sizeof key, "tenant:%s", fg_id_format(id, "ten", a->tenant));
+    fg_str_addf(&doc, "{\"used\":%lld,\"at\":%lld,\"weight\":%u}", (long long)a->used_us, (long long)a->used_at_ns, a->weight);
+    sink->fn(sink->arg, NULL, key, doc.data);
 }
 
 static int by_task(const void *a, const void *b)
@@ -83,6 +92,11 @@ void fg_core_changes(struct fg_core *core, fg_core_row_fn *fn, void *arg)
             core->devices.items[i].changed = false;
             put_device(&sink, &core->devices.items[i]);
         }
+    for (size_t i = 0; i < core->accounts.count; i++)
+        if (core->accounts.items[i]->changed) {
+            core->accounts.items[i]->changed = false;
+            put_account(&sink, core->accounts.items[i]);
+        }
     fg_history_changes(core->history, put_history, &sink);
 }
 
@@ -92,7 +106,7 @@ void fg_core_evict(struct fg_core *core, const fg_id *tasks, size_t n)
         struct entry *e = table_find(core, tasks[i]);
         if (!e || !e->t.settled || e->changed)
             continue;
-        core_assert(!e->size && !e->timer.place && !e->t.lease_live);
+        core_assert(!e->line && !e->timer.place && !e->t.lease_live);
         table_remove(core, e);
         core_entry_destroy(e);
     }
@@ -110,6 +124,7 @@ int fg_core_load_task(struct fg_core *core, struct fg_task *task, struct fg_erro
     if (e->t.state == FG_STATE_QUEUED)
         free(fg_take_ptr(e->t.spec.json));
     table_add(core, e);
+    gang_join(core, e);
     core_count(core, e, +1);
     return 0;
 }
@@ -147,6 +162,22 @@ static int load_counters(struct fg_core *core, const char *doc, struct fg_error 
     return 0;
 }
 
+static int load_account(struct fg_core *core, const char *id, const char *doc, struct fg_error *err)
+{
+    fg_id tenant;
+    FG_AUTO_JSON json_t *j = fg_json_parse(doc, strlen(doc), err);
+    if (!j)
+        return -1;
+    int64_t weight = fg_json_int(j, "weight", 0);
+    if (!fg_id_parse(id, "ten", &tenant) || weight < 1 || weight > FG_WEIGHT_MAX)
+        return fg_fail(err, FG_E_INTERNAL, "no tenant, or no weight");
+    struct account *a = account_of(core, tenant);
+    a->used_us = (uint64_t)fg_json_int(j, "used", 0);
+    a->used_at_ns = fg_json_int(j, "at", 0);
+    a->weight = (uint32_t)weight;
+    return 0;
+}
+
 /* Rows of kinds we do not know belong to somebody else. */
 int fg_core_load_aux(struct fg_core *core, const char *key, const char *doc, struct fg_error *err)
 {
@@ -155,6 +186,8 @@ int fg_core_load_aux(struct fg_core *core, const char *key, const char *doc, str
         rc = load_counters(core, doc, err);
     else if (fg_starts_with(key, "node:") || fg_starts_with(key, "device:"))
         rc = load_joined(core, doc, key[0] == 'd', err);
+    else if (fg_starts_with(key, "tenant:"))
+        rc = load_account(core, key + strlen("tenant:"), doc, err);
     else if (fg_starts_with(key, "history:"))
         rc = fg_history_load(core->history, key + strlen("history:"), doc, err);
     return rc < 0 ? fg_fail_prefix(err, "stored row '%s'", key) : 0;
@@ -178,7 +211,7 @@ void fg_core_loaded(struct fg_core *core, uint64_t last_seq)
         core_assert(!e->t.lease_live || e->t.lease.epoch < core->next_epoch);
         if (e->t.lease_live && !e->linked)
             core_lease_link(core, e);
-        if (!e->size && core_queueable(e))
+        if (!e->line && core_queueable(e))
             queue_add(core, e);
         timer_of_task(core, e);
     }
@@ -187,5 +220,5 @@ void fg_core_loaded(struct fg_core *core, uint64_t last_seq)
         core->nodes.items[i]->n.connected = false;
         timer_of_node(core, core->nodes.items[i]);
     }
-    core->plan_due = true;
+    core_room(core);
 }

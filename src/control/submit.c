@@ -104,6 +104,8 @@ int fg_submit_check(struct fg_server *s, fg_id tenant, const json_t *object, str
     struct fg_spec spec = {0};
     if (fg_task_spec_parse(object, &spec, err))
         return -1;
+    if (!*spec.need.device_kind)
+        snprintf(spec.need.device_kind, sizeof spec.need.device_kind, "%s", fg_config_str(s->config, "default_device_kind"));
     if (check_blobs(s, tenant, object, err) || (spec.model && !fg_catalogue_find(s, spec.model, err)) || check_need(s, &spec, err)) {
         fg_spec_fini(&spec);
         return -1;

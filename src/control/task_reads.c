@@ -237,8 +237,8 @@ static void put_block(struct fg_str *out, struct fg_server *s, const struct fg_b
 static void put_blocks(struct fg_str *out, struct fg_server *s, const struct fg_task *task)
 {
     struct fg_block blocks[64];
-    size_t n = fg_core_why(s->core, task->id, blocks, FG_COUNT(blocks));
-    size_t position = fg_core_position(s->core, task->id);
+    size_t n = fg_core_why(s->core, task->id, fg_server_now(s), blocks, FG_COUNT(blocks));
+    size_t position = fg_core_position(s->core, task->id, fg_server_now(s));
     if (position)
         fg_out_int(out, "position", (int64_t)position);
     else

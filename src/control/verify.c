@@ -12,8 +12,9 @@ static void verify_task(const struct fg_core *core, const struct entry *e, struc
     const struct fg_task *t = &e->t;
     core_assert(table_find(core, t->id) == e);
     core_assert((t->state == FG_STATE_STARTING || t->state == FG_STATE_RUNNING) == t->lease_live && e->linked == t->lease_live);
-    core_assert((e->size != 0) == core_queueable(e));
-    core_assert((queue_place(core, e) != 0) == (e->size != 0));
+    core_assert((e->size != 0) == core_queueable(e) && (e->line != NULL) == core_queueable(e));
+    core_assert(!e->line || (fg_id_eq(e->line->account->tenant, t->tenant) && e->line->priority == t->spec.priority &&
+                             e->line->class == t->class));
     core_assert(e->timer.place == 0 || core->timers.items[e->timer.place - 1] == &e->timer);
     core_assert(e->timer.place == 0 ? fg_state_is_terminal(t->state) || timer_task_due(core, e) == INT64_MAX
                                     : e->timer.due_ns == timer_task_due(core, e));
@@ -55,14 +56,73 @@ static void verify_devices(const struct fg_core *core, const struct sums *sums)
     core_assert(linked == leases);
 }
 
-struct order { const struct entry *last; size_t count; };
-static void in_order(void *arg, struct entry *e)
+/* Of each tenant: lines by their first tasks, tasks within, and how many there are; of all: a walk meets each once. */
+static void verify_line(const struct line *l, size_t *ret_tasks)
 {
-    struct order *o = arg;
-    core_assert(!o->last || o->last->t.spec.priority > e->t.spec.priority ||
-                (o->last->t.spec.priority == e->t.spec.priority && fg_id_cmp(o->last->t.id, e->t.id) < 0));
-    o->last = e;
-    o->count++;
+    const struct entry *last = NULL;
+    struct fg_order key, first = entry_order(line_first(l));
+    core_assert(fg_order_cmp(&first, &l->head) == 0);
+    for (struct entry *e = line_first(l); e; e = line_after(l, &key)) {
+        key = entry_order(e);
+        core_assert(e->line == l && (!last || line_before(l, &key) > 0));
+        last = e;
+        ++*ret_tasks;
+    }
+}
+
+static void verify_queue(const struct fg_core *core)
+{
+    size_t tasks = 0, lines = 0, walked = 0;
+    for (size_t i = 0; i < core->accounts.count; i++) {
+        const struct account *a = core->accounts.items[i];
+        core_assert(i == 0 || fg_id_cmp(core->accounts.items[i - 1]->tenant, a->tenant) < 0);
+        for (int p = 0; p < FG_PRIORITY_COUNT; p++) {
+            size_t before = tasks, own = 0;
+            for (struct line *l = account_line_after(a, p, NULL); l; l = account_line_after(a, p, &l->head), own++) {
+                core_assert(l->account == a && (int)l->priority == p);
+                verify_line(l, &tasks);
+            }
+            core_assert(own == a->line_count[p] && tasks - before == a->waiting[p]);
+            lines += own;
+        }
+    }
+    core_assert(lines == core->line_count && tasks == core->waiting);
+    struct walk w;
+    walk_begin(&w, (struct fg_core *)core, 0);
+    while (walk_next(&w))
+        walked++;
+    walk_end(&w);
+    core_assert(walked == tasks);
+}
+
+/* A head waits, and what is held for it is held for no other. */
+static void verify_reservations(const struct fg_core *core)
+{
+    for (size_t i = 0; i < core->reservation_count; i++) {
+        const struct fg_reservation *r = &core->reservations[i];
+        core_assert(r->count > 0 && r->latest_ns >= 0);
+        for (size_t k = 0; k < r->count; k++)
+            for (size_t other = i + 1; other < core->reservation_count; other++)
+                for (size_t j = 0; j < core->reservations[other].count; j++)
+                    core_assert(core->reservations[other].parts[j].device != r->parts[k].device);
+    }
+}
+
+static void verify_accounts(const struct fg_core *core, struct entry **all, size_t n)
+{
+    for (size_t i = 0; i < core->accounts.count; i++) {
+        const struct account *a = core->accounts.items[i];
+        uint64_t permille = 0, expected = 0;
+        size_t live = 0;
+        for (size_t k = 0; k < n; k++)
+            if (all[k]->linked && fg_id_eq(all[k]->t.tenant, a->tenant)) {
+                live++;
+                permille += all[k]->held_permille;
+                expected += fg_usage_of(all[k]->held_permille, all[k]->expected_ns);
+            }
+        core_assert(live == a->live && permille == a->live_permille && expected == a->live_expected_us);
+        core_assert(a->weight >= 1 && a->weight <= FG_WEIGHT_MAX);
+    }
 }
 
 void fg_core_verify(const struct fg_core *core)
@@ -77,9 +137,9 @@ void fg_core_verify(const struct fg_core *core)
     verify_devices(core, sums);
     core_assert(counts.queued == core->counts.queued && counts.starting == core->counts.starting);
     core_assert(counts.running == core->counts.running && counts.held == core->counts.held);
-    struct order order = {0};
-    queue_head(core, SIZE_MAX, in_order, &order);
-    core_assert(order.count == queue_size(core));
+    verify_queue(core);
+    verify_reservations(core);
+    verify_accounts(core, all, n);
     for (size_t i = 1; i < core->timers.count; i++)
         core_assert(core->timers.items[(i - 1) / 2]->due_ns <= core->timers.items[i]->due_ns);
 }
@@ -128,6 +188,15 @@ uint64_t fg_core_hash(const struct fg_core *core)
         fg_str_clear(&text);
         fg_event_encode(&ev, &text);
         h = fold(h, text.data, text.len);
+    }
+    for (size_t i = 0; i < core->accounts.count; i++) {
+        const struct account *a = core->accounts.items[i];
+        if (account_is_plain(a))
+            continue;
+        h = fold_id(h, a->tenant);
+        h = fold(h, &a->used_us, sizeof a->used_us);
+        h = fold(h, &a->used_at_ns, sizeof a->used_at_ns);
+        h = fold(h, &a->weight, sizeof a->weight);
     }
     h = fold(h, &core->next_epoch, sizeof core->next_epoch);
     return fold(h, &core->last_seq, sizeof core->last_seq);

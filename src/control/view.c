@@ -24,10 +24,10 @@ void fg_core_counts(const struct fg_core *core, struct fg_core_counts *ret)
     ret->events = core->last_seq;
 }
 
-size_t fg_core_position(const struct fg_core *core, fg_id task)
+size_t fg_core_position(const struct fg_core *core, fg_id task, int64_t now_ns)
 {
     const struct entry *e = table_find(core, task);
-    return e ? queue_place(core, e) : 0;
+    return e ? queue_place(core, e, now_ns) : 0;
 }
 
 size_t fg_core_devices(const struct fg_core *core, struct fg_device_view *views, size_t max)
@@ -43,7 +43,7 @@ size_t fg_core_devices(const struct fg_core *core, struct fg_device_view *views,
                 .device = &d->d, .node = &d->node->n,
                 .memory_free_bytes = memory > d->memory_used_bytes ? memory - d->memory_used_bytes : 0,
                 .share_free_permille = 1000 - d->share_used_permille,
-                .price_nanousd_per_s = core_price(core, d->d.kind), .leases = d->leases};
+                .price_nanousd_per_s = core_price(core, d->d.kind).nanousd_per_s, .leases = d->leases};
         n++;
     }
     return n;
@@ -67,12 +67,9 @@ size_t fg_core_device_tasks(const struct fg_core *core, fg_device_id device, con
 {
     const struct device *d = core_device(core, device);
     size_t n = 0;
-    for (const struct entry *e = d ? d->node->leases : NULL; e; e = e->lease_next)
-        if (e->t.lease.device == device) {
-            if (n < max)
-                tasks[n] = &e->t;
-            n++;
-        }
+    for (const struct entry *e = d ? d->first : NULL; e; e = e->device_next, n++)
+        if (n < max)
+            tasks[n] = &e->t;
     qsort(tasks, FG_MIN(n, max), sizeof *tasks, by_epoch);
     return n;
 }

@@ -35,7 +35,7 @@ static struct fg_snapshot snapshot(const struct fg_core *core, const struct fg_p
                                 .device_count = core->plan_devices.count, .history = core->history};
 }
 
-size_t fg_core_why(const struct fg_core *core, fg_id task, struct fg_block *blocks, size_t max)
+size_t fg_core_why(const struct fg_core *core, fg_id task, int64_t now_ns, struct fg_block *blocks, size_t max)
 {
     struct entry *e = table_find(core, task);
     size_t n = 0;
@@ -50,7 +50,7 @@ size_t fg_core_why(const struct fg_core *core, fg_id task, struct fg_block *bloc
     struct fg_snapshot snap = snapshot(core, &asked, false);
     size_t per_device = fg_explain(&snap, &asked, blocks + n, max - n);
     n += per_device;
-    size_t place = queue_place(core, e);
+    size_t place = queue_place(core, e, now_ns);
     if (per_device < snap.device_count && place > 1 && n < max) {
         blocks[n] = (struct fg_block){.task = task, .reason = FG_REASON_WAITING_PRIORITY};
         snprintf(blocks[n++].text, sizeof blocks->text, "%zu tasks before it in the queue are served first", place - 1);
@@ -110,6 +110,8 @@ int fg_core_quote(const struct fg_core *core, const struct fg_spec *spec, struct
     fg_propose_need(core->history, spec, q.class, &q.need);
     if (!spec->need.memory_bytes && largest)
         q.need.memory_bytes = FG_MIN(q.need.memory_bytes, largest);
+    if (core_check_deadline(scratch(core), FG_ID_NONE, spec, &q.need, spec->array_size, 0, err) < 0)
+        return -1;
     bool any = core->devices.count > 0;
     if (any && !could_fit(core, &q.need))
         return never_fits(core, &q.need, err);
@@ -120,8 +122,8 @@ int fg_core_quote(const struct fg_core *core, const struct fg_spec *spec, struct
     fg_estimate(core->history, spec, d ? d->d.kind : spec->need.device_kind, q.need.share_permille, &q.estimate);
     for (size_t i = 0; d && i < core->plan_devices.count; i++)
         if (core->plan_devices.items[i].id == q.device) {
-            q.cost_p50_nanousd = fg_expected_cost(&core->plan_devices.items[i], &q.need, q.estimate.p50_ns);
-            q.cost_p95_nanousd = fg_expected_cost(&core->plan_devices.items[i], &q.need, q.estimate.p95_ns);
+            q.cost_p50_nanousd = fg_expected_cost_of(&core->plan_devices.items[i], &task, q.estimate.p50_ns);
+            q.cost_p95_nanousd = fg_expected_cost_of(&core->plan_devices.items[i], &task, q.estimate.p95_ns);
         }
     *ret = q;
     return 0;

@@ -33,6 +33,9 @@ void fg_vgpu_entry_fini(struct fg_vgpu_entry *e)
     fg_vec_fini(&e->join_files);
     fg_vec_fini(&e->env);
     fg_vec_fini(&e->binds);
+    fg_vec_fini(&e->groups);
+    if (e->held_fd > 0)
+        close(e->held_fd);
     free(e->kill_file);
     free(e->oom_file);
     free(e->peak_file);
@@ -170,27 +173,57 @@ static int set_memory(const struct fg_cgroup_tree *t, const char *name, uint64_t
     return swap && bytes <= now ? put(t, name, "memory.memsw.limit_in_bytes", text, err) : 0;
 }
 
-static int set_share(const struct cpu_state *s, const char *name, uint32_t permille, struct fg_error *err)
+static int set_quota(const struct cpu_state *s, const char *name, uint32_t permille, struct fg_error *err)
 {
     const struct fg_cgroup_tree *t = s->cg.of[FG_CG_CPU];
-    int64_t quota, period, weight = (int64_t)s->units * permille;
+    int64_t quota, period;
     char text[64];
     fg_cpu_bandwidth(s->units, permille, &quota, &period);
     if (t->version == 2) {
         snprintf(text, sizeof text, quota < 0 ? "max %lld" : "%2$lld %1$lld", (long long)period, (long long)quota);
-        if (put(t, name, "cpu.max", text, err) != 0)
-            return -1;
-        snprintf(text, sizeof text, "%lld", (long long)FG_MAX(1, FG_MIN(10000, weight / 10)));
-        return has(t, name, "cpu.weight") ? put(t, name, "cpu.weight", text, err) : 0;
+        return put(t, name, "cpu.max", text, err);
     }
     snprintf(text, sizeof text, "%lld", (long long)period);
     if (put(t, name, "cpu.cfs_quota_us", "-1", err) != 0 || put(t, name, "cpu.cfs_period_us", text, err) != 0)
         return -1;
     snprintf(text, sizeof text, "%lld", (long long)quota);
-    if (put(t, name, "cpu.cfs_quota_us", text, err) != 0)
-        return -1;
+    return put(t, name, "cpu.cfs_quota_us", text, err);
+}
+
+static int set_weight(const struct cpu_state *s, const char *name, uint32_t permille, struct fg_error *err)
+{
+    const struct fg_cgroup_tree *t = s->cg.of[FG_CG_CPU];
+    int64_t weight = (int64_t)s->units * permille;
+    char text[64];
+    if (t->version == 2) {
+        snprintf(text, sizeof text, "%lld", (long long)FG_MAX(1, FG_MIN(10000, weight / 10)));
+        return has(t, name, "cpu.weight") ? put(t, name, "cpu.weight", text, err) : 0;
+    }
     snprintf(text, sizeof text, "%lld", (long long)FG_MAX(2, weight * 1024 / 1000));
     return put(t, name, "cpu.shares", text, err);
+}
+
+static int set_limits(const struct cpu_state *s, const char *name, uint64_t memory_bytes, uint32_t quota_permille, uint32_t weight_permille,
+                      struct fg_error *err)
+{
+    if (s->cg.of[FG_CG_MEMORY] && set_memory(s->cg.of[FG_CG_MEMORY], name, memory_bytes, err) != 0)
+        return -1;
+    if (!s->cg.of[FG_CG_CPU])
+        return 0;
+    return set_quota(s, name, quota_permille, err) != 0 ? -1 : set_weight(s, name, weight_permille, err);
+}
+
+static int make_group(const struct cpu_state *s, const char *name, struct fg_error *err)
+{
+    if (fg_cgroups_make(&s->cg, name, err) != 0)
+        return -1;
+    return s->cg.of[FG_CG_PIDS] ? put(s->cg.of[FG_CG_PIDS], name, "pids.max", PIDS_MAX, err) : 0;
+}
+
+int fg_cpu_host_part(void *state, const char *name, uint64_t memory_bytes, uint32_t weight_permille, struct fg_error *err)
+{
+    const struct cpu_state *s = state;
+    return make_group(s, name, err) != 0 ? -1 : set_limits(s, name, memory_bytes, 1000, weight_permille, err);
 }
 
 static int cpu_resize(void *state, const char *device, const char *name, const struct fg_vgpu_limits *limits, struct fg_error *err)
@@ -200,17 +233,13 @@ static int cpu_resize(void *state, const char *device, const char *name, const s
         return -1;
     if (limits->share_permille < 1 || limits->share_permille > 1000 || !limits->memory_bytes)
         return fg_fail(err, FG_E_INVALID, "a vGPU needs memory and a share of 1 to 1000 permille");
-    if (s->cg.of[FG_CG_MEMORY] && set_memory(s->cg.of[FG_CG_MEMORY], name, limits->memory_bytes, err) != 0)
-        return -1;
-    return s->cg.of[FG_CG_CPU] ? set_share(s, name, limits->share_permille, err) : 0;
+    return set_limits(s, name, limits->memory_bytes, limits->share_permille, limits->share_permille, err);
 }
 
 static int cpu_create(void *state, const char *device, const char *name, const struct fg_vgpu_limits *limits, struct fg_error *err)
 {
     struct cpu_state *s = state;
-    if (check_name(device, name, err) != 0 || fg_cgroups_make(&s->cg, name, err) != 0)
-        return -1;
-    if (s->cg.of[FG_CG_PIDS] && put(s->cg.of[FG_CG_PIDS], name, "pids.max", PIDS_MAX, err) != 0)
+    if (check_name(device, name, err) != 0 || make_group(s, name, err) != 0)
         return -1;
     return cpu_resize(state, device, name, limits, err);
 }

@@ -7,3 +7,6 @@
 void fg_cpu_bandwidth(unsigned cores, uint32_t share_permille, int64_t *ret_quota_us, int64_t *ret_period_us);
 /* fg_cpu_backend.open over given texts instead of the kernel's, so that v2 is tested where there is none. */
 int fg_cpu_open_at(const struct fg_backend_options *options, const struct fg_cgroup_source *source, void **ret, struct fg_error *err);
+/* For backends of other devices: the cgroup of a task's processes on the host, as cpu create makes it, but with a weight in the place of
+ * a quota of the processor. Entry, kill, destroy and names of the cpu backend (device "cpu0") go with it. */
+int fg_cpu_host_part(void *state, const char *name, uint64_t memory_bytes, uint32_t weight_permille, struct fg_error *err);

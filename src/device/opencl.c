@@ -334,3 +334,11 @@ const char *fg_opencl_type_name(enum fg_opencl_type type)
     static const char *const names[] = {"other", "cpu", "accelerator", "gpu"};
     return (unsigned)type < 4 ? names[type] : "other";
 }
+
+void fg_opencl_key(const struct fg_opencl_list *list, const struct fg_opencl_device *device, char *buf, size_t size)
+{
+    unsigned alike = 0;
+    for (const struct fg_opencl_device *d = list->devices; d < device; d++)
+        alike += strcmp(d->platform, device->platform) == 0 && strcmp(d->kind, device->kind) == 0;
+    snprintf(buf, size, "opencl %.50s %.50s %u", device->platform, device->kind, alike);
+}

@@ -39,4 +39,9 @@ int fg_opencl_list(const struct fg_opencl_probe *probe, struct fg_opencl_list *r
  * FG_E_NOT_FOUND, or FG_E_INVALID when several have it; the hint lists what there is. */
 const struct fg_opencl_device *fg_opencl_find(const struct fg_opencl_list *list, const char *word,
                                               struct fg_error *err);
+/* File name stems of the drivers that a folder of .icd files names ("libpocl.so"), at most max, the caller's to free. */
+size_t fg_opencl_drivers(const char *vendors, char **ret, size_t max);
+/* The device in the words of its drivers, the same for every user of the machine: platform, kind, and which of those that are
+ * alike. At most size bytes. */
+void fg_opencl_key(const struct fg_opencl_list *list, const struct fg_opencl_device *device, char *buf, size_t size);
 const char *fg_opencl_type_name(enum fg_opencl_type type); /* "gpu", "cpu", "accelerator", "other" */

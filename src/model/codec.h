@@ -78,6 +78,7 @@ static inline void fg_close_object(struct fg_str *out)
 #define FG_PUT_CHARS(key, member, dflt) \
     if (src->member[0]) fg_put_text(out, FG_KEY(key), src->member, strnlen(src->member, sizeof src->member));
 #define FG_PUT_NODE(key, member, dflt) if (!fg_id_is_none(src->member)) fg_put_id(out, FG_KEY(key), "nod", src->member);
+#define FG_PUT_TASK(key, member, dflt) if (!fg_id_is_none(src->member)) fg_put_id(out, FG_KEY(key), "tsk", src->member);
 #define FG_PUT_ENUM(key, member, dflt, name) if (src->member != (dflt)) fg_put_name(out, FG_KEY(key), name(src->member));
 #define FG_PUT_STATE(key, member, dflt) FG_PUT_ENUM(key, member, dflt, fg_state_name)
 #define FG_PUT_REASON(key, member, dflt) FG_PUT_ENUM(key, member, dflt, fg_reason_name)
@@ -115,6 +116,7 @@ int fg_get_object(const struct fg_getter *g, const char *key, struct fg_getter *
 #define FG_GET_TEXT(key, member) if (fg_get_text(g, key, &dst->member) < 0) return -1;
 #define FG_GET_CHARS(key, member) if (fg_get_chars(g, key, dst->member, sizeof dst->member) < 0) return -1;
 #define FG_GET_NODE(key, member) if (fg_get_id(g, key, "nod", &dst->member) < 0) return -1;
+#define FG_GET_TASK(key, member) if (fg_get_id(g, key, "tsk", &dst->member) < 0) return -1;
 #define FG_GET_ENUM(key, member, by_name) do { \
         int v_; bool there_ = false; \
         if (fg_get_name(g, key, by_name, &v_, &there_) < 0) return -1; \

@@ -99,6 +99,7 @@ void fg_event_encode(const struct fg_event *ev, struct fg_str *out)
     case FG_EV_TASK_SETTLED: { __auto_type src = &ev->settled; FG_SETTLED_FIELDS(FG_PUT) break; }
     case FG_EV_NODE_JOINED: encode_joined(ev, out); break;
     case FG_EV_NODE_LOST: { __auto_type src = &ev->lost; FG_LOST_FIELDS(FG_PUT) break; }
+    case FG_EV_TENANT_WEIGHTED: { __auto_type src = &ev->weighted; FG_WEIGHTED_FIELDS(FG_PUT) break; }
     case FG_EV_TASK_CANCEL_REQUESTED:
     case FG_EV_TASK_HELD:
     case FG_EV_TASK_RELEASED:
@@ -179,6 +180,12 @@ static int decode_body(const struct fg_getter *g, struct fg_event *ev)
     case FG_EV_TASK_SETTLED: { __auto_type dst = &ev->settled; FG_SETTLED_FIELDS(FG_GET) return 0; }
     case FG_EV_NODE_JOINED: return decode_joined(g, ev);
     case FG_EV_NODE_LOST: { __auto_type dst = &ev->lost; FG_LOST_FIELDS(FG_GET) return 0; }
+    case FG_EV_TENANT_WEIGHTED: {
+        __auto_type dst = &ev->weighted;
+        dst->weight = 1;
+        FG_WEIGHTED_FIELDS(FG_GET)
+        return 0;
+    }
     case FG_EV_TASK_CANCEL_REQUESTED:
     case FG_EV_TASK_HELD:
     case FG_EV_TASK_RELEASED: return 0;

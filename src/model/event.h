@@ -22,6 +22,7 @@ struct fg_event {
         struct { int64_t cost_nanousd; char *lines; } settled;   /* lines: JSON array of priced lines */
         struct { struct fg_node node; struct fg_device *devices; size_t count; } joined;
         struct { fg_id node; } lost;
+        struct { uint32_t weight; } weighted;    /* tenant.weighted */
     };
 };
 void fg_event_fini(struct fg_event *ev);

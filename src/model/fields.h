@@ -15,7 +15,14 @@
     X(I64, "max_cost", limits.max_cost_nanousd, 0) \
     X(U16, "retries", retries, 0) \
     X(U8, "retry_on", retry_on, FG_RETRY_INFRA) \
+    X(I64, "deadline", limits.deadline_ns, 0) \
     X(BOOL, "hold", hold, false) \
+    X(BOOL, "preemptible", preemptible, false) \
+    X(BOOL, "spot", spot, false) \
+    X(BOOL, "gang", gang, false) \
+    X(TASK, "array", array, ) \
+    X(U32, "array_index", array_index, 0) \
+    X(U32, "array_size", array_size, 0) \
     X(TEXT, "name", name, ) \
     X(TEXT, "model", model, ) \
     X(TEXT, "program", program, )
@@ -57,7 +64,12 @@
     X(U16, "rule", rule, 0) \
     X(I64, "expected_ns", expected_ns, 0) \
     X(I64, "expected_cost", expected_cost_nanousd, 0) \
-    X(I64, "runner_up_cost", runner_up_cost_nanousd, 0)
+    X(I64, "runner_up_cost", runner_up_cost_nanousd, 0) \
+    X(I64, "third_cost", third_cost_nanousd, 0) \
+    X(U32, "second_device", second_device, 0) \
+    X(U32, "third_device", third_device, 0) \
+    X(I64, "plan_cost", plan_cost_nanousd, 0) \
+    X(I64, "plan_bound", plan_bound_nanousd, 0)
 
 #define FG_TASK_FIELDS(X) \
     X(STATE, "state", state, FG_STATE_QUEUED) \
@@ -113,3 +125,4 @@
     X(I64, "cost", cost_nanousd, 0) \
     X(TEXT, "lines", lines, )
 #define FG_LOST_FIELDS(X) X(NODE, "node", node, )
+#define FG_WEIGHTED_FIELDS(X) X(U32, "weight", weight, 1)

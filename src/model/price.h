@@ -5,6 +5,7 @@
 struct fg_price {
     char kind[64];                       /* device kind; "" is the default for kinds without a row */
     int64_t nanousd_per_s;               /* of the whole device, while a vGPU of it is held in phase run */
+    int64_t spot_nanousd_per_s;          /* for spot tasks, which others may displace; 0: the same */
 };
 /* What of a device a slice is priced as: max(memory share, compute share) in permille, rounded up, 1..1000.
  * A device whose memory is not known (0) is priced by compute alone. */

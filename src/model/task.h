@@ -27,6 +27,7 @@ struct fg_limits {
     int64_t queue_ns;                    /* 0: none */
     int64_t startup_ns, run_ns;
     int64_t max_cost_nanousd;            /* 0: none */
+    int64_t deadline_ns;                 /* it should have ended so long after its submit; 0: none */
 };
 
 /* A validated spec. json is the canonical text: what was accepted, defaults not filled in. */
@@ -39,6 +40,11 @@ struct fg_spec {
     uint16_t retries;
     uint8_t retry_on;                    /* FG_RETRY_* bits */
     bool hold;
+    bool preemptible;                    /* a task of a higher class may take its place */
+    bool spot;                           /* preemptible by any that is not, at the spot price */
+    bool gang;                           /* all of its array are placed together or not at all */
+    fg_id array;                         /* the first task of its array; NONE: it is in none */
+    uint32_t array_index, array_size;    /* its own index; how many there are */
     char *name;                          /* NULL when not given; these four are owned by the spec */
     char *model;
     char *program;                       /* what estimates of a command go by: base name of argv[0], of its script too; or NULL */
@@ -95,6 +101,9 @@ struct fg_placed {
     int64_t expected_ns;                 /* run time */
     int64_t expected_cost_nanousd;
     int64_t runner_up_cost_nanousd;      /* of the next best device, 0 when there was none */
+    int64_t third_cost_nanousd;          /* and of the one after it */
+    fg_device_id second_device, third_device; /* which they were, 0: none */
+    int64_t plan_cost_nanousd, plan_bound_nanousd; /* of all that was placed in the same round, and what no plan could beat */
 };
 
 struct fg_task {

@@ -1,4 +1,4 @@
-/* place.c - the first planner: in order, each task to its cheapest device with room.
+/* place.c - in order, each task to its cheapest device with room that is not held for another.
  *
  * A queue is mostly many tasks of few kinds. Tasks that ask the same are one group: its costs on each device are
  * worked out once, and since room only shrinks within a plan, a group that found none stays blocked. So a round over
@@ -9,29 +9,7 @@
 
 #include "base/mem.h"
 #include "model/price.h"
-
-struct group {
-    const struct fg_plan_task *task;     /* the first of it */
-    uint32_t hash;
-    bool blocked, priced;
-    enum fg_reason reason;               /* of its tasks that are not placed */
-    size_t offers;                       /* where its offers begin, one per device, once priced */
-    int64_t least_cost;                  /* over all devices that could ever hold it */
-};
-struct offer { int64_t cost, time_ns; }; /* cost -1: the device can never hold it */
-struct room { uint64_t memory_bytes; uint32_t share_permille, used_permille; };
-
-struct round {
-    const struct fg_snapshot *snap;
-    struct room *rooms;                  /* what is left, by device index */
-    size_t *kinds;                       /* the first device of the same kind, by device index */
-    int64_t *times;                      /* of the group being priced, by first device of a kind; 0: not asked yet */
-    FG_VEC(struct group) groups;
-    FG_VEC(struct offer) offers;
-    uint32_t *slots;                     /* group index + 1, 0 empty; a power of two, more than twice the tasks */
-    size_t slot_count;
-    struct fg_plan plan;
-};
+#include "plan/place_private.h"
 
 int64_t fg_expected_cost(const struct fg_plan_device *device, const struct fg_need *need, int64_t time_ns)
 {
@@ -39,8 +17,14 @@ int64_t fg_expected_cost(const struct fg_plan_device *device, const struct fg_ne
     return fg_price_of(time_ns, permille, device->price_nanousd_per_s);
 }
 
-/* Whether the device, empty and usable, could hold it. */
-static bool could_hold(const struct fg_plan_device *d, const struct fg_need *need)
+int64_t fg_expected_cost_of(const struct fg_plan_device *device, const struct fg_plan_task *task, int64_t time_ns)
+{
+    uint32_t permille = fg_price_permille(task->need.memory_bytes, device->memory_bytes, task->need.share_permille);
+    bool spot = task->spec->spot && device->spot_nanousd_per_s > 0;
+    return fg_price_of(time_ns, permille, spot ? device->spot_nanousd_per_s : device->price_nanousd_per_s);
+}
+
+bool fg_could_hold(const struct fg_plan_device *d, const struct fg_need *need)
 {
     return (!need->device_kind[0] || strcmp(need->device_kind, d->kind) == 0) && need->memory_bytes <= d->memory_bytes &&
            need->share_permille <= 1000;
@@ -55,7 +39,7 @@ static uint32_t mix(uint32_t hash, uint64_t v) { return (uint32_t)((hash ^ v ^ v
 
 static uint32_t hash_task(const struct fg_plan_task *t)
 {
-    uint32_t hash = mix(mix(mix(t->need.share_permille, t->need.memory_bytes), (uint64_t)t->spec->limits.run_ns), t->spec->type);
+    uint32_t hash = mix(mix(mix(t->need.share_permille, t->need.memory_bytes), (uint64_t)t->spec->limits.run_ns), t->spec->type + 8u * t->spec->spot);
     for (const char *c = task_name(t->spec); *c; c++)
         hash = (hash ^ (unsigned char)*c) * 16777619u;
     return hash;
@@ -64,7 +48,7 @@ static uint32_t hash_task(const struct fg_plan_task *t)
 static bool same_group(const struct fg_plan_task *a, const struct fg_plan_task *b)
 {
     return a->need.memory_bytes == b->need.memory_bytes && a->need.share_permille == b->need.share_permille &&
-           a->spec->limits.run_ns == b->spec->limits.run_ns && a->spec->type == b->spec->type &&
+           a->spec->limits.run_ns == b->spec->limits.run_ns && a->spec->type == b->spec->type && a->spec->spot == b->spec->spot &&
            strcmp(a->need.device_kind, b->need.device_kind) == 0 && strcmp(task_name(a->spec), task_name(b->spec)) == 0;
 }
 
@@ -77,7 +61,7 @@ static void judge_group(const struct round *r, struct group *g)
     bool usable = false, ever = false, now = false;
     for (size_t i = 0; i < r->snap->device_count; i++) {
         const struct fg_plan_device *d = &r->snap->devices[i];
-        bool holds = could_hold(d, need);
+        bool holds = fg_could_hold(d, need);
         usable |= d->usable;
         ever |= holds;
         now |= d->usable && holds && need->memory_bytes <= d->memory_free_bytes && need->share_permille <= d->share_free_permille;
@@ -103,15 +87,15 @@ static struct group *find_group(struct round *r, const struct fg_plan_task *t)
     return g;
 }
 
-static int64_t time_on(struct round *r, const struct group *g, size_t device)
+static struct times time_on(struct round *r, const struct group *g, size_t device)
 {
-    int64_t *time_ns = &r->times[r->kinds[device]];
+    struct times *times = &r->times[r->kinds[device]];
     struct fg_estimate estimate;
-    if (*time_ns == 0) {
+    if (times->mean_ns == 0) {
         fg_estimate(r->snap->history, g->task->spec, r->snap->devices[device].kind, g->task->need.share_permille, &estimate);
-        *time_ns = estimate.mean_ns;
+        *times = (struct times){estimate.mean_ns, estimate.p95_ns};
     }
-    return *time_ns;
+    return *times;
 }
 
 static void price_group(struct round *r, struct group *g)
@@ -122,20 +106,27 @@ static void price_group(struct round *r, struct group *g)
     memset(r->times, 0, r->snap->device_count * sizeof *r->times);
     for (size_t i = 0; i < r->snap->device_count; i++) {
         const struct fg_plan_device *d = &r->snap->devices[i];
-        struct offer offer = {-1, 0};
-        if (d->usable && could_hold(d, &g->task->need)) {
-            offer.time_ns = time_on(r, g, i);
-            offer.cost = fg_expected_cost(d, &g->task->need, offer.time_ns);
+        struct offer offer = {-1, 0, 0};
+        if (d->usable && fg_could_hold(d, &g->task->need)) {
+            struct times times = time_on(r, g, i);
+            offer = (struct offer){fg_expected_cost_of(d, g->task, times.mean_ns), times.mean_ns, times.p95_ns};
             g->least_cost = FG_MIN(g->least_cost, offer.cost);
         }
         fg_vec_push(&r->offers, offer);
     }
 }
 
-/* The rules, in order: the first that tells a from b decides, and *rule says which. True: a is better. */
-static bool is_better(const struct round *r, const struct group *g, size_t a, size_t b, enum fg_rule *rule)
+static bool in_time(const struct round *r, const struct fg_plan_task *t, const struct offer *o)
 {
-    const struct offer *x = &r->offers.items[g->offers + a], *y = &r->offers.items[g->offers + b];
+    return t->deadline_ns == 0 || o->time_ns <= t->deadline_ns - r->snap->now_ns;
+}
+
+/* The rules, in order: the first that tells a from b decides, and *rule says which. True: a is better. */
+static bool is_better(const struct round *r, const struct group *g, const struct fg_plan_task *t, size_t a, size_t b, enum fg_rule *rule)
+{
+    const struct offer *x = offer_of(r, g, a), *y = offer_of(r, g, b);
+    if (in_time(r, t, x) != in_time(r, t, y))
+        return *rule = FG_RULE_DEADLINE, in_time(r, t, x);
     if (x->cost != y->cost)
         return *rule = FG_RULE_LEAST_COST, x->cost < y->cost;
     if (x->time_ns != y->time_ns)
@@ -145,11 +136,31 @@ static bool is_better(const struct round *r, const struct group *g, size_t a, si
     return *rule = FG_RULE_INDEX, r->snap->devices[a].id < r->snap->devices[b].id;
 }
 
+static fg_id group_of(const struct fg_plan_task *t) { return fg_id_is_none(t->group) ? t->id : t->group; }
+
 static bool has_room(const struct round *r, size_t device, const struct fg_need *need)
 {
     const struct room *room = &r->rooms[device];
     return need->memory_bytes <= room->memory_bytes && need->share_permille <= room->share_permille &&
            r->snap->devices[device].usable;
+}
+
+static bool fits_spare(const struct room *room, const struct fg_need *need)
+{
+    return need->memory_bytes <= room->spare_memory_bytes && need->share_permille <= room->spare_share_permille;
+}
+
+/* On a device that is held for another: it will have ended by then, or what it takes is not needed then. */
+static bool may_use(const struct round *r, size_t device, const struct fg_plan_task *t, const struct offer *offer)
+{
+    const struct room *room = &r->rooms[device];
+    if (!room->reservation)
+        return true;
+    const struct fg_reservation *held = &r->snap->reservations[room->reservation - 1];
+    if (fg_id_eq(held->group, group_of(t)) || t->rank > held->rank)
+        return true;
+    bool passed = r->snap->now_ns >= held->start_ns;
+    return !passed && (offer->p95_ns <= held->start_ns - r->snap->now_ns || fits_spare(room, &t->need));
 }
 
 /* Before anything is priced: a house that is full is answered by integers alone. */
@@ -161,31 +172,33 @@ static bool has_room_anywhere(const struct round *r, const struct fg_need *need)
     return false;
 }
 
-struct choice { size_t best, second; enum fg_rule rule; };  /* SIZE_MAX: none */
+struct choice { size_t best, second, third; enum fg_rule rule; };  /* SIZE_MAX: none */
 
-static struct choice choose(const struct round *r, const struct group *g)
+static struct choice choose(const struct round *r, const struct group *g, const struct fg_plan_task *t)
 {
-    struct choice c = {SIZE_MAX, SIZE_MAX, FG_RULE_ONLY_FIT};
-    const struct fg_need *need = &g->task->need;
+    struct choice c = {SIZE_MAX, SIZE_MAX, SIZE_MAX, FG_RULE_ONLY_FIT};
     enum fg_rule rule;
     for (size_t i = 0; i < r->snap->device_count; i++) {
-        if (r->offers.items[g->offers + i].cost < 0 || !has_room(r, i, need))
+        const struct offer *offer = offer_of(r, g, i);
+        if (offer->cost < 0 || !has_room(r, i, &t->need) || !may_use(r, i, t, offer))
             continue;
-        if (c.best == SIZE_MAX) {
-            c.best = i;
-        } else if (is_better(r, g, i, c.best, &rule)) {
+        if (c.best == SIZE_MAX || is_better(r, g, t, i, c.best, &rule)) {
+            c.third = c.second;
             c.second = c.best;
             c.best = i;
-        } else if (c.second == SIZE_MAX || is_better(r, g, i, c.second, &rule)) {
+        } else if (c.second == SIZE_MAX || is_better(r, g, t, i, c.second, &rule)) {
+            c.third = c.second;
             c.second = i;
+        } else if (c.third == SIZE_MAX || is_better(r, g, t, i, c.third, &rule)) {
+            c.third = i;
         }
     }
     if (c.second != SIZE_MAX)
-        is_better(r, g, c.best, c.second, &c.rule);
+        is_better(r, g, t, c.best, c.second, &c.rule);
     return c;
 }
 
-static uint32_t used_permille(const struct fg_plan_device *d, const struct room *room)
+uint32_t round_used_permille(const struct fg_plan_device *d, const struct room *room)
 {
     uint32_t memory = 1000 - fg_price_permille(room->memory_bytes, d->memory_bytes, 0);
     return FG_MAX(1000 - FG_MIN(room->share_permille, 1000u), memory);
@@ -197,36 +210,136 @@ static int64_t add_money(int64_t a, int64_t b)
     return __builtin_add_overflow(a, b, &sum) ? INT64_MAX : sum;
 }
 
-static void take(struct round *r, const struct group *g, const struct fg_plan_task *t, const struct choice *c)
+static void tell_other(const struct round *r, const struct group *g, size_t device, fg_device_id *ret_device, int64_t *ret_cost)
 {
-    const struct offer *best = &r->offers.items[g->offers + c->best];
+    if (device == SIZE_MAX)
+        return;
+    *ret_device = r->snap->devices[device].id;
+    *ret_cost = offer_of(r, g, device)->cost;
+}
+
+static void take(struct round *r, const struct group *g, size_t task, const struct choice *c)
+{
+    const struct fg_plan_task *t = &r->snap->tasks[task];
+    const struct offer *best = offer_of(r, g, c->best);
     const struct fg_plan_device *d = &r->snap->devices[c->best];
     struct room *room = &r->rooms[c->best];
-    fg_vec_push(&r->plan.placements, (struct fg_placement){
+    struct fg_placement p = {
         .task = t->id, .device = d->id, .share_permille = t->need.share_permille, .memory_bytes = t->need.memory_bytes,
-        .placed = {.rule = (uint16_t)c->rule, .expected_ns = best->time_ns, .expected_cost_nanousd = best->cost,
-                   .runner_up_cost_nanousd = c->second == SIZE_MAX ? 0 : r->offers.items[g->offers + c->second].cost}});
+        .placed = {.rule = (uint16_t)c->rule, .expected_ns = best->time_ns, .expected_cost_nanousd = best->cost}};
+    tell_other(r, g, c->second, &p.placed.second_device, &p.placed.runner_up_cost_nanousd);
+    tell_other(r, g, c->third, &p.placed.third_device, &p.placed.third_cost_nanousd);
+    fg_vec_push(&r->plan.placements, p);
+    const struct fg_reservation *held = room->reservation ? &r->snap->reservations[room->reservation - 1] : NULL;
+    bool on_spare = held && !fg_id_eq(held->group, group_of(t)) && t->rank <= held->rank && best->p95_ns > held->start_ns - r->snap->now_ns;
+    fg_vec_push(&r->done, (struct done){.task = task, .device = c->best, .group = (uint32_t)(g - r->groups.items),
+                .on_spare = on_spare, .pinned = room->reservation || t->together > 1 || t->deadline_ns, .before = *room});
     room->memory_bytes -= t->need.memory_bytes;
     room->share_permille -= t->need.share_permille;
-    room->used_permille = used_permille(d, room);
+    room->used_permille = round_used_permille(d, room);
+    if (on_spare) {
+        room->spare_memory_bytes -= t->need.memory_bytes;
+        room->spare_share_permille -= t->need.share_permille;
+    }
     r->plan.cost_nanousd = add_money(r->plan.cost_nanousd, best->cost);
     r->plan.bound_nanousd = add_money(r->plan.bound_nanousd, g->least_cost);
 }
 
-static void serve(struct round *r, const struct fg_plan_task *t)
+static bool place_one(struct round *r, struct group *g, size_t task)
 {
-    struct group *g = find_group(r, t);
-    if (!g->blocked && has_room_anywhere(r, &t->need)) {
-        if (!g->priced)
-            price_group(r, g);
-        struct choice c = choose(r, g);
-        if (c.best != SIZE_MAX) {
-            take(r, g, t, &c);
-            return;
-        }
+    const struct fg_plan_task *t = &r->snap->tasks[task];
+    if (!has_room_anywhere(r, &t->need))
+        return false;
+    if (!g->priced)
+        price_group(r, g);
+    struct choice c = choose(r, g, t);
+    if (c.best == SIZE_MAX)
+        return false;
+    take(r, g, task, &c);
+    return true;
+}
+
+/* Back to what stood before: a gang did not fit as a whole. */
+static void undo(struct round *r, size_t keep, int64_t cost, int64_t bound)
+{
+    while (r->done.count > keep) {
+        const struct done *last = &r->done.items[--r->done.count];
+        r->rooms[last->device] = last->before;
     }
-    g->blocked = true;
-    fg_vec_push(&r->plan.waiting, (struct fg_id_reason){t->id, g->reason});
+    r->plan.placements.count = keep;
+    r->plan.cost_nanousd = cost;
+    r->plan.bound_nanousd = bound;
+}
+
+/* Tasks [first, first + n): all or none. */
+static bool place_together(struct round *r, struct group *g, size_t first, size_t n)
+{
+    size_t keep = r->done.count;
+    int64_t cost = r->plan.cost_nanousd, bound = r->plan.bound_nanousd;
+    for (size_t i = 0; i < n; i++)
+        if (!place_one(r, g, first + i)) {
+            undo(r, keep, cost, bound);
+            return false;
+        }
+    return true;
+}
+
+static bool full(const struct fg_snapshot *snap, int rank)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < snap->reservation_count; i++)
+        n += snap->reservations[i].rank >= rank;
+    return n >= FG_RESERVATIONS_MAX;
+}
+
+/* A blocked task becomes a head of the line of its own when what is held already is of no use to it. */
+static bool wants_reservation(const struct round *r, const struct group *g, const struct fg_plan_task *t)
+{
+    const struct fg_snapshot *snap = r->snap;
+    if (!snap->reserve || t->no_reserve || g->reason == FG_REASON_INVALID || full(snap, t->rank))
+        return false;
+    for (size_t i = 0; i < snap->device_count; i++) {
+        uint32_t held = r->rooms[i].reservation;
+        if (held && snap->reservations[held - 1].rank >= t->rank && fg_could_hold(&snap->devices[i], &t->need))
+            return false;
+    }
+    return true;
+}
+
+static bool holds_reservation(const struct round *r, const struct fg_plan_task *t)
+{
+    for (size_t i = 0; i < r->snap->reservation_count; i++)
+        if (fg_id_eq(r->snap->reservations[i].group, group_of(t)))
+            return true;
+    return false;
+}
+
+/* What one was refused its equals behind it are refused too, but for a head, who may use what is held for it, and for a
+ * gang, whose refusal is of many at once. */
+static void serve(struct round *r, size_t first, size_t n)
+{
+    const struct fg_plan_task *t = &r->snap->tasks[first];
+    struct group *g = find_group(r, t);
+    bool head = holds_reservation(r, t);
+    if ((head || !g->blocked) && !t->blocked && place_together(r, g, first, n))
+        return;
+    g->blocked = g->blocked || (n == 1 && !head);
+    if (!head && wants_reservation(r, g, t)) {
+        r->plan.head = first;
+        return;
+    }
+    for (size_t i = 0; i < n; i++)
+        fg_vec_push(&r->plan.waiting, (struct fg_id_reason){r->snap->tasks[first + i].id, g->reason});
+}
+
+static void hold(struct round *r, uint32_t reservation, const struct fg_reserved *part)
+{
+    for (size_t i = 0; i < r->snap->device_count; i++)
+        if (r->snap->devices[i].id == part->device) {
+            r->rooms[i].reservation = reservation;
+            r->rooms[i].spare_memory_bytes = part->spare_memory_bytes;
+            r->rooms[i].spare_share_permille = part->spare_share_permille;
+        }
 }
 
 static void begin(struct round *r, const struct fg_snapshot *snap)
@@ -240,21 +353,59 @@ static void begin(struct round *r, const struct fg_snapshot *snap)
     r->times = fg_alloc((snap->device_count + 1) * sizeof *r->times);
     for (size_t i = 0; i < snap->device_count; i++) {
         const struct fg_plan_device *d = &snap->devices[i];
-        r->rooms[i] = (struct room){d->memory_free_bytes, d->share_free_permille, 0};
-        r->rooms[i].used_permille = used_permille(d, &r->rooms[i]);
+        r->rooms[i] = (struct room){d->memory_free_bytes, d->share_free_permille, 0, 0, 0, 0};
+        r->rooms[i].used_permille = round_used_permille(d, &r->rooms[i]);
         while (strcmp(snap->devices[r->kinds[i]].kind, d->kind) != 0)
             r->kinds[i]++;
     }
+    for (size_t i = 0; i < snap->reservation_count; i++)
+        for (size_t k = 0; k < snap->reservations[i].count; k++)
+            hold(r, (uint32_t)i + 1, &snap->reservations[i].parts[k]);
 }
 
 static void end(struct round *r)
 {
     fg_vec_fini(&r->groups);
     fg_vec_fini(&r->offers);
+    fg_vec_fini(&r->done);
     free(r->slots);
     free(r->rooms);
     free(r->kinds);
     free(r->times);
+}
+
+/* From task first on; what is placed before it stays. */
+static void go_through(struct round *r)
+{
+    size_t n;
+    for (size_t i = 0; i < r->snap->task_count && r->plan.head == SIZE_MAX; i += n) {
+        n = FG_MIN((size_t)FG_MAX(r->snap->tasks[i].together, 1u), r->snap->task_count - i);
+        serve(r, i, n);
+    }
+}
+
+/* The solver made room: those that waited once more, in order. No reservation is made in the name of one that is seen
+ * again, and what it was refused before does not count. */
+static void second_chance(struct round *r)
+{
+    __auto_type waiting = r->plan.waiting;
+    r->plan.waiting.items = NULL;
+    r->plan.waiting.count = r->plan.waiting.cap = 0;
+    for (size_t i = 0; i < r->groups.count; i++)
+        r->groups.items[i].blocked = false;
+    size_t at = 0, n;
+    for (size_t w = 0; w < waiting.count; w += n) {
+        while (!fg_id_eq(r->snap->tasks[at].id, waiting.items[w].task))
+            at++;
+        n = FG_MAX(r->snap->tasks[at].together, 1u);
+        struct group *g = find_group(r, &r->snap->tasks[at]);
+        if (g->blocked || r->snap->tasks[at].blocked || !place_together(r, g, at, n)) {
+            g->blocked = g->blocked || n == 1;
+            for (size_t i = 0; i < n; i++)
+                fg_vec_push(&r->plan.waiting, waiting.items[w + i]);
+        }
+    }
+    free(waiting.items);
 }
 
 int fg_place(const struct fg_snapshot *snap, struct fg_plan *ret_plan, struct fg_error *err)
@@ -263,8 +414,10 @@ int fg_place(const struct fg_snapshot *snap, struct fg_plan *ret_plan, struct fg
     if (snap->task_count >= UINT32_MAX / 2)
         return fg_fail(err, FG_E_INVALID, "a plan for %zu tasks at once is more than it can count", snap->task_count);
     begin(&r, snap);
-    for (size_t i = 0; i < snap->task_count; i++)
-        serve(&r, &snap->tasks[i]);
+    r.plan.head = SIZE_MAX;
+    go_through(&r);
+    if (snap->improve_iterations && round_improve(&r) && r.plan.head == SIZE_MAX && r.plan.waiting.count)
+        second_chance(&r);
     end(&r);
     *ret_plan = r.plan;
     return 0;

@@ -4,8 +4,10 @@
  *     minimise sum Cost_i x Time_i      Cost_i = price/s of the device x max(memory share, compute share)
  *                                       Time_i = expected run time on that device kind at that share
  *
- * This first planner goes through the tasks in the order of the snapshot and gives each the cheapest device that
- * has room (rules below). The seam is what stays: snapshot in; placements, reasons, cost and bound out. */
+ * The planner goes through the tasks in the order of the snapshot and gives each the cheapest device that has room
+ * (rules below). The first that finds none is the head of the line: it is given a reservation (reserve.h), and what comes
+ * after it may start only where that does not delay it. When not every task got its cheapest device, the solver
+ * (assign.h) then looks for a cheaper way to place the same tasks, and more may fit. */
 #pragma once
 #include "base/vec.h"
 #include "model/device.h"
@@ -17,7 +19,9 @@ enum fg_rule {
     FG_RULE_LEAST_COST,                  /* 2 least expected cost of those with room */
     FG_RULE_FINISH_FIRST,                /* 3 equal cost: the earlier expected end */
     FG_RULE_PACK,                        /* 4 equal so far: the fullest device that still has room */
-    FG_RULE_INDEX                        /* 5 equal so far: the lowest device id */
+    FG_RULE_INDEX,                       /* 5 equal so far: the lowest device id */
+    FG_RULE_DEADLINE,                    /* 6 before these: a cheaper device would miss its deadline */
+    FG_RULE_WHOLE_PLAN                   /* 7 after these: the solver, since all tasks of the plan together cost less so */
 };
 const char *fg_rule_text(enum fg_rule rule);
 
@@ -27,12 +31,35 @@ struct fg_plan_device {
     uint64_t memory_bytes, memory_free_bytes;
     uint32_t share_free_permille;
     int64_t price_nanousd_per_s;
+    int64_t spot_nanousd_per_s;          /* for spot tasks; 0: as price */
     bool usable;                         /* healthy and its node connected */
 };
 struct fg_plan_task {
     fg_id id;
     const struct fg_spec *spec;          /* borrowed */
     struct fg_need need;                 /* complete: proposals filled in */
+    int64_t deadline_ns;                 /* absolute; 0: none */
+    fg_id group;                         /* what a reservation is in the name of: its gang, or NONE for the task itself */
+    uint32_t together;                   /* it and those after it, so many in all, are placed together or not at all; 0 is 1 */
+    int rank;                            /* who may use what is held for whom: a higher one always; spot 0, low 1, ... */
+    bool blocked;                        /* it is known that nothing is free for it */
+    bool no_reserve;                     /* it was tried: nothing that is known would make room for it */
+};
+/* What is held for the head of the line on one device, and what others may hold there beyond its start. */
+struct fg_reserved {
+    fg_device_id device;
+    uint32_t tasks;                      /* of its gang */
+    uint64_t spare_memory_bytes;
+    uint32_t spare_share_permille;
+};
+#define FG_RESERVATIONS_MAX 8u
+struct fg_reservation {
+    fg_id group;                         /* the task or gang */
+    int rank;                            /* of the task */
+    int64_t start_ns;                    /* when it should start; another task may be there until then */
+    int64_t latest_ns;                   /* when it starts at the latest, by the run limits of what is there */
+    struct fg_reserved *parts;           /* owned by who owns the reservation */
+    size_t count;
 };
 struct fg_snapshot {
     const struct fg_plan_task *tasks;    /* in the order they should be served */
@@ -40,7 +67,12 @@ struct fg_snapshot {
     const struct fg_plan_device *devices;
     size_t device_count;
     const struct fg_history *history;
+    int64_t now_ns;
+    const struct fg_reservation *reservations;
+    size_t reservation_count;
+    bool reserve;                        /* stop at a head of the line that has no reservation: plan.head */
     uint64_t seed;
+    uint64_t improve_iterations;         /* moves the solver may try; 0: greedy alone */
 };
 struct fg_placement {
     fg_id task;
@@ -61,11 +93,13 @@ struct fg_block {
 struct fg_plan {
     FG_VEC(struct fg_placement) placements;
     FG_VEC(struct fg_id_reason { fg_id task; enum fg_reason reason; }) waiting; /* every task not placed, in order */
+    size_t head;                         /* index of the task that should get a reservation before the rest; SIZE_MAX: none */
     int64_t cost_nanousd;                /* expected, of the placements */
     int64_t bound_nanousd;               /* no plan for the placed tasks costs less */
+    uint64_t iterations;                 /* of the solver; 0: it was not asked */
 };
 /* Fill *ret_plan for the tasks in snap, best first. Unplaceable tasks are listed with
- * their reasons: that is not an error. ret_plan is the caller's; free with fg_plan_fini().
+ * their reasons: that is not an error. Those after plan.head are in neither list. ret_plan is the caller's; free with fg_plan_fini().
  * Returns 0, or -1 with *err set; then *ret_plan is untouched. */
 int fg_place(const struct fg_snapshot *snap, struct fg_plan *ret_plan, struct fg_error *err);
 void fg_plan_fini(struct fg_plan *plan);
@@ -74,3 +108,6 @@ void fg_plan_fini(struct fg_plan *plan);
 size_t fg_explain(const struct fg_snapshot *snap, const struct fg_plan_task *task, struct fg_block *blocks, size_t max);
 /* Cost of a slice over time: the one formula, for plan and quote. */
 int64_t fg_expected_cost(const struct fg_plan_device *device, const struct fg_need *need, int64_t time_ns);
+int64_t fg_expected_cost_of(const struct fg_plan_device *device, const struct fg_plan_task *task, int64_t time_ns); /* spot or not */
+/* Whether the device, empty and usable, could hold it. */
+bool fg_could_hold(const struct fg_plan_device *device, const struct fg_need *need);

@@ -4,6 +4,8 @@
 
 #include "sim/sim_private.h"
 
+/* Three of them; the first one submits most. */
+static fg_id some_tenant(struct world *w) { return (fg_id){0x0200, chance(w, 600) ? 1 : 2 + rnd(w, 2)}; }
 static const fg_id tenant = {0x0200, 1};
 
 static fg_id new_id(struct world *w)
@@ -34,6 +36,10 @@ static void make_spec(struct world *w, struct fg_spec *spec)
     spec->retries = (uint16_t)(chance(w, 500) ? rnd(w, 4) : 0);
     spec->retry_on = (uint8_t)rnd(w, 8);
     spec->hold = chance(w, 30);
+    spec->spot = chance(w, 150);
+    spec->preemptible = chance(w, 150);
+    if (chance(w, 100))
+        spec->limits.deadline_ns = between(w, 1, 600) * SEC;
 }
 
 /* A key that was used before gives the first task back, or is refused with another body. Never a second task. */
@@ -55,12 +61,14 @@ static void repeat(struct world *w)
     fg_id found = FG_ID_NONE;
     bool there = w->server.core && fg_core_idempotent(w->server.core, tenant, was, &found);
     make_spec(w, &spec);
+    spec.limits.deadline_ns = 0;
     struct fg_input in = {.kind = FG_IN_SUBMIT, .task = new_id(w), .submit = {tenant, &spec, key}};
     int rc = server_ask(w, &in, &err);
     if (rc == 0) {
         if (there || row)
             broken(w, "idempotency key of %s made a second task", short_id(r->task));
         r->task = in.task;               /* the first was lost unacknowledged */
+        oracle_task(&w->oracle, in.task)->may_go = spec.spot || spec.preemptible;
         free(r->idempotency);
         r->idempotency = fg_strdup(key);
     } else if (there && err.code != (fg_streq(key, r->idempotency) ? FG_E_CONFLICT : FG_E_IDEMPOTENCY_MISMATCH) &&
@@ -72,6 +80,14 @@ static void repeat(struct world *w)
     fg_spec_fini(&spec);
 }
 
+/* No submit is refused but for the disk, the way there, or a deadline that it has. */
+static void may_refuse(struct world *w, const struct fg_spec *spec, const struct fg_error *err)
+{
+    bool deadline = err->code == FG_E_INVALID && spec->limits.deadline_ns && fg_streq(err->pointer, "/limits/deadline");
+    if (err->code && err->code != FG_E_STORAGE_FULL && err->code != FG_E_UNREACHABLE && !deadline)
+        broken(w, "submit refused: %s", err->text);
+}
+
 static void submit(struct world *w)
 {
     struct client *c = &w->client;
@@ -80,16 +96,47 @@ static void submit(struct world *w)
     char key[64];
     bool keyed = chance(w, 300);
     make_spec(w, &spec);
-    struct fg_input in = {.kind = FG_IN_SUBMIT, .task = new_id(w), .submit = {.tenant = tenant, .spec = &spec}};
+    struct fg_input in = {.kind = FG_IN_SUBMIT, .task = new_id(w), .submit = {.tenant = keyed ? tenant : some_tenant(w), .spec = &spec}};
     snprintf(key, sizeof key, "k%llu\nbody", (unsigned long long)c->made);
     if (keyed)
         in.submit.idempotency = key;
     if (server_ask(w, &in, &err) == 0 && keyed)
         fg_vec_push(&c->repeats, (struct repeat){fg_strdup(key), in.task, false});
-    else if (err.code && err.code != FG_E_STORAGE_FULL && err.code != FG_E_UNREACHABLE)
-        broken(w, "submit refused: %s", err.text);
-    oracle_task(&w->oracle, in.task)->attempts_allowed = 1u + spec.retries;
+    else
+        may_refuse(w, &spec, &err);
+    *oracle_task(&w->oracle, in.task) = (struct watched){.id = in.task, .attempts_allowed = 1u + spec.retries,
+                                                         .may_go = spec.spot || spec.preemptible};
     fg_spec_fini(&spec);
+}
+
+/* An array in one request, all or none of it, which are to start together. */
+static void submit_gang(struct world *w)
+{
+    struct fg_error err = {0};
+    struct fg_input in[4];
+    struct fg_spec specs[4];
+    size_t n = 2 + rnd(w, 3);
+    fg_id of = some_tenant(w), first = FG_ID_NONE;
+    make_spec(w, &specs[0]);
+    specs[0].need.memory_bytes = (uint64_t)between(w, 1, 8) << 29;
+    specs[0].need.share_permille = (uint32_t)between(w, 1, 10) * 100;
+    specs[0].gang = true;
+    specs[0].array_size = (uint32_t)n;
+    for (size_t i = 0; i < n; i++) {
+        if (i)
+            fg_spec_copy(&specs[i], &specs[0]);
+        fg_id id = new_id(w);
+        first = i ? first : id;
+        specs[i].array = first;
+        specs[i].array_index = (uint32_t)i;
+        in[i] = (struct fg_input){.kind = FG_IN_SUBMIT, .task = id, .submit = {.tenant = of, .spec = &specs[i]}};
+        *oracle_task(&w->oracle, id) = (struct watched){.id = id, .attempts_allowed = 1u + specs[0].retries, .gang = first,
+                                                        .gang_size = (uint32_t)n, .may_go = specs[0].spot || specs[0].preemptible};
+    }
+    if (server_ask_all(w, in, n, &err) < 0)
+        may_refuse(w, &specs[0], &err);
+    for (size_t i = 0; i < n; i++)
+        fg_spec_fini(&specs[i]);
 }
 
 /* Mostly a recent task: older ones have ended. */
@@ -125,6 +172,7 @@ static void ask(struct world *w, enum fg_input_kind kind, fg_id task)
 static void act(struct world *w, int who, uint64_t what, void *data)
 {
     struct fg_core_counts counts = {0};
+    struct fg_error err;
     if (w->client.stopped)
         return;
     if (w->server.core)
@@ -132,6 +180,10 @@ static void act(struct world *w, int who, uint64_t what, void *data)
     size_t many = counts.queued > 150 ? 0 : chance(w, 30) ? 60 : 1 + rnd(w, 3);
     for (size_t i = 0; i < many; i++)
         submit(w);
+    if (many && chance(w, 60))
+        submit_gang(w);
+    if (chance(w, 10))
+        server_ask(w, &(struct fg_input){.kind = FG_IN_WEIGHT, .weight = {some_tenant(w), 1 + (uint32_t)rnd(w, 4)}}, &err);
     if (chance(w, 150))
         ask(w, FG_IN_CANCEL, some_task(w));
     if (chance(w, 20))

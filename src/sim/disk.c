@@ -97,6 +97,7 @@ void batch_destroy(struct batch *b)
     fg_vec_fini(&b->rows);
     fg_vec_fini(&b->aux);
     fg_vec_fini(&b->sends);
+    fg_vec_fini(&b->submitted);
     free(b);
 }
 

@@ -89,6 +89,14 @@ static void task_event(struct world *w, const struct fg_event *ev)
         t->attempt = ev->attempt;
         t->usage_seq = 0;
         t->cost_nanousd += ev->queued.cost_nanousd;
+        if (ev->queued.reason == FG_REASON_PREEMPTED) {
+            t->attempts_allowed += t->attempts_allowed != UINT32_MAX;
+            if (!t->may_go)
+                broken(w, "%s was preempted and had not allowed it", short_id(t->id));
+            if (ev->queued.uses_retry || ev->queued.cost_nanousd)
+                broken(w, "%s was preempted at its own cost", short_id(t->id));
+            w->result->preempted++;
+        }
         if (ev->attempt > t->attempts_allowed)
             broken(w, "attempt %u of %s, %u were asked for", ev->attempt, short_id(t->id), t->attempts_allowed);
         break;
@@ -119,8 +127,27 @@ void oracle_event(struct world *w, const struct fg_event *ev)
     if (ev->kind == FG_EV_NODE_JOINED)
         for (size_t i = 0; i < ev->joined.count; i++)
             w->oracle.memory[ev->joined.devices[i].id] = ev->joined.devices[i].memory_bytes;
-    else if (ev->kind != FG_EV_NODE_LOST)
+    else if (ev->kind != FG_EV_NODE_LOST && ev->kind != FG_EV_TENANT_WEIGHTED)
         task_event(w, ev);
+}
+
+/* Of a gang that starts for the first time all are granted in one transaction. */
+void oracle_batch(struct world *w, const struct batch *b)
+{
+    for (size_t i = 0; i < b->events.count; i++) {
+        const struct fg_event *ev = &b->events.items[i];
+        const struct watched *t = ev->kind == FG_EV_LEASE_GRANTED && ev->attempt == 1 ? oracle_task(&w->oracle, ev->task) : NULL;
+        if (!t || fg_id_is_none(t->gang))
+            continue;
+        uint32_t together = 0;
+        for (size_t k = 0; k < b->events.count; k++) {
+            const struct fg_event *other = &b->events.items[k];
+            together += other->kind == FG_EV_LEASE_GRANTED && other->attempt == 1 && fg_id_eq(oracle_task(&w->oracle, other->task)->gang, t->gang);
+        }
+        if (together != t->gang_size)
+            broken(w, "%u of the %u of gang %s were started", together, t->gang_size, short_id(t->gang));
+        w->result->gang_starts++;
+    }
 }
 
 /* --- the machines --- */
@@ -162,6 +189,34 @@ static bool fits_nowhere(const struct world *w, const struct fg_task *t)
     return true;
 }
 
+/* How many of its gang wait with it, and whether one of them is held. */
+static uint64_t waiting_of_gang(const struct world *w, const struct watched *t, bool *ret_held)
+{
+    uint64_t n = 0;
+    for (uint32_t i = 0; i < t->gang_size; i++) {
+        const struct fg_task *other = fg_core_task(w->server.core, (fg_id){t->gang.hi, t->gang.lo + i});
+        n += other && other->state == FG_STATE_QUEUED;
+        *ret_held = *ret_held || (other && other->held);
+    }
+    return n;
+}
+
+/* All of a gang at once, on devices that run nothing. */
+static bool gang_fits_nowhere(const struct world *w, const struct watched *t, const struct fg_task *task)
+{
+    uint64_t room = 0;
+    bool held = false;
+    uint64_t want = waiting_of_gang(w, t, &held);
+    const struct fg_need *need = &task->spec.need;
+    for (int i = 0; i < w->machine_count; i++)
+        for (size_t j = 0; j < w->machines[i].device_count; j++) {
+            const struct fg_device *d = &w->machines[i].devices[j];
+            if (!need->device_kind[0] || strcmp(need->device_kind, d->kind) == 0)
+                room += FG_MIN(d->memory_bytes / need->memory_bytes, (uint64_t)(1000 / need->share_permille));
+        }
+    return held || room < want;
+}
+
 static void final_task(struct world *w, const struct watched *t)
 {
     const struct row *row = disk_row(&w->disk, t->id);
@@ -188,7 +243,7 @@ static void final_task(struct world *w, const struct watched *t)
     w->result->waiting += t->submit_acked;
     if (t->cancel_acked)
         broken(w, "%s was canceled and is %s", short_id(t->id), fg_state_name(t->state));
-    if (!in_core || in_core->state != FG_STATE_QUEUED || !(in_core->held || fits_nowhere(w, in_core)))
+    if (!in_core || in_core->state != FG_STATE_QUEUED || !(in_core->held || (fg_id_is_none(t->gang) ? fits_nowhere(w, in_core) : gang_fits_nowhere(w, t, in_core))))
         broken(w, "%s (%llu MiB, kind '%s') waits without a reason", short_id(t->id),
                in_core ? (unsigned long long)in_core->spec.need.memory_bytes >> 20 : 0, in_core ? in_core->spec.need.device_kind : "?");
 }

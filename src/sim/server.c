@@ -48,9 +48,9 @@ static int load_log(struct world *w, struct fg_core *core, struct fg_error *err)
 
 struct fg_core *server_rebuild(struct world *w, bool replay)
 {
-    static const struct fg_price prices[] = {{"", 1000000}, {"card-a", 7000000}, {"card-b", 20000000}};
+    static const struct fg_price prices[] = {{"", 1000000, 300000}, {"card-a", 7000000, 0}, {"card-b", 20000000, 9000000}};
     const struct fg_core_config config = {.lease_ns = LEASE_NS, .lease_margin_ns = MARGIN_NS, .window = 1000,
-                                          .prices = prices, .price_count = FG_COUNT(prices)};
+                                          .prices = prices, .price_count = FG_COUNT(prices), .half_life_ns = 3600 * SEC, .improve_iterations = 2000};
     struct fg_error err = {0};
     struct fg_core *core = fg_core_create(&config);
     if ((replay ? load_log : load_rows)(w, core, &err) < 0)
@@ -126,11 +126,14 @@ static void write_failed(struct world *w)
 }
 
 /* Hand what was decided to the disk. */
-static void queue_batch(struct world *w, struct fg_effects *fx, fg_id submitted, fg_id canceled)
+static void queue_batch(struct world *w, struct fg_effects *fx, const struct fg_input *in, size_t n)
 {
     struct batch *b = fg_alloc(sizeof *b);
-    b->submitted = submitted;
-    b->canceled = canceled;
+    for (size_t i = 0; i < n; i++)
+        if (in[i].kind == FG_IN_SUBMIT)
+            fg_vec_push(&b->submitted, in[i].task);
+        else if (in[i].kind == FG_IN_CANCEL)
+            b->canceled = in[i].task;
     for (size_t i = 0; i < fx->events.count; i++) {
         w->result->nodes_lost += fx->events.items[i].kind == FG_EV_NODE_LOST;
         fg_vec_push(&b->events, fx->events.items[i]);
@@ -145,23 +148,30 @@ static void queue_batch(struct world *w, struct fg_effects *fx, fg_id submitted,
     start_commit(w);
 }
 
-static int turn(struct world *w, const struct fg_input *in, fg_id submitted, fg_id canceled, struct fg_error *err)
+/* Inputs that come in one turn; only submits come in numbers, and when the first is refused so are all. */
+static int turn_all(struct world *w, const struct fg_input *in, size_t n, struct fg_error *err)
 {
     struct fg_effects fx = {0};
-    int rc = fg_core_handle(w->server.core, in, w->now, &fx, err);
-    if (rc < 0 && (fx.events.count || fx.actions.count))
-        broken(w, "a refused input had effects");
+    int rc = 0;
+    for (size_t i = 0; i < n && rc == 0; i++) {
+        rc = fg_core_handle(w->server.core, &in[i], w->now, &fx, err);
+        if (rc < 0 && (fx.events.count || fx.actions.count))
+            broken(w, "a refused input had effects");
+    }
     if (rc == 0 && !w->server.degraded && fg_core_dispatch(w->server.core, w->now, &fx, err) < 0)
         broken(w, "dispatch: %s", err->text);
+    bool awaited = in->kind == FG_IN_SUBMIT || in->kind == FG_IN_CANCEL;
     if (rc == 0 && w->server.degraded && fx.events.count)
         write_failed(w);
-    else if (rc == 0 && (fx.events.count || fx.actions.count || !fg_id_is_none(submitted) || !fg_id_is_none(canceled)))
-        queue_batch(w, &fx, submitted, canceled);
+    else if (rc == 0 && (fx.events.count || fx.actions.count || awaited))
+        queue_batch(w, &fx, in, n);
     fg_effects_fini(&fx);
     if (++w->server.turns % 64 == 0)
         fg_core_verify(w->server.core);
     return rc;
 }
+
+static int turn(struct world *w, const struct fg_input *in, struct fg_error *err) { return turn_all(w, in, 1, err); }
 
 /* --- commits --- */
 
@@ -173,7 +183,10 @@ static void committed(struct world *w, const struct batch *b)
         if (b->events.items[i].kind == FG_EV_TASK_SETTLED)
             fg_vec_push(&settled, b->events.items[i].task);
     }
-    oracle_acked(w, b->submitted, b->canceled);
+    oracle_batch(w, b);
+    for (size_t i = 0; i < b->submitted.count; i++)
+        oracle_acked(w, b->submitted.items[i], FG_ID_NONE);
+    oracle_acked(w, FG_ID_NONE, b->canceled);
     for (size_t i = 0; i < b->sends.count; i++) {
         int machine = machine_of(w, b->sends.items[i].action.node);
         uint64_t connection = b->sends.items[i].connection;
@@ -237,7 +250,7 @@ void server_gone(struct world *w, int machine, uint64_t connection)
     trace(w, "server: machine %d is gone", machine);
     w->server.connections[machine] = 0;
     struct fg_input in = {.kind = FG_IN_NODE_GONE, .node = {.node = w->machines[machine].node.id}};
-    turn(w, &in, FG_ID_NONE, FG_ID_NONE, &err);
+    turn(w, &in, &err);
 }
 
 static void answer_alive(struct world *w, int machine, const struct msg *msg)
@@ -261,7 +274,7 @@ static void hello(struct world *w, int machine, const struct msg *msg)
     w->server.connections[machine] = msg->connection;
     struct fg_input in = {.kind = FG_IN_NODE_HELLO, .hello = {.node = &m->node, .devices = m->devices, .device_count = m->device_count,
                           .attempts = msg->attempts.items, .attempt_count = msg->attempts.count}};
-    if (turn(w, &in, FG_ID_NONE, FG_ID_NONE, &err) < 0)
+    if (turn(w, &in, &err) < 0)
         broken(w, "hello refused: %s", err.text);
     else if (w->server.connections[machine] == msg->connection)
         answer_alive(w, machine, msg);
@@ -282,25 +295,27 @@ void server_receive(struct world *w, int machine, struct msg *msg)
         return;
     w->server.heard_ns[machine] = w->now;
     if (msg->kind == MSG_ALIVE) {
-        turn(w, &in, FG_ID_NONE, FG_ID_NONE, &err);
+        turn(w, &in, &err);
         answer_alive(w, machine, msg);
     } else if (!w->server.degraded) {
         in = (struct fg_input){.kind = FG_IN_REPORT, .task = msg->task, .report = {.node = w->machines[machine].node.id,
              .attempt = msg->attempt, .epoch = msg->epoch, .kind = msg->report, .usage = msg->usage,
              .outcome = msg->report == FG_REPORT_FINISHED ? &msg->outcome : NULL}};
-        if (turn(w, &in, FG_ID_NONE, FG_ID_NONE, &err) < 0)
+        if (turn(w, &in, &err) < 0)
             broken(w, "report refused: %s", err.text);
     }
 }
 
-int server_ask(struct world *w, const struct fg_input *in, struct fg_error *err)
+int server_ask_all(struct world *w, const struct fg_input *in, size_t n, struct fg_error *err)
 {
     if (!w->server.up)
         return fg_fail(err, FG_E_UNREACHABLE, "down");
     if (w->server.degraded)
         return fg_fail(err, FG_E_STORAGE_FULL, "disk full");
-    return turn(w, in, in->kind == FG_IN_SUBMIT ? in->task : FG_ID_NONE, in->kind == FG_IN_CANCEL ? in->task : FG_ID_NONE, err);
+    return turn_all(w, in, n, err);
 }
+
+int server_ask(struct world *w, const struct fg_input *in, struct fg_error *err) { return server_ask_all(w, in, 1, err); }
 
 /* --- its life --- */
 
@@ -318,10 +333,10 @@ static void tick(struct world *w, int who, uint64_t life, void *data)
         s->degraded = false;
         forget_connections(w);           /* agents repeat what they were not acked */
         for (int i = 0; i < w->machine_count; i++)
-            turn(w, &(struct fg_input){.kind = FG_IN_NODE_GONE, .node = {.node = w->machines[i].node.id}}, FG_ID_NONE, FG_ID_NONE, &err);
+            turn(w, &(struct fg_input){.kind = FG_IN_NODE_GONE, .node = {.node = w->machines[i].node.id}}, &err);
     }
     if (!s->degraded)
-        turn(w, &(struct fg_input){.kind = FG_IN_TICK}, FG_ID_NONE, FG_ID_NONE, &err);
+        turn(w, &(struct fg_input){.kind = FG_IN_TICK}, &err);
     int64_t next = FG_MIN(w->now + SEC, FG_MAX(fg_core_next_deadline(s->core), w->now + MS));
     at(w, next, tick, 0, s->life, NULL);
 }
@@ -351,6 +366,7 @@ void server_crash(struct world *w, int64_t down_ns)
             disk_commit(&w->disk, s->waiting.items[i]);
             for (size_t j = 0; j < s->waiting.items[i]->events.count; j++)
                 oracle_event(w, &s->waiting.items[i]->events.items[j]);
+            oracle_batch(w, s->waiting.items[i]);
         }
     }
     drop_memory(w);

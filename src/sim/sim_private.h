@@ -43,7 +43,8 @@ struct batch {
     FG_VEC(struct row) rows;
     FG_VEC(struct aux) aux;
     FG_VEC(struct send) sends;
-    fg_id submitted, canceled;           /* what a client is told once it is on disk */
+    FG_VEC(fg_id) submitted;             /* what a client is told once it is on disk */
+    fg_id canceled;
 };
 void disk_commit(struct disk *disk, struct batch *batch);
 struct row *disk_row(const struct disk *disk, fg_id id);
@@ -123,6 +124,7 @@ void server_receive(struct world *w, int machine, struct msg *msg);
 void server_gone(struct world *w, int machine, uint64_t connection);
 /* What a client asks. The core's answer; *err as the route would say it. */
 int server_ask(struct world *w, const struct fg_input *in, struct fg_error *err);
+int server_ask_all(struct world *w, const struct fg_input *in, size_t n, struct fg_error *err);  /* submits, all on disk or none */
 struct fg_core *server_rebuild(struct world *w, bool replay);   /* from disk: rows, or the whole log */
 
 /* --- client.c --- */
@@ -142,6 +144,8 @@ struct watched {                         /* a task as the outside world saw it *
     bool known, submit_acked, cancel_acked, settled;
     enum fg_state state;
     uint32_t attempt, attempts_allowed, usage_seq;
+    fg_id gang; uint32_t gang_size;      /* its first one; how many start together */
+    bool may_go;                         /* spot or preemptible */
     uint64_t lease_epoch;                /* by the log; 0: none */
     struct fg_lease lease;
     uint64_t last_started_epoch;         /* of a process that was really started */
@@ -156,6 +160,7 @@ struct oracle {
     uint64_t memory[MACHINES_MAX * DEVICES_MAX + 1];
 };
 void oracle_event(struct world *w, const struct fg_event *ev);               /* it is on disk now */
+void oracle_batch(struct world *w, const struct batch *b);                   /* all of it is, in one transaction */
 void oracle_acked(struct world *w, fg_id submitted, fg_id canceled);
 void oracle_process(struct world *w, int machine, const struct attempt *a, bool starts);
 void oracle_final(struct world *w);

@@ -16,6 +16,7 @@ struct fg_sim_result {
     uint64_t steps;                      /* happenings: messages, commits, ticks, faults */
     int64_t simulated_ns;
     size_t tasks, terminal, waiting;     /* acknowledged; of these ended; of these waiting with good reason */
+    size_t preempted, gang_starts;       /* tasks whose place was taken; members of gangs that started together */
     size_t crashes, full_disks, reboots, partitions, nodes_lost, replays;
     char failure[500];                   /* "" when every promise was kept */
 };

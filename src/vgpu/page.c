@@ -123,8 +123,9 @@ static enum fg_lease_status map_file(const char *path, size_t size, int writable
     return status;
 }
 
-/* Field 22 of /proc/self/stat; the name in brackets may hold anything. 0 without /proc: the slot is then not watched. */
-static uint64_t own_start_time(void)
+/* When this process began, boot clock, down to a clock tick: field 22 of /proc/self/stat; the name in brackets may hold
+ * anything. 0 without /proc. */
+static uint64_t own_start_ns(void)
 {
     char buf[1024];
     int fd = open("/proc/self/stat", O_RDONLY | O_CLOEXEC);
@@ -138,7 +139,7 @@ static uint64_t own_start_time(void)
     for (int field = 2; at && field < 22; field++) {
         at = strchr(at + 1, ' ');
     }
-    return at ? strtoull(at + 1, NULL, 10) : 0;
+    return at ? strtoull(at + 1, NULL, 10) * (1000000000 / FG_TICKS) : 0;
 }
 
 static uint64_t own_pid_ns(void)
@@ -149,15 +150,17 @@ static uint64_t own_pid_ns(void)
 
 static uint64_t own_image(void) { return getauxval(AT_RANDOM) ^ getauxval(AT_SYSINFO_EHDR) * 0x9e3779b97f4a7c15u; }
 
-/* What an earlier image of this process held died with the exec; what a process held whose pid we now have, likewise. */
-static void reap_former_selves(struct fg_counters *counters, int32_t pid, uint64_t start, uint64_t pid_ns, uint64_t image)
+/* What an earlier image of this process held died with the exec; what a process held whose pid we now have, likewise. A slot
+ * of our pid and image is our own (two shims in one process), or of one forked from the same parent: only then does it
+ * matter, at the price of a read of /proc, when we began. */
+static void reap_former_selves(struct fg_counters *counters, int32_t pid, uint64_t pid_ns, uint64_t image)
 {
     unsigned high = fg_get(&counters->slots_high);
     for (unsigned i = 0; i < high && i < FG_SLOTS; i++) {
         struct fg_slot *slot = &counters->slots[i];
         uint64_t owner = fg_get(&slot->owner);
         if (fg_owner_state(owner) == FG_SLOT_LIVE && fg_owner_pid(owner) == pid && fg_get(&slot->pid_ns) == pid_ns &&
-            (fg_get(&slot->start_time) != start || fg_get(&slot->image) != image))
+            (fg_get(&slot->image) != image || own_start_ns() > fg_get(&slot->attached_ns)))
             fg_slot_reap(counters, i, owner);
     }
 }
@@ -177,9 +180,8 @@ static int claim(struct fg_counters *counters, unsigned i, uint64_t owner, int32
 }
 
 /* Fill the claimed slot and let it live. 0: it took so long that a reaper freed it. */
-static int fill(struct fg_slot *slot, uint64_t *owner, uint64_t start, uint64_t pid_ns)
+static int fill(struct fg_slot *slot, uint64_t *owner, uint64_t pid_ns)
 {
-    fg_put(&slot->start_time, start);
     fg_put(&slot->pid_ns, pid_ns);
     fg_put(&slot->image, own_image());
     fg_put(&slot->attached_ns, (uint64_t)fg_boot_ns());
@@ -199,19 +201,20 @@ static enum fg_lease_status take_slot(struct fg_lease *lease)
 {
     struct fg_counters *counters = lease->counters;
     int32_t pid = getpid();
-    uint64_t start = own_start_time(), pid_ns = own_pid_ns();
+    uint64_t pid_ns = own_pid_ns();
     if (fg_get(&lease->limits->flags) & FG_LIMIT_CLOSED)
         return FG_LEASE_OVER;
-    reap_former_selves(counters, pid, start, pid_ns, own_image());
+    reap_former_selves(counters, pid, pid_ns, own_image());
     for (unsigned i = 0; i < FG_SLOTS; i++) {
         uint64_t owner = fg_get(&counters->slots[i].owner);
         if (fg_owner_state(owner) != FG_SLOT_FREE || !claim(counters, i, owner, pid, &owner) ||
-            !fill(&counters->slots[i], &owner, start, pid_ns))
+            !fill(&counters->slots[i], &owner, pid_ns))
             continue;
         lease->slot = &counters->slots[i];
         lease->owner = owner;
         lease->epoch++;
-        fg_lease_ring(lease);
+        if (!fg_get(&counters->arrivals) && !__atomic_exchange_n(&counters->arrivals, 1, __ATOMIC_SEQ_CST))
+            fg_lease_ring(lease); /* of many at once, one */
         return FG_LEASE_OK;
     }
     return FG_LEASE_FULL;

@@ -24,8 +24,8 @@ static ssize_t slurp(int32_t pid, const char *name, char *buf, size_t size)
     return n;
 }
 
-/* Field 22 of /proc/PID/stat, or 0. */
-static uint64_t start_time(int32_t pid)
+/* When it began, boot clock, down to a clock tick: field 22 of /proc/PID/stat. Or 0. */
+static uint64_t start_ns(int32_t pid)
 {
     char buf[1024];
     if (slurp(pid, "stat", buf, sizeof buf) <= 0)
@@ -33,18 +33,27 @@ static uint64_t start_time(int32_t pid)
     char *at = strrchr(buf, ')');
     for (int field = 2; at && field < 22; field++)
         at = strchr(at + 1, ' ');
-    return at ? strtoull(at + 1, NULL, 10) : 0;
+    return at ? strtoull(at + 1, NULL, 10) * (1000000000 / FG_TICKS) : 0;
 }
 
-static uint64_t pid_ns_of(const char *pid)
+/* kind: pid, time */
+static uint64_t ns_of(const char *pid, const char *kind)
 {
     char path[300];
     struct stat st;
-    snprintf(path, sizeof path, "/proc/%s/ns/pid", pid);
+    snprintf(path, sizeof path, "/proc/%s/ns/%s", pid, kind);
     return stat(path, &st) == 0 ? st.st_ino : 0;
 }
 
-uint64_t fg_process_own_ns(void) { return pid_ns_of("self"); }
+uint64_t fg_process_own_ns(void) { return ns_of("self", "pid"); }
+
+/* Did the process begin after the slot was taken? Where its boot clock may not be ours, it did not. */
+static int began_later(const struct fg_slot *slot, int32_t pid)
+{
+    char text[16];
+    snprintf(text, sizeof text, "%d", pid);
+    return start_ns(pid) > fg_get(&slot->attached_ns) && ns_of(text, "time") == ns_of("self", "time");
+}
 
 /* The pid the process has in its own namespace: the last number of NSpid. */
 static int32_t inner_pid(int32_t pid)
@@ -69,7 +78,7 @@ static int32_t outer_pid(uint64_t ns, int32_t inner)
         if (entry->d_name[0] < '1' || entry->d_name[0] > '9')
             continue;
         errno = 0;
-        uint64_t its = pid_ns_of(entry->d_name);
+        uint64_t its = ns_of(entry->d_name, "pid");
         int32_t pid = (int32_t)strtol(entry->d_name, NULL, 10);
         if (its == ns && inner_pid(pid) == inner)
             found = pid;
@@ -83,7 +92,7 @@ static int32_t outer_pid(uint64_t ns, int32_t inner)
 
 enum found fg_process_find(const struct fg_slot *slot, uint64_t owner, uint64_t our_ns, int *ret_pidfd, int32_t *ret_pid)
 {
-    uint64_t ns = fg_get(&slot->pid_ns), start = fg_get(&slot->start_time);
+    uint64_t ns = fg_get(&slot->pid_ns);
     int32_t pid = fg_owner_pid(owner);
     if (!ns)
         return FOUND_UNSEEN;
@@ -92,7 +101,7 @@ enum found fg_process_find(const struct fg_slot *slot, uint64_t owner, uint64_t 
     int fd = (int)syscall(SYS_pidfd_open, pid, 0);
     if (fd < 0)
         return errno == ESRCH || errno == EINVAL ? FOUND_DEAD : FOUND_UNSEEN;
-    if (start && start_time(pid) != start) { /* the pid is another's by now, or nobody's */
+    if (began_later(slot, pid)) { /* the pid is another's by now, or nobody's */
         close(fd);
         return FOUND_DEAD;
     }

@@ -49,6 +49,11 @@ int fg_vgpu_server_create(struct fg_vgpu_server **ret, const struct fg_vgpu_serv
         server->config = *config;
     if (!server->config.vanish_ns)
         server->config.vanish_ns = 1000000000;
+    if (server->config.claims_folder &&
+        fg_claims_open(&server->claims, server->config.claims_folder, server->config.claims_scope, err) != 0) {
+        free(server);
+        return -1;
+    }
     pthread_mutex_init(&server->mutex, NULL);
     server->pid_ns = fg_process_own_ns();
     server->epoll = epoll_create1(EPOLL_CLOEXEC);
@@ -121,7 +126,24 @@ void fg_vgpu_server_destroy(struct fg_vgpu_server *server)
     if (server->nudge >= 0)
         close(server->nudge);
     pthread_mutex_destroy(&server->mutex);
+    fg_claims_close(server->claims);
     free(server);
+}
+
+void fg_vgpu_server_leave(struct fg_vgpu_server *server)
+{
+    if (!server)
+        return;
+    pthread_mutex_lock(&server->mutex);
+    for (size_t i = 0; i < server->leases.count; i++) { /* nothing is written to what is not mapped; the loop must not look either */
+        struct lease *lease = server->leases.items[i];
+        munmap(lease->limits, 4096);
+        lease->limits = NULL;
+        end_lease(server, lease);
+    }
+    server->leases.count = 0;
+    pthread_mutex_unlock(&server->mutex);
+    fg_vgpu_server_destroy(server);
 }
 
 int fg_vgpu_server_device(struct fg_vgpu_server *server, const char *name, uint64_t memory_bytes, struct fg_error *err)
@@ -135,6 +157,7 @@ int fg_vgpu_server_device(struct fg_vgpu_server *server, const char *name, uint6
     if (!device) {
         device = fg_alloc(sizeof *device);
         snprintf(device->name, sizeof device->name, "%s", name);
+        device->guest.place = -1;
         fg_arbiter_init(&device->arbiter, &server->config.arbiter, fg_boot_ns());
         fg_vec_push(&server->devices, device);
     }
@@ -161,7 +184,7 @@ static int check_spec(const struct fg_lease_spec *spec, const struct device *dev
 }
 
 /* Does it fit beside the others of its device? self: the lease that is changed, or NULL. */
-static int admit(struct fg_vgpu_server *server, const struct fg_lease_spec *spec, const struct device *device,
+static int admit(struct fg_vgpu_server *server, const struct fg_lease_spec *spec, struct device *device,
                  const struct lease *self, struct fg_error *err)
 {
     uint64_t memory = spec->memory_bytes;
@@ -185,9 +208,9 @@ static int admit(struct fg_vgpu_server *server, const struct fg_lease_spec *spec
     if (share > 1000)
         return fg_fail(err, FG_E_CONFLICT, "device '%s' has %u permille of its compute left to lease, not %u", device->name,
                        1000 - (share - spec->share_permille), spec->share_permille);
-    if (others + 1 >= FG_ARBITER_MAX)
+    if (others + 2 >= FG_ARBITER_MAX) /* one place is for the guest */
         return fg_fail(err, FG_E_CONFLICT, "device '%s' has %u leases already", device->name, others);
-    return 0;
+    return fg_vgpu_claim(server, device, &(struct fg_claim){memory, share, others + 1, spec->mode == FG_SHARE_EXCLUSIVE}, err);
 }
 
 void fg_vgpu_publish(struct lease *lease)
@@ -270,14 +293,15 @@ static struct device *device_for(struct fg_vgpu_server *server, const struct fg_
     return device;
 }
 
-static int open_locked(struct fg_vgpu_server *server, const struct fg_lease_spec *spec, char *ret_id, struct fg_error *err)
+static int open_locked(struct fg_vgpu_server *server, const struct fg_lease_spec *spec, int limits_fd, char *ret_id, struct fg_error *err)
 {
     struct device *device = device_for(server, spec, err);
     if (!device || check_spec(spec, device, err) != 0 || admit(server, spec, device, NULL, err) != 0)
         return -1;
     struct lease *lease = new_lease(server, device, spec);
-    if (fg_vgpu_files_make(server, lease, err) != 0) {
+    if (fg_vgpu_files_make(server, lease, limits_fd, err) != 0) {
         end_lease(server, lease);
+        fg_vgpu_claim_again(server, device);
         return -1;
     }
     begin_lease(server, lease, ret_id);
@@ -287,7 +311,15 @@ static int open_locked(struct fg_vgpu_server *server, const struct fg_lease_spec
 int fg_vgpu_server_open(struct fg_vgpu_server *server, const struct fg_lease_spec *spec, char *ret_id, struct fg_error *err)
 {
     pthread_mutex_lock(&server->mutex);
-    int result = open_locked(server, spec, ret_id, err);
+    int result = open_locked(server, spec, -1, ret_id, err);
+    pthread_mutex_unlock(&server->mutex);
+    return result;
+}
+
+int fg_vgpu_server_open_at(struct fg_vgpu_server *server, const struct fg_lease_spec *spec, int limits_fd, struct fg_error *err)
+{
+    pthread_mutex_lock(&server->mutex);
+    int result = open_locked(server, spec, limits_fd, NULL, err);
     pthread_mutex_unlock(&server->mutex);
     return result;
 }
@@ -355,7 +387,9 @@ int fg_vgpu_server_close(struct fg_vgpu_server *server, const char *id, struct f
         if (server->leases.items[i] != lease)
             continue;
         memmove(&server->leases.items[i], &server->leases.items[i + 1], (--server->leases.count - i) * sizeof lease);
+        struct device *device = lease->device;
         end_lease(server, lease);
+        fg_vgpu_claim_again(server, device);
         fg_vgpu_wake(server);
         result = 0;
         break;
@@ -385,6 +419,30 @@ int fg_vgpu_server_env(struct fg_vgpu_server *server, const char *id, char *buf,
     return n >= 0 && (size_t)n < size ? 0 : fg_fail(err, FG_E_INVALID, "the buffer for " FG_LEASE_ENV " is too small");
 }
 
+static size_t processes_of(const struct lease *lease, struct fg_lease_process *ret, size_t max)
+{
+    size_t count = 0;
+    for (unsigned i = 0; i < FG_SLOTS; i++) {
+        const struct watch *watch = &lease->watches[i];
+        if (watch->pidfd < 0 || watch->owner != fg_get(&lease->counters->slots[i].owner))
+            continue;
+        if (count < max)
+            ret[count] = (struct fg_lease_process){watch->pid, fg_ledger_slot_used(lease->counters, i),
+                                                   fg_get(&lease->counters->slots[i].device_ns)};
+        count++;
+    }
+    return count;
+}
+
+size_t fg_vgpu_server_processes(struct fg_vgpu_server *server, const char *id, struct fg_lease_process *ret, size_t max)
+{
+    pthread_mutex_lock(&server->mutex);
+    struct lease *lease = lease_by_id(server, id, NULL);
+    size_t count = lease ? processes_of(lease, ret, max) : 0;
+    pthread_mutex_unlock(&server->mutex);
+    return count;
+}
+
 static void stats_of(const struct lease *lease, struct fg_lease_stats *ret)
 {
     const struct fg_counters *counters = lease->counters;
@@ -394,7 +452,8 @@ static void stats_of(const struct lease *lease, struct fg_lease_stats *ret)
                                    .charged_ns = in.charged_ns, .throttle_ns = fg_get(&counters->gone_throttle_ns),
                                    .submitted = fg_get(&counters->gone_settled), .ungated = fg_get(&counters->gone_ungated),
                                    .processes = in.processes, .waiting = in.waiting, .inflight = in.inflight,
-                                   .unseen = lease->unseen, .corrupt = lease->corrupt};
+                                   .unseen = lease->unseen,
+                                   .corrupt = lease->corrupt || fg_counters_check(counters, sizeof *counters) != FG_LEASE_OK};
     for (unsigned i = 0; i < FG_SLOTS; i++) {
         const struct fg_slot *slot = &counters->slots[i];
         if (fg_owner_state(fg_get(&slot->owner)) == FG_SLOT_FREE)

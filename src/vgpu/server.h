@@ -22,6 +22,10 @@ struct fg_vgpu_server_config {
     /* 1: LIMITS are guarded by file mode 0444 alone, not by F_SEAL_FUTURE_WRITE, which would keep a later server from
      * writing them as well. For agents, whose tasks run under other users; the task's user could chmod them back. */
     int adoptable;
+    /* A folder of claims.h: what this server leases is told to the other arbiters of the machine, and what they lease is not
+     * given away again. NULL: they are not asked. scope: as there. */
+    const char *claims_folder;
+    uint64_t claims_scope;
 };
 /* Open to read and to set. */
 struct fg_lease_spec {
@@ -45,18 +49,33 @@ struct fg_lease_stats {
 int fg_vgpu_server_create(struct fg_vgpu_server **ret, const struct fg_vgpu_server_config *config, struct fg_error *err);
 /* Closes all leases. NULL is fine. */
 void fg_vgpu_server_destroy(struct fg_vgpu_server *server);
+/* As destroy, but the leases stay as they are, for a later server to adopt. */
+void fg_vgpu_server_leave(struct fg_vgpu_server *server);
 
 /* Name a device and what of its memory may be leased. Again with the same name: sets the memory anew.
  * FG_E_INVALID: 0 bytes or a bad name. */
 int fg_vgpu_server_device(struct fg_vgpu_server *server, const char *name, uint64_t memory_bytes, struct fg_error *err);
 
+/* Name the device as every arbiter of the machine does, before it is leased; without, it is not claimed. At most 127 bytes. */
+int fg_vgpu_server_device_key(struct fg_vgpu_server *server, const char *name, const char *key, struct fg_error *err);
+/* What the other arbiters of the machine have given away of it; nothing where they are not asked. */
+struct fg_claim_sum;
+int fg_vgpu_server_others(struct fg_vgpu_server *server, const char *name, struct fg_claim_sum *ret, struct fg_error *err);
+/* The descriptor that keeps our claims while it is open, borrowed; -1: there is none. */
+int fg_vgpu_server_claims_fd(const struct fg_vgpu_server *server);
+
 /* Make a lease. ret_id: 64 bytes, or NULL. FG_E_NOT_FOUND: no such device. FG_E_INVALID: quota 0 or larger than the device,
  * share out of range, mode unknown. FG_E_CONFLICT: the id exists; memory or share left on the device does not suffice; an
- * exclusive lease shares its device with nobody. */
+ * exclusive lease shares its device with nobody; other arbiters of the machine have it. */
 int fg_vgpu_server_open(struct fg_vgpu_server *server, const struct fg_lease_spec *spec, char *ret_id, struct fg_error *err);
 /* Take over the files of a lease made by an earlier, adoptable server of this boot (kept open by someone else, see _fds);
- * limits stay as they are. Both descriptors are duplicated. FG_E_INVALID: not a lease, or sealed. */
+ * limits stay as they are. Both descriptors are duplicated. A limits file that is no memory file must be this user's and closed
+ * to the writing of others. FG_E_INVALID: not a lease, or sealed. */
 int fg_vgpu_server_adopt(struct fg_vgpu_server *server, int limits_fd, int counters_fd, char *ret_id, struct fg_error *err);
+/* As open, with the limits in an empty file of the caller's instead of a memory file: one on a memory file system that a sandbox
+ * can bind read-only, so that no user in it can change them. Its length and mode are set; the descriptor is duplicated. The
+ * counters are a sealed memory file that every user may write who can reach it. Adoptable, whatever the config says. */
+int fg_vgpu_server_open_at(struct fg_vgpu_server *server, const struct fg_lease_spec *spec, int limits_fd, struct fg_error *err);
 /* Live change of memory, share, mode and flags (id and device name the lease and do not change). Memory below what is
  * used is fine: growth is refused until enough is freed. Errors as open. */
 int fg_vgpu_server_set(struct fg_vgpu_server *server, const struct fg_lease_spec *spec, struct fg_error *err);
@@ -71,3 +90,6 @@ int fg_vgpu_server_fds(struct fg_vgpu_server *server, const char *id, int *ret_l
 int fg_vgpu_server_stats(struct fg_vgpu_server *server, const char *id, struct fg_lease_stats *ret, struct fg_error *err);
 /* Up to max leases, by age. Returns how many there are. */
 size_t fg_vgpu_server_list(struct fg_vgpu_server *server, struct fg_lease_stats *ret, size_t max);
+/* The processes of a lease that were found, up to max. Returns how many there are; 0 without such a lease. */
+struct fg_lease_process { int32_t pid; uint64_t used_bytes, device_ns; };      /* pid in the server's namespace */
+size_t fg_vgpu_server_processes(struct fg_vgpu_server *server, const char *id, struct fg_lease_process *ret, size_t max);

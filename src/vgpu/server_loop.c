@@ -12,8 +12,10 @@
 #include "vgpu/server_private.h"
 
 #define WAITERS_MAX 128        /* of futex_waitv */
-#define TICK_NS     2000000    /* with more bells than that, or on a kernel without futex_waitv */
+#define TICK_NS     2000000    /* with more processes' bells than that, or on a kernel without futex_waitv */
+#define QUIET_NS    20000000   /* when only bells of leases without processes are not heard */
 #define AUDIT_MS    1000
+#define ARRIVAL_NS  10000000   /* processes that start together are looked at together, when their own start is over */
 
 void fg_vgpu_wake(struct fg_vgpu_server *server)
 {
@@ -81,6 +83,21 @@ static void look_at_new(struct fg_vgpu_server *server, struct lease *lease)
     }
 }
 
+/* Look at who came. Returns when to do it, if that is later. */
+static int64_t greet(struct fg_vgpu_server *server, struct lease *lease)
+{
+    int64_t now = fg_boot_ns();
+    if (fg_get(&lease->counters->arrivals) && !lease->look_ns)
+        lease->look_ns = now + ARRIVAL_NS;
+    if (lease->look_ns > now)
+        return lease->look_ns;
+    if (lease->look_ns)
+        __atomic_store_n(&lease->counters->arrivals, 0, __ATOMIC_SEQ_CST); /* before the look: who comes later rings again */
+    lease->look_ns = 0;
+    look_at_new(server, lease);
+    return INT64_MAX;
+}
+
 /* Limits of the grant, the allowance last; waiters are woken when it grew. */
 static void give(struct lease *lease, const struct fg_arbiter_grant *grant, int waiting)
 {
@@ -105,14 +122,20 @@ static void turn(struct device *device)
     struct fg_arbiter_input in[FG_ARBITER_MAX] = {0};
     struct fg_arbiter *arbiter = &device->arbiter;
     for (unsigned i = 0; i < arbiter->count; i++)
-        if (arbiter->vgpus[i].id)
+        if (arbiter->vgpus[i].id && (int)i != device->guest.place)
             in[i] = fg_vgpu_input(device->by_place[i]);
     int64_t now = fg_boot_ns();
+    if (device->guest.place >= 0)
+        in[device->guest.place] = fg_guest_input(&device->guest, now);
     device->next_ns = fg_arbiter_turn(arbiter, in, now);
     for (unsigned i = 0; i < arbiter->count; i++) {
         const struct fg_arbiter_grant *grant = &arbiter->vgpus[i].grant;
         if (!arbiter->vgpus[i].id)
             continue;
+        if ((int)i == device->guest.place) {
+            fg_guest_grant(device, grant, now);
+            continue;
+        }
         fg_put(&device->by_place[i]->limits->heartbeat_ns, (uint64_t)now);
         give(device->by_place[i], grant, in[i].waiting != 0);
         /* drained between our look and our wish for a bell: nobody will ring */
@@ -121,19 +144,40 @@ static void turn(struct device *device)
     }
 }
 
+/* A lease's bell as it was before its counters are read. Returns 0 when it cannot be heard. */
+static int listen_to(struct futex_waitv *bells, unsigned *count, const struct lease *lease)
+{
+    if (*count == WAITERS_MAX)
+        return 0;
+    bells[(*count)++] = (struct futex_waitv){.val = fg_get(&lease->counters->bell), .uaddr = (uintptr_t)&lease->counters->bell,
+                                             .flags = FUTEX_32};
+    return 1;
+}
+
+/* Who can be heard: first those whose processes may ring any moment, beginning with another one each time, so that of more
+ * than can be heard nobody is always left out; then those without processes. Returns when to look at the others. */
+static int64_t listen(struct fg_vgpu_server *server, struct futex_waitv *bells, unsigned *count)
+{
+    size_t leases = server->leases.count, first = leases > WAITERS_MAX - 1 ? server->first_heard++ % leases : 0;
+    int64_t unheard_ns = 0;
+    for (int quiet = 0; quiet < 2; quiet++)
+        for (size_t i = 0; i < leases; i++) {
+            const struct lease *lease = server->leases.items[(first + i) % leases];
+            if ((fg_get(&lease->counters->slots_high) == 0) == quiet && !listen_to(bells, count, lease) && !unheard_ns)
+                unheard_ns = quiet ? QUIET_NS : TICK_NS;
+        }
+    return unheard_ns ? fg_boot_ns() + unheard_ns : INT64_MAX;
+}
+
 /* Turn what is due. Fills the bells to wait for, read before the counters were; returns how many, and when to look again. */
 static unsigned round_of(struct fg_vgpu_server *server, struct futex_waitv *bells, int64_t *ret_next_ns)
 {
     unsigned count = 1; /* bells[0] is the server's own */
-    int64_t next = INT64_MAX;
+    int64_t next = listen(server, bells, &count);
     for (size_t i = 0; i < server->leases.count; i++) {
         struct lease *lease = server->leases.items[i];
-        if (count < WAITERS_MAX)
-            bells[count++] = (struct futex_waitv){.val = fg_get(&lease->counters->bell), .uaddr = (uintptr_t)&lease->counters->bell,
-                                                  .flags = FUTEX_32};
-        else
-            next = 0;
-        look_at_new(server, lease);
+        int64_t look = greet(server, lease);
+        next = look < next ? look : next;
         if (lease->place < 0)
             fg_put(&lease->limits->heartbeat_ns, (uint64_t)fg_boot_ns());
     }
@@ -145,7 +189,7 @@ static unsigned round_of(struct fg_vgpu_server *server, struct futex_waitv *bell
         if (device->next_ns < next)
             next = device->next_ns;
     }
-    *ret_next_ns = next ? next : fg_boot_ns() + TICK_NS;
+    *ret_next_ns = next;
     return count;
 }
 
@@ -244,6 +288,7 @@ void *fg_vgpu_reaper(void *arg)
         }
         if (!stopping && fg_boot_ns() - audited >= (int64_t)AUDIT_MS * 1000000) {
             any = audit(server);
+            fg_vgpu_claims_look(server);
             audited = fg_boot_ns();
             n = 1;
         }

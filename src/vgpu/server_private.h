@@ -3,6 +3,7 @@
 #include <pthread.h>
 
 #include "base/vec.h"
+#include "vgpu/claims.h"
 #include "vgpu/ledger.h"
 #include "vgpu/server.h"
 
@@ -24,11 +25,24 @@ struct lease {
     int place;            /* in the device's arbiter; -1: ungated */
     int corrupt;
     uint32_t unseen;
+    int64_t look_ns;      /* when who arrived will be looked at; 0: nobody did */
     struct watch watches[FG_SLOTS];
+};
+
+/* The part of a device that other arbiters gave away and that is in use, as one more vGPU that always wants its turn: while
+ * it has the window, nobody of ours has. It "runs" jobs of one window each. */
+struct guest {
+    int place;            /* in the device's arbiter; -1: nobody else uses the device */
+    uint32_t share_permille;
+    uint64_t charged_ns;  /* of jobs begun */
+    int64_t end_ns;       /* of the job that runs, or 0 */
 };
 
 struct device {
     char name[64];
+    char key[128];        /* the same text in every arbiter of the machine; "": not claimed */
+    uint64_t charged_ns;  /* of all its leases at the last look */
+    struct guest guest;
     uint64_t memory_bytes;
     struct fg_arbiter arbiter;
     struct lease *by_place[FG_ARBITER_MAX];
@@ -41,11 +55,13 @@ struct fg_vgpu_server {
     FG_VEC(struct device *) devices;
     FG_VEC(struct lease *) leases;        /* by age */
     uint64_t serial;
+    size_t first_heard;                   /* lease whose bell is heard first when there are too many */
     pthread_t loop, reaper;
     int started;                          /* threads: 0, 1, 2 */
     int stopping;
     uint32_t wake;                        /* futex of the loop thread */
     int epoll, nudge;                     /* of the reaper; an eventfd in it */
+    struct fg_claims *claims;             /* NULL: other arbiters are not asked */
     uint64_t pid_ns;
 };
 
@@ -61,8 +77,20 @@ struct fg_arbiter_input fg_vgpu_input(const struct lease *lease);
 void fg_vgpu_unwatch(struct fg_vgpu_server *server, struct watch *watch);
 
 /* --- files.c: into lease->limits, ->counters and their descriptors --- */
-int fg_vgpu_files_make(struct fg_vgpu_server *server, struct lease *lease, struct fg_error *err);
+/* limits_fd: an empty file for the limits, duplicated; -1: a memory file is made. */
+int fg_vgpu_files_make(struct fg_vgpu_server *server, struct lease *lease, int limits_fd, struct fg_error *err);
 int fg_vgpu_files_adopt(struct lease *lease, struct fg_error *err);
+
+/* --- server_claims.c; mutex held --- */
+/* Claim this much of the device, if the others leave it; else what was claimed stays. */
+int fg_vgpu_claim(struct fg_vgpu_server *server, struct device *device, const struct fg_claim *want, struct fg_error *err);
+/* Claim what the leases of the device are now. */
+void fg_vgpu_claim_again(struct fg_vgpu_server *server, struct device *device);
+/* Tell the others that we use our devices, and see whether they use theirs. */
+void fg_vgpu_claims_look(struct fg_vgpu_server *server);
+/* The guest's counters, and what it does with its grant: the time of its next turn comes into device->next_ns. */
+struct fg_arbiter_input fg_guest_input(struct guest *guest, int64_t now_ns);
+void fg_guest_grant(struct device *device, const struct fg_arbiter_grant *grant, int64_t now_ns);
 
 /* --- process.c --- */
 enum found { FOUND, FOUND_DEAD, FOUND_UNSEEN };

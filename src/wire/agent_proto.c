@@ -135,6 +135,12 @@ static const struct fg_field kill_fields[] = {
     {"attempt", F_U32, 0, IN(ref.attempt)},
     {"reason", F_NAME, 0, IN(ref.reason), &reason_names},
 };
+static const struct fg_field resize_fields[] = {
+    {"task", F_ID, 0, IN(resize.task), "tsk"},
+    {"attempt", F_U32, 0, IN(resize.attempt)},
+    {"memory_bytes", F_U64, 0, IN(resize.memory_bytes)},
+    {"share_permille", F_U32, 0, IN(resize.share_permille)},
+};
 static const struct fg_field forget_fields[] = {
     {"task", F_ID, 0, IN(ref.task), "tsk"},
     {"attempt", F_U32, 0, IN(ref.attempt)},
@@ -174,6 +180,7 @@ static const struct message { const char *name; struct fg_fields fields; } messa
     [FG_MSG_BLOB_PUT] = {"blob_put", {blob_fields, FG_COUNT(blob_fields)}},
     [FG_MSG_BLOB_OK] = {"blob_ok", {blob_ok_fields, FG_COUNT(blob_ok_fields)}},
     [FG_MSG_ALIVE] = {"alive", {NULL, 0}},
+    [FG_MSG_RESIZE] = {"resize", {resize_fields, FG_COUNT(resize_fields)}},
 };
 
 static void encode_header(const struct fg_msg *msg, struct fg_str *out)

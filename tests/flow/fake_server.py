@@ -164,7 +164,7 @@ class FakeServer:
         rows = [{"path": path, "blob": self.put(data), "mode": 0o644, "size": len(data)} for path, data in files.items()]
         return "blob:" + self.put(json.dumps({"files": rows, "dirs": list(dirs)}).encode())
 
-    def start(self, command=None, memory=256 << 20, share=500, epoch=1, attempt=1, task=None, **spec):
+    def start(self, command=None, memory=256 << 20, share=500, epoch=1, attempt=1, task=None, device="cpu0", **spec):
         task = task or new_id("tsk")
         self.known[task, attempt] = True
         if command is not None:
@@ -172,7 +172,7 @@ class FakeServer:
         lease = {"device": 1, "node": self.hellos[-1]["node"] if self.hellos else new_id("nod"), "epoch": epoch, "memory_bytes": memory,
                  "share_permille": share, "granted_ns": 0, "deadline_ns": 0, "price_nanousd_per_s": 0, "memory_level": "kernel",
                  "share_level": "kernel"}
-        self.send({"m": "start", "task": task, "tenant": new_id("ten"), "attempt": attempt, "lease": lease, "device_name": "cpu0",
+        self.send({"m": "start", "task": task, "tenant": new_id("ten"), "attempt": attempt, "lease": lease, "device_name": device,
                    "spec": spec})
         return task
 
@@ -233,7 +233,11 @@ class Agent:
         command = [str(public_copy(AGENT, self.data) if self.user else AGENT), f"data_dir={self.data}", *self.settings]
         extra = {"user": self.user, "group": self.user, "extra_groups": []} if self.user else {}
         self.log = open(self.data / "agent.log", "ab")
-        env = dict(os.environ, HOME=str(self.data), FGPU_CONFIG="")
+        claims = self.data / "claims"    # what this agent leases is nobody else's matter
+        if not claims.exists():
+            claims.mkdir()
+            claims.chmod(0o1777)
+        env = dict(os.environ, HOME=str(self.data), FGPU_CONFIG="", FGPU_CLAIMS_DIR=str(claims))
         self.process = subprocess.Popen(command, stderr=self.log, env=env, cwd="/", **extra)
 
     def kill(self):

@@ -1,7 +1,4 @@
 """fgpu slice, driven as a user drives it: no server, real processes, the machine's own OpenCL device."""
-import ctypes
-import glob
-import json
 import os
 import pathlib
 import pty
@@ -16,117 +13,9 @@ import time
 import pytest
 
 from harness import eventually
+from slice_world import FGPU, LAYER, MIB, NEEDS_OPENCL, free_bytes, gone, slices  # noqa: F401
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-BUILD = pathlib.Path(os.environ.get("FGPU_BUILD", ROOT / "build"))
-FGPU = pathlib.Path(os.environ.get("FGPU_BIN", BUILD / "src" / "cli" / "fgpu"))
-LAYER = BUILD / "src" / "shim" / "libfgpu_opencl.so"
-MIB = 1 << 20
-
-
-def missing():
-    """Why these tests cannot run here; "" when they can."""
-    if not FGPU.exists():
-        return f"{FGPU} is not built"
-    if not LAYER.exists():
-        return f"{LAYER} is not built"
-    try:
-        ctypes.CDLL("libOpenCL.so.1")
-    except OSError as e:
-        return f"no OpenCL loader: {e}"
-    return "" if glob.glob("/etc/OpenCL/vendors/*.icd") else "no OpenCL driver in /etc/OpenCL/vendors"
-
-
-pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
-
-
-class Slices:
-    """fgpu with a runtime folder, and so an arbiter, of its own."""
-
-    def __init__(self, folder):
-        self.run_dir = folder / "run"
-        self.run_dir.mkdir(mode=0o700)
-        self.home = folder / "home"
-        self.home.mkdir()
-        self.env = {k: v for k, v in os.environ.items() if not k.startswith(("FGPU_", "XDG_", "OPENCL_", "OCL_"))}
-        self.env.update(HOME=str(self.home), XDG_RUNTIME_DIR=str(self.run_dir), XDG_CONFIG_HOME=str(self.home / "config"),
-                        POCL_CACHE_DIR=str(folder / "pocl"))
-        self.running = []
-
-    @property
-    def socket(self):
-        return self.run_dir / "fastgpu" / "arbiter.sock"
-
-    def start(self, *args, env=None, **more):
-        more = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **more}
-        p = subprocess.Popen([str(FGPU), "slice", *map(str, args)], env={**self.env, **(env or {})}, **more)
-        self.running.append(p)
-        return p
-
-    def hold(self, *options, program=("sleep", "60"), **more):
-        """A slice that is running: (process, its row)."""
-        p = self.start(*options, "--", *program, **more)
-        assert eventually(lambda: self.row(p) or p.poll() is not None, 20), "the slice did not start"
-        row = self.row(p)
-        assert row, p.communicate()
-        return p, row
-
-    def __call__(self, *args, code=0, timeout=60, **more):
-        """(stdout, stderr) of a call that must end with this exit status."""
-        p = self.start(*args, **more)
-        out, err = p.communicate(timeout=timeout)
-        assert p.returncode == code, f"{args}: {p.returncode}\n{out}\n{err}"
-        return out, err
-
-    def refused(self, code, *args, **more):
-        return self(*args, code=code, **more)[1]
-
-    def ls(self):
-        return [json.loads(line) for line in self("ls", "--json")[0].splitlines()]
-
-    def row(self, p):
-        return next((s for s in self.ls() if s["pid"] == p.pid), None)
-
-    def arbiters(self):
-        """Pids of the arbiter processes of this runtime folder."""
-        found = []
-        for p in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
-            try:
-                words = p.read_bytes().split(b"\0")
-            except OSError:
-                continue
-            if words[1:3] == [b"slice-arbiter", str(self.run_dir / "fastgpu").encode()]:
-                found.append(int(p.parent.name))
-        return found
-
-    def end(self):
-        for p in self.running:
-            if p.poll() is None:
-                p.terminate()
-                try:
-                    p.wait(10)
-                except subprocess.TimeoutExpired:
-                    p.kill()
-                    p.wait()
-            for pipe in (p.stdout, p.stderr):
-                if pipe:
-                    pipe.close()
-
-
-@pytest.fixture
-def slices(tmp_path_factory):
-    made = Slices(tmp_path_factory.mktemp("s"))
-    yield made
-    made.end()
-    for pid in made.arbiters():  # it would end by itself in two seconds, as one of the tests shows
-        os.kill(pid, signal.SIGKILL)
-
-
-def gone(pid):
-    try:
-        return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
-    except OSError:
-        return True
+pytestmark = NEEDS_OPENCL
 
 
 # --- the program ---
@@ -136,7 +25,7 @@ def test_the_program_runs_with_a_lease_and_the_layer(slices):
     lease, layers = out.splitlines()
     assert lease.startswith("/proc/") and lease.count(":") == 1
     assert layers == str(LAYER.resolve())
-    assert "64 MiB" in err and "25 %" in err and "cooperative" in err and "opencl0" in err
+    assert "64 MiB" in err and "25 %" in err and "audited" in err and "opencl0" in err
 
 
 def test_quiet_prints_nothing(slices):
@@ -224,18 +113,6 @@ def test_never_more_memory_than_the_device_has(slices):
     slices("--gpu", total - 64 * MIB, "--share", "10", "--", "true")
 
 
-def free_bytes(slices):
-    """What the device has: a quota far beyond it is refused with the figure; found by halving."""
-    low, high = 0, 1 << 41
-    while high - low > MIB:
-        middle = (low + high) // 2
-        p = slices.start("-q", "--gpu", middle, "--share", "1", "--", "true")
-        code = p.wait(30)
-        assert code in (0, 2, 5)
-        low, high = (middle, high) if code != 2 else (low, middle)
-    return low
-
-
 @pytest.mark.parametrize("mode", ["weighted", "capped"])
 def test_shares_over_a_hundred_are_refused(slices, mode):
     slices.hold("--gpu", "64MiB", "--share", "70", "--mode", mode)
@@ -293,7 +170,7 @@ def test_ls_shows_what_runs(slices):
     assert slices.ls() == []
     _, row = slices.hold("--gpu", "64MiB", "--share", "12.5", "--mode", "capped")
     assert row["memory_bytes"] == 64 * MIB and row["share_permille"] == 125 and row["mode"] == "capped"
-    assert row["used_bytes"] == 0 and row["command"] == "sleep 60" and row["level"] == "cooperative"
+    assert row["used_bytes"] == 0 and row["command"] == "sleep 60" and row["level"] == "audited"
     text = slices("ls")[0]
     assert row["id"] in text and "64 MiB" in text and "12.5 %" in text and "capped" in text
 
@@ -494,3 +371,57 @@ def test_a_background_process_keeps_its_slice(slices, tmp_path):
     finally:
         os.kill(pid, signal.SIGKILL)
     assert eventually(lambda: not slices.ls(), 10)
+
+
+# Fills one buffer after another; each line: jobs done, and how many of them passed without a grant (the first slot's word).
+FILLER = r"""
+import ctypes as C, os, struct, sys
+cl = C.CDLL("libOpenCL.so.1")
+for f in ("clCreateContext", "clCreateBuffer", "clCreateCommandQueue"):
+    getattr(cl, f).restype = C.c_void_p
+p, d, e, n = C.c_void_p(), C.c_void_p(), C.c_int32(), 0
+assert cl.clGetPlatformIDs(1, C.byref(p), None) == 0
+assert cl.clGetDeviceIDs(p, C.c_uint64(0xffffffff), 1, C.byref(d), None) == 0
+ctx = C.c_void_p(cl.clCreateContext(None, 1, C.byref(d), None, None, C.byref(e)))
+q = C.c_void_p(cl.clCreateCommandQueue(ctx, d, C.c_uint64(0), C.byref(e)))
+b = C.c_void_p(cl.clCreateBuffer(ctx, C.c_uint64(1), C.c_size_t(4 << 20), None, C.byref(e)))
+counters = os.open(os.environ["FGPU_LEASE"].split(":")[1], os.O_RDONLY)
+while True:
+    assert cl.clEnqueueFillBuffer(q, b, b"\0", C.c_size_t(1), C.c_size_t(0), C.c_size_t(4 << 20), 0, None, None) == 0
+    assert cl.clFinish(q) == 0
+    n += 1
+    more = cl.clCreateBuffer(ctx, C.c_uint64(1), C.c_size_t(8 << 20), None, C.byref(e))
+    print(n, struct.unpack("Q", os.pread(counters, 8, 4096 + 160))[0], bool(more), flush=True)
+"""
+
+
+def test_a_stopped_arbiter_holds_nobody_up_and_is_obeyed_again_when_it_goes_on(slices):
+    p = slices.start("-q", "--gpu", "8MiB", "--share", "50", "--mode", "capped", "--", sys.executable, "-c", FILLER)
+
+    def jobs(until, most=200000):
+        """Read lines until the condition on (jobs done, ungated) holds."""
+        for _ in range(most):
+            n, ungated, more = p.stdout.readline().split()
+            assert more == "False"  # the quota holds all the time
+            if until(int(n), int(ungated)):
+                return int(n), int(ungated)
+        raise AssertionError("never so")
+
+    _, before = jobs(lambda n, ungated: n >= 20)
+    arbiter, = slices.arbiters()
+    os.kill(arbiter, signal.SIGSTOP)
+    try:
+        n, passed = jobs(lambda n, ungated: ungated > before + 5)  # it went on without a grant
+    finally:
+        os.kill(arbiter, signal.SIGCONT)
+    last = [passed, n]
+
+    def steady(n, ungated):
+        if ungated != last[0]:
+            last[:] = ungated, n
+        return n >= last[1] + 200
+    jobs(steady)  # 200 jobs in a row were granted again
+    row = slices.row(p)
+    assert slices.arbiters() == [arbiter] and row["pid"] == p.pid and row["used_bytes"] == 4 * MIB
+    p.terminate()
+    p.wait(20)

@@ -78,22 +78,34 @@ static bool can_go(struct fg_pack *p, uint32_t type, uint32_t moves)
     return t->can[moves];
 }
 
-static bool find_on(struct fg_pack *p, uint32_t node, const struct fg_pack_type *t, uint32_t moves, struct path *path)
+/* Per type whether can_go with so many moves: what find asks of every task. */
+static const bool *movable(struct fg_pack *p, uint32_t moves)
 {
-    const struct pk_node *n = &p->nodes.items[node];
-    for (uint32_t k = n->first_task; k != FG_PACK_NONE; k = p->tasks.items[k].next) {
-        const struct pk_task *task = &p->tasks.items[k];
-        if (task->pinned || !can_go(p, task->type, moves - 1) || !fits_without(p, n, t, task))
-            continue;
-        path->steps[path->count++] = (struct step){node, k};
-        if (find(p, task->type, moves - 1, path, FG_PACK_NONE))
-            return true;
-        path->count--;
-    }
+    struct pk_movable *m = &p->movable[moves];
+    if (m->at == p->generation)
+        return m->types.items;
+    fg_vec_reserve(&m->types, p->types.count);
+    for (uint32_t t = 0; t < p->types.count; t++)
+        m->types.items[t] = p->types.items[t].tasks > 0 && can_go(p, t, moves);
+    m->at = p->generation;
+    return m->types.items;
+}
+
+static bool leads_on(struct fg_pack *p, uint32_t task, const struct fg_pack_type *t, uint32_t moves, struct path *path)
+{
+    const struct pk_task *k = &p->tasks.items[task];
+    const struct pk_node *n = &p->nodes.items[k->node];
+    if (k->pinned || !open_to(n, t) || avoided(path, k->node) || !fits_without(p, n, t, k))
+        return false;
+    path->steps[path->count++] = (struct step){k->node, task};
+    if (find(p, k->type, moves - 1, path, FG_PACK_NONE))
+        return true;
+    path->count--;
     return false;
 }
 
-/* A chain of exactly so many moves for the type, through nodes that are not in path; appended to it. */
+/* A chain of exactly so many moves for the type, through nodes that are not in path; appended to it. Goes through all tasks in the
+ * order of memory: most are of a type that has nowhere to go. */
 static bool find(struct fg_pack *p, uint32_t type, uint32_t moves, struct path *path, uint32_t only)
 {
     const struct fg_pack_type t = p->types.items[type].need;
@@ -103,10 +115,12 @@ static bool find(struct fg_pack *p, uint32_t type, uint32_t moves, struct path *
             path->steps[path->count++] = (struct step){node, FG_PACK_NONE};
         return node != FG_PACK_NONE;
     }
-    uint32_t from = only == FG_PACK_NONE ? 0 : only, to = only == FG_PACK_NONE ? (uint32_t)p->nodes.count : only + 1;
-    for (uint32_t i = from; i < to; i++)
-        if (open_to(&p->nodes.items[i], &t) && !avoided(path, i) && find_on(p, i, &t, moves, path))
+    const bool *can = movable(p, moves - 1);
+    for (uint32_t k = 0; k < p->tasks.count; k++) {
+        uint32_t node = p->tasks.items[k].node;
+        if (node != FG_PACK_NONE && can[p->tasks.items[k].type] && (only == FG_PACK_NONE || node == only) && leads_on(p, k, &t, moves, path))
             return true;
+    }
     return false;
 }
 
@@ -252,20 +266,29 @@ static bool empty_together(struct fg_pack *p, uint32_t type, uint32_t only, uint
     return false;
 }
 
+static bool open_with(struct fg_pack *p, uint32_t type, uint32_t node, uint32_t moves, struct fg_pack_chain *ret)
+{
+    struct path path = {.count = 0};
+    if (moves <= DEPTH_MOST && (node != FG_PACK_NONE || can_go(p, type, moves)) && find(p, type, moves, &path, node) &&
+        try_path(p, type, &path, ret))
+        return true;
+    return moves > 1 && empty_together(p, type, node, moves, ret);
+}
+
 bool fg_pack_open(struct fg_pack *p, uint32_t type, uint32_t node, uint32_t most, struct fg_pack_chain *ret)
 {
-    const struct fg_pack_type *t = &p->types.items[type].need;
-    if (t->gpus == 0 || t->gpu_milli < FG_PACK_DEVICE || most == 0)
+    struct pk_type *t = &p->types.items[type];
+    most = FG_MIN(most, FG_PACK_MOVES_MAX);
+    if (t->need.gpus == 0 || t->need.gpu_milli < FG_PACK_DEVICE ||
+        (node == FG_PACK_NONE && t->no_chain_at == p->generation && most <= t->no_chain_most))
         return false;
     pk_learn(p);
-    most = FG_MIN(most, FG_PACK_MOVES_MAX);
-    for (uint32_t moves = 1; moves <= most; moves++) {
-        struct path path = {.count = 0};
-        if (moves <= DEPTH_MOST && (node != FG_PACK_NONE || can_go(p, type, moves)) && find(p, type, moves, &path, node) &&
-            try_path(p, type, &path, ret))
+    for (uint32_t moves = 1; moves <= most; moves++)
+        if (open_with(p, type, node, moves, ret))
             return true;
-        if (moves > 1 && empty_together(p, type, node, moves, ret))
-            return true;
+    if (node == FG_PACK_NONE) {              /* nor will there be, until a task starts or ends */
+        t->no_chain_at = p->generation;
+        t->no_chain_most = most;
     }
     return false;
 }

@@ -4,7 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define AMOUNT_MOST (INT64_C(1) << 53)   /* of milli-cores or bytes: exact as a double, far above any machine */
+#define CPU_MOST    (INT64_C(1) << 40)   /* milli-cores */
+#define AMOUNT_MOST (INT64_C(1) << 53)   /* bytes: exact as a double, far above any machine */
 
 const char *fg_pack_policy_text(enum fg_pack_policy policy)
 {
@@ -43,6 +44,8 @@ void fg_pack_destroy(struct fg_pack *p)
     fg_vec_fini(&p->tasks);
     pk_value_fini(&p->value);
     pk_typicals_fini(&p->by_count);
+    for (uint32_t m = 0; m < PK_CHAIN; m++)
+        fg_vec_fini(&p->movable[m].types);
     free(p->type_slots);
     free(p->log);
     free(p);
@@ -69,9 +72,9 @@ static uint32_t shape_of(struct fg_pack *p, const struct fg_pack_node *node)
 
 static int check_node(const struct fg_pack_node *n, struct fg_error *err)
 {
-    if (n->cpu_milli < 0 || n->cpu_milli > AMOUNT_MOST || n->memory_bytes > (uint64_t)AMOUNT_MOST ||
+    if (n->cpu_milli < 0 || n->cpu_milli > CPU_MOST || n->memory_bytes > (uint64_t)AMOUNT_MOST ||
         n->gpu_memory_bytes > (uint64_t)AMOUNT_MOST)
-        return fg_fail(err, FG_E_INVALID, "a node's processor or memory is negative or beyond 2^53");
+        return fg_fail(err, FG_E_INVALID, "a node's processor or memory is negative or beyond 2^40 milli-cores or 2^53 bytes");
     if (n->gpus > FG_PACK_GPUS_MAX)
         return fg_fail(err, FG_E_INVALID, "a node has %u GPUs, more than %u", n->gpus, FG_PACK_GPUS_MAX);
     if (n->kind >= FG_PACK_KINDS_MAX)
@@ -183,8 +186,8 @@ static bool type_eq(const struct fg_pack_type *a, const struct fg_pack_type *b)
 
 static int check_type(const struct fg_pack_type *t, struct fg_error *err)
 {
-    if (t->cpu_milli < 0 || t->cpu_milli > AMOUNT_MOST || t->memory_bytes > (uint64_t)AMOUNT_MOST || t->gpu_memory_bytes > (uint64_t)AMOUNT_MOST)
-        return fg_fail(err, FG_E_INVALID, "a task's processor or memory is negative or beyond 2^53");
+    if (t->cpu_milli < 0 || t->cpu_milli > CPU_MOST || t->memory_bytes > (uint64_t)AMOUNT_MOST || t->gpu_memory_bytes > (uint64_t)AMOUNT_MOST)
+        return fg_fail(err, FG_E_INVALID, "a task's processor or memory is negative or beyond 2^40 milli-cores or 2^53 bytes");
     if (t->gpus == 0 && t->gpu_milli > 0)
         return fg_fail(err, FG_E_INVALID, "a task without GPU wants %u thousandths of one", t->gpu_milli);
     if (t->gpus > 0 && (t->gpu_milli == 0 || t->gpu_milli > FG_PACK_DEVICE))
@@ -352,6 +355,10 @@ int fg_pack_restore(struct fg_pack *p, uint32_t type, uint32_t node, uint32_t gp
 
 void fg_pack_unplace(struct fg_pack *p, uint32_t task)
 {
+    if (fg_pack_task_at(p, task).node == FG_PACK_NONE) {
+        fprintf(stderr, "fg_pack_unplace: there is no task %u\n", task);
+        abort();
+    }
     struct pk_task *k = &p->tasks.items[task];
     unlink_task(p, task);
     p->types.items[k->type].tasks--;
@@ -369,7 +376,11 @@ struct fg_pack_task fg_pack_task_at(const struct fg_pack *p, uint32_t task)
     return (struct fg_pack_task){k->type, k->node, k->gpus};
 }
 
-void fg_pack_pin(struct fg_pack *p, uint32_t task, bool pinned) { p->tasks.items[task].pinned = pinned; }
+void fg_pack_pin(struct fg_pack *p, uint32_t task, bool pinned)
+{
+    p->tasks.items[task].pinned = pinned;
+    p->generation++;
+}
 
 struct fg_pack_totals fg_pack_totals(const struct fg_pack *p)
 {

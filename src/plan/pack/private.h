@@ -9,6 +9,7 @@
 #include "plan/pack.h"
 
 #define PK_NEVER INT64_MIN               /* as a key: does not fit */
+#define PK_INDEX_MOST 0xffffffu          /* the last 24 bits of a key */
 #define PK_BLOCK 64u                     /* nodes in a block of a row */
 #define PK_LOG 16384u                    /* changes kept; a row further behind looks at all nodes */
 #define PK_CHAIN 4u                      /* moves of a chain, and none */
@@ -48,8 +49,10 @@ struct pk_row {
     int64_t *key;                        /* [nodes] score, tightness, index in one number; PK_NEVER */
     uint32_t *version;                   /* [nodes] of the node when key was worked out; 0: never */
     int64_t *block;                      /* [nodes / PK_BLOCK] greatest key */
+    FG_VEC(int64_t) empty;               /* by shape: the key of an empty node */
     uint32_t nodes;                      /* room in the arrays */
     uint32_t epoch;
+    bool stale;                          /* some block is */
     uint64_t seen;                       /* position in the log */
     uint64_t used;                       /* when it was last asked */
 };
@@ -60,6 +63,8 @@ struct pk_type {
     uint64_t tasks;                      /* placed now */
     uint64_t can_at[PK_CHAIN];           /* generation of can: whether a task of it can go elsewhere with so many moves */
     bool can[PK_CHAIN];
+    uint64_t no_chain_at;                /* generation in which fg_pack_open found nothing */
+    uint32_t no_chain_most;              /* with so many moves */
 };
 /* Typical tasks of one kind of need; those of one size (GPUs and share) stand together. */
 struct pk_class {
@@ -85,6 +90,8 @@ struct pk_value {                        /* value.c */
     uint32_t quad_count;
 };
 
+struct pk_movable { uint64_t at; FG_VEC(bool) types; };     /* chain.c; at: generation */
+
 struct fg_pack {
     struct fg_pack_options options;
     FG_VEC(struct pk_node) nodes;
@@ -98,6 +105,7 @@ struct fg_pack {
     uint32_t *log;                       /* [PK_LOG] changed nodes */
     uint64_t log_at;
     uint64_t generation;                 /* grows when a task starts or ends, or a node comes, goes, opens or closes */
+    struct pk_movable movable[PK_CHAIN];
     uint64_t clock;                      /* of row uses */
     uint32_t rows;
     uint64_t expected, learned_at;       /* sum of counts; what it was when typicals were made */
@@ -128,7 +136,8 @@ void pk_typicals_fini(struct pk_typicals *t);
 double pk_fragment(const struct pk_typicals *typicals, const struct pk_room *room);
 /* score.c: the best GPUs of a node and the key of that; PK_NEVER: does not fit. */
 int64_t pk_score(struct fg_pack *p, uint32_t type, uint32_t node, uint32_t *ret_gpus);
-int64_t pk_key_score(int64_t key);
+int64_t pk_rank(const struct fg_pack *p, uint32_t node);
+int64_t pk_key_score(const struct fg_pack *p, int64_t key);
 /* row.c */
 void pk_row_drop(struct fg_pack *p, struct pk_type *t);
 const struct pk_row *pk_row_of(struct fg_pack *p, uint32_t type);

@@ -5,12 +5,11 @@
 
 #include <math.h>
 
-#define INDEX_MOST 0xffffffu
 #define TIGHT_MOST 0xffffu
 #define QUANTUM 20                       /* thousandths of a GPU */
-#define PRICE_PERMILLE 1000              /* how much of the price counts against value */
+#define STRANDED_PERMILLE 300            /* how much of what is stranded counts against value */
 
-int64_t pk_key_score(int64_t key) { return key >> 40; }
+int64_t pk_key_score(const struct fg_pack *p, int64_t key) { return (key >> 40) * (p->options.policy == FG_PACK_FASTGPU ? QUANTUM : 1); }
 
 static int64_t value_now(const struct fg_pack *p, struct pk_node *n)
 {
@@ -21,11 +20,20 @@ static int64_t value_now(const struct fg_pack *p, struct pk_node *n)
     return n->value;
 }
 
+/* GPUs of this kind of node that go without processor if tasks like this fill it: thousandths. */
+static int64_t stranded(const struct pk_node *n, const struct fg_pack_type *t)
+{
+    if (n->whole.gpus == 0 || n->whole.cpu_milli == 0)
+        return 0;
+    int64_t by_cpu = t->cpu_milli * n->whole.gpus * FG_PACK_DEVICE / n->whole.cpu_milli;
+    return FG_MAX((int64_t)0, by_cpu - (int64_t)(t->gpus * t->gpu_milli));
+}
+
 /* Value lost and price, rounded down to a quantum: finer steps spread tasks over nodes that are as good. */
 static int64_t fastgpu_score(const struct fg_pack *p, struct pk_node *n, const struct fg_pack_type *t, const struct pk_room *after)
 {
     int64_t change = pk_value(&p->value, after) - value_now(p, n);
-    int64_t price = PRICE_PERMILLE * p->shapes.items[n->shape].price * t->gpus * t->gpu_milli / (1000 * 1000);
+    int64_t price = p->shapes.items[n->shape].price * t->gpus * t->gpu_milli / 1000 + STRANDED_PERMILLE * stranded(n, t) / 1000;
     int64_t quantum = QUANTUM * PK_VALUE_UNIT, score = change - price * PK_VALUE_UNIT;
     return (score - (score < 0 ? quantum - 1 : 0)) / quantum;
 }
@@ -60,10 +68,16 @@ static uint64_t lot(uint64_t seed, uint64_t version, uint64_t node)
     return z ^ z >> 31;
 }
 
+int64_t pk_rank(const struct fg_pack *p, uint32_t node)
+{
+    if (p->options.random_ties)
+        return (int64_t)(lot(p->options.seed, p->log_at, node) & PK_INDEX_MOST);
+    return PK_INDEX_MOST - FG_MIN(node, PK_INDEX_MOST);
+}
+
 static int64_t key_of(const struct fg_pack *p, uint32_t node, int64_t score, int64_t tight)
 {
-    uint64_t rank = p->options.random_ties ? lot(p->options.seed, p->log_at, node) & INDEX_MOST : INDEX_MOST - FG_MIN(node, INDEX_MOST);
-    return score * (INT64_C(1) << 40) + (tight << 24) + (int64_t)rank;
+    return score * (INT64_C(1) << 40) + (tight << 24) + pk_rank(p, node);
 }
 
 static int64_t key_with(struct fg_pack *p, uint32_t node, const struct fg_pack_type *t, uint32_t gpus)

@@ -11,6 +11,8 @@
  * use of it, added up over the GPUs; then four types at a time. */
 #include "plan/pack/private.h"
 
+#include <string.h>
+
 #define FREE (FG_PACK_DEVICE + 1)        /* rows: 0..1000 free */
 #define NO_NEED 1e9f                     /* copies a type that needs none of it can have of one unit */
 #define MIB 1048576.0f
@@ -82,6 +84,8 @@ static float use_of(const struct pk_value *v, const struct pk_room *r, const str
     const pk_v4 *weight = &v->weight[r->kind * v->quad_count];
     for (uint32_t i = s->first; i < s->first + (s->count + 3) / 4; i++) {
         pk_v4 c = v->quads[i].per_cpu * cpu, m = v->quads[i].per_memory * memory, top = {whole, whole, whole, whole};
+        if (c[0] < 1)
+            break;                       /* by processor, the least first: nobody after this one fits */
         c = least(least(c, m), top);
         i4 fits = c >= 1;
         sum += (pk_v4)(fits & (i4)(weight[i] * (c * part + 0.5f)));
@@ -91,8 +95,10 @@ static float use_of(const struct pk_value *v, const struct pk_room *r, const str
 
 int64_t pk_value(const struct pk_value *v, const struct pk_room *r)
 {
-    uint16_t copies[PK_TYPICAL_MOST + 8] = {0}, usable[PK_TYPICAL_MOST + 8] = {0};
+    uint16_t copies[PK_TYPICAL_MOST + 8], usable[PK_TYPICAL_MOST + 8];
     bool any = false;
+    memset(copies, 0, v->stride * sizeof *copies);
+    memset(usable, 0, v->stride * sizeof *usable);
     for (uint32_t g = 0; g < r->gpus; g++) {
         const uint16_t *c = &v->copies[r->milli[g] * v->stride], *u = &v->usable[r->milli[g] * v->stride];
         if (r->milli[g] == 0)

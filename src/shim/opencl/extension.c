@@ -179,5 +179,5 @@ cl_int CL_API_CALL fgcl_clEnqueueCommandBufferKHR(cl_uint queues_count, cl_comma
         return status;
     submit.before = submit.event ? mark(queue, events, list) : NULL;
     clEnqueueCommandBufferKHR_fn enqueue = (clEnqueueCommandBufferKHR_fn)fgcl_ext_next(FGCL_clEnqueueCommandBufferKHR, buffer);
-    return fgcl_submit_end(&submit, enqueue(queues_count, queues, buffer, events, list, submit.event));
+    return fgcl_submit_end(&submit, enqueue(queues_count, queues, buffer, events, list, submit.event), CL_FALSE);
 }

@@ -1,7 +1,7 @@
 /* layer.h - the OpenCL front end of a vGPU: a layer of the standard loader (OPENCL_LAYERS), inside the task's process.
  *
  *     program -> loader -> layer  --memory-->  ledger (reserve, call, settle)   memory.c, pointer.c
- *                                 --enqueue->  gate   (enter, call, settle)     submit.c, generated.c
+ *                                 --enqueue->  gate   (enter, call, settle)     submit.c, settle.c, generated.c
  *                                 --queries->  the lease's limits               info.c, queue.c
  *                                 --devices->  the lease's device, no other     device.c
  *                                 --the rest-> the driver, untouched            api/opencl.toml [pass]
@@ -55,12 +55,19 @@ struct fgcl_submit {
 };
 /* Waits for the vGPU's turn. Not CL_SUCCESS: answer that. */
 cl_int fgcl_submit_begin(struct fgcl_submit *submit, cl_command_queue queue, uint64_t key, cl_event *theirs);
-/* After the driver's call. Returns its status. */
-cl_int fgcl_submit_end(struct fgcl_submit *submit, cl_int status);
+/* After the driver's call. Returns its status. blocking: it has ended already. */
+cl_int fgcl_submit_end(struct fgcl_submit *submit, cl_int status, cl_bool blocking);
 /* Jobs of one key are expected to cost the same: the function, its kernel, and its size to a quarter of a power of two. */
 uint64_t fgcl_key(uint32_t function, uintptr_t handle, uint64_t size);
 uint64_t fgcl_volume(const size_t *region);
 uint64_t fgcl_items(cl_uint dimensions, const size_t *sizes);
+
+/* --- settle.c --- */
+/* The job's event is to be watched. Returns 0 when that cannot be. Takes over our references. */
+int fgcl_follow(const struct fgcl_submit *submit);
+enum fgcl_settle { FGCL_IN_ORDER, FGCL_ALL }; /* up to the first that still runs; or each one */
+/* Settle what has ended, and make sure that the end of the rest will be noticed. */
+void fgcl_settle(enum fgcl_settle which);
 
 /* --- queue.c --- */
 void fgcl_flush_all(void);
@@ -98,6 +105,11 @@ FGCL_HAND(clReleaseCommandQueue);
 FGCL_HAND(clGetCommandQueueInfo);
 FGCL_HAND(clSetCommandQueueProperty);
 FGCL_HAND(clGetEventProfilingInfo);
+FGCL_HAND(clFlush);
+FGCL_HAND(clFinish);
+FGCL_HAND(clWaitForEvents);
+FGCL_HAND(clGetEventInfo);
+FGCL_HAND(clSetEventCallback);
 FGCL_HAND(clCreateUserEvent);
 FGCL_HAND(clSetUserEventStatus);
 FGCL_HAND(clGetDeviceInfo);

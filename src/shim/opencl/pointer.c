@@ -84,14 +84,14 @@ cl_int CL_API_CALL fgcl_clEnqueueSVMFree(cl_command_queue queue, cl_uint count, 
     if (status != CL_SUCCESS) {
         if (batch)
             give_back(batch);
-        return fgcl_submit_end(&submit, status);
+        return fgcl_submit_end(&submit, status, CL_FALSE);
     }
     if (batch) {
         fgcl.next.clRetainEvent(*submit.event);
         if (fgcl.next.clSetEventCallback(*submit.event, CL_COMPLETE, freed, batch) != CL_SUCCESS)
             freed(*submit.event, CL_COMPLETE, batch);
     }
-    return fgcl_submit_end(&submit, status);
+    return fgcl_submit_end(&submit, status, CL_FALSE);
 }
 
 /* --- USM --- */

@@ -70,6 +70,36 @@ static void an_environment_is_in_the_options_file_and_never_on_a_command_line(vo
     fg_str_fini(&agent.sandbox_base);
 }
 
+static void what_a_vgpu_brings_lies_where_the_task_cannot_change_it(void **state)
+{
+    char root[200];
+    struct fg_error err;
+    struct agent agent = {.set = {.bwrap = (char *)"/usr/bin/bwrap", .log_limit_bytes = 4096}};
+    struct attempt t = {.agent = &agent, .limits = {1 << 20, 250}, .number = 1};
+    struct fg_vgpu_entry entry = {.held_fd = dup(0)};
+    unit_folder(root, sizeof root);
+    t.dir = root;
+    t.spec = json_pack("{s:s,s:[s]}", "task_type", "command", "command", "cat");
+    fg_vec_push(&entry.binds, fg_strdup("ro:/host/limits:/run/fgpu/lease.limits"));
+    fg_vec_push(&entry.binds, fg_strdup("ln:/proc/1/fd/13:/run/fgpu/lease.counters"));
+    fg_vec_push(&entry.binds, fg_strdup("dev:/dev/null"));
+    fg_vec_push(&entry.binds, fg_strdup("at:/sys/devices/pci0000:00"));
+    fg_vec_push(&entry.binds, fg_strdup("rw:/host/more:/more"));
+    fg_vec_push(&entry.groups, 44);
+    assert_ok(launch_write_file(&t, &entry, &err), err);
+    FG_AUTO_STR struct fg_str launch = {0};
+    FG_AUTO_FREE char *path = attempt_path(&t, "launch");
+    assert_ok(fg_read_file(path, 65536, &launch, &err), err);
+    assert_words(launch, "--sync-fd", "13", "--tmpfs", "/run/fgpu", "--ro-bind", "/host/limits", "/run/fgpu/lease.limits", "--symlink",
+                 FG_VGPU_HELD, "/run/fgpu/lease.counters", "--dev-bind", "/dev/null", "/dev/null", "--ro-bind", "/sys/devices/pci0000:00", "/sys/devices/pci0000:00", "--bind", "/host/more", "/more",
+                 "--remount-ro", "/run/fgpu");
+    assert_words(launch, "group=44");
+
+    fg_remove_tree(root, NULL);
+    json_decref(t.spec);
+    fg_vgpu_entry_fini(&entry);
+}
+
 static void folders_to_hide_are_covered_where_a_system_folder_would_show_them(void **state)
 {
     FG_AUTO_STR struct fg_str base = {0};
@@ -97,6 +127,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_run_limit_is_seconds_or_text_or_the_tables_default),
         cmocka_unit_test(an_environment_is_in_the_options_file_and_never_on_a_command_line),
+        cmocka_unit_test(what_a_vgpu_brings_lies_where_the_task_cannot_change_it),
         cmocka_unit_test(folders_to_hide_are_covered_where_a_system_folder_would_show_them),
         cmocka_unit_test(the_filter_is_a_sealed_program),
     };

@@ -37,7 +37,7 @@ static void a_message_and_its_two_files_arrive(void **state)
     FG_AUTO_JSON json_t *said = json_pack("{s:s}", "op", "list");
     FG_AUTO_JSON json_t *heard = NULL;
     struct slice_files files;
-    assert_int_equal(slice_send(ends[0], said, &(struct slice_files){null, zero}, &err), 0);
+    assert_int_equal(slice_send(ends[0], said, &(struct slice_files){null, zero, -1}, &err), 0);
     assert_int_equal(slice_receive(ends[1], 1000, &heard, &files, &err), 0);
     assert_true(json_equal(said, heard));
     assert_true(same_file(files.limits, null) && same_file(files.counters, zero));
@@ -50,7 +50,7 @@ static void a_message_without_files_says_so(void **state)
 {
     FG_AUTO_JSON json_t *said = json_object();
     FG_AUTO_JSON json_t *heard = NULL;
-    struct slice_files files = {7, 7};
+    struct slice_files files = {7, 7, 7};
     assert_int_equal(slice_send(ends[0], said, NULL, &err), 0);
     assert_int_equal(slice_receive(ends[1], 1000, &heard, &files, &err), 0);
     assert_int_equal(files.limits, -1);

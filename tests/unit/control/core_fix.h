@@ -25,7 +25,8 @@ static inline struct fg_core *fix_core(size_t window)
 {
     static const struct fg_price price = {"", 1000000};
     return fg_core_create(&(struct fg_core_config){.lease_ns = LEASE, .lease_margin_ns = MARGIN, .window = window,
-                                                   .prices = &price, .price_count = 1});
+                                                   .prices = &price, .price_count = 1,
+                                                   .half_life_ns = 86400 * S, .improve_iterations = 20000});
 }
 
 static inline struct fg_device fix_device(const char *name, const char *kind, uint64_t memory)

@@ -11,7 +11,7 @@ static void a_submit_is_submitted_queued_classified(void **state)
     assert_int_equal(t->state, FG_STATE_QUEUED);
     assert_int_equal(t->attempt, 1);
     assert_int_equal(t->class_rule, FG_CLASS_RULE_WHOLE_DEVICE);  /* it wants half of one */
-    assert_int_equal(fg_core_position(f.core, id), 1);
+    assert_int_equal(fg_core_position(f.core, id, f.now), 1);
     fix_end(&f);
 }
 
@@ -90,7 +90,7 @@ static void cancel_ends_a_waiting_task_at_once_and_for_free(void **state)
     assert_string_equal(fix_story(&f), "task.finished task.settled");
     assert_int_equal(fix_task(&f, id)->state, FG_STATE_CANCELED);
     assert_int_equal(fix_task(&f, id)->cost_nanousd, 0);
-    assert_int_equal(fg_core_position(f.core, id), 0);
+    assert_int_equal(fg_core_position(f.core, id, f.now), 0);
     fix_end(&f);
 }
 

@@ -1,4 +1,5 @@
 /* trace.c - traces are read exactly or refused with file and line; a replay obeys every limit, and is the same for the same seed. */
+#include "sim/trace/churn.h"
 #include "sim/trace/plot.h"
 #include "sim/trace/random.h"
 #include "sim/trace/replay.h"
@@ -219,6 +220,27 @@ static void exponential_numbers_have_their_mean(void **state)
     assert_true(fabs(sum / 100000 - 2) < 0.03);
 }
 
+static void a_full_cluster_with_churn_keeps_its_promises(void **state)
+{
+    struct rng r = rng_start("a_full_cluster_with_churn");
+    struct fg_openb o;
+    struct fg_error err = {0};
+    struct fg_churn a = {0}, b = {0};
+    make_trace(&r, &o, 40, 300);
+    struct fg_churn_options options = {.policy = FG_PACK_FASTGPU, .seed = rng_next(&r), .waiting = 200, .warm_up = 1000, .starts = 3000,
+                                       .moves_permille = 10, .big_gpus = 4, .hold_after = 0.5, .age_weight = 50};
+    assert_ok(fg_churn_run(&o, &options, &a, &err), err);
+    assert_ok(fg_churn_run(&o, &options, &b, &err), err);
+    assert_memory_equal(&a, &b, sizeof a);
+    assert_true(a.started >= 3000);
+    assert_true(a.allocation > 50 && a.allocation <= 100);
+    assert_true(a.migrations * 100 <= a.started * 2);    /* 1 % of all starts, also those before the count */
+    options.moves_permille = 0;
+    assert_ok(fg_churn_run(&o, &options, &b, &err), err);
+    assert_int_equal(b.migrations, 0);
+    fg_openb_fini(&o);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -226,6 +248,7 @@ int main(void)
         cmocka_unit_test(what_is_wrong_is_said_with_file_and_line),
         cmocka_unit_test(a_replay_obeys_every_limit_and_counts_right),
         cmocka_unit_test(the_same_seed_gives_the_same_replay_and_another_another),
+        cmocka_unit_test(a_full_cluster_with_churn_keeps_its_promises),
         cmocka_unit_test(a_trace_without_gpus_is_refused),
         cmocka_unit_test(a_plot_has_a_line_for_each_series_and_no_markup_of_its_names),
         cmocka_unit_test(exponential_numbers_have_their_mean),

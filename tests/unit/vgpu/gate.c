@@ -230,6 +230,24 @@ static void a_settle_rings_when_the_arbiter_waits_for_the_drain(void **state)
     assert_int_equal(counters->bell, bell + 1);
 }
 
+/* 1 + 2 ms, the third failed, and the fourth lies half within the second: 1 + 2 + 1. */
+static void jobs_settled_together_count_as_one_after_the_other(void **state)
+{
+    struct fg_ended ended[4] = {{.start_ns = 10 * MS, .end_ns = 11 * MS}, {.start_ns = 11 * MS, .end_ns = 13 * MS}, {.failed = 1},
+                                {.start_ns = 12 * MS, .end_ns = 14 * MS}};
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(fg_gate_enter(&gate, 11 + (uint64_t)i, FG_GATE_NOWAIT | FG_GATE_UNBOUND, &ended[i].ticket), FG_GATE_PASS);
+    fg_gate_settle_many(&gate, ended, 4);
+    assert_int_equal(counters->charged_ns, 4 * MS);
+    assert_int_equal(lease.slot->device_ns, 4 * MS);
+    assert_int_equal(lease.slot->settled, 3);
+    assert_int_equal(lease.slot->inflight, 0);
+    assert_int_equal(fg_gate_predict(&gate, 12), 2 * MS);
+    assert_int_equal(fg_gate_predict(&gate, 13), 0);
+    fg_gate_settle_many(&gate, ended, 0);
+    assert_int_equal(lease.slot->settled, 3);
+}
+
 static struct fg_ticket before_fork;
 static void child(void *arg)
 {
@@ -266,6 +284,7 @@ int main(void)
         T(closed_and_ungated_leases),
         T(submits_that_cannot_complete_do_not_deadlock),
         T(a_settle_rings_when_the_arbiter_waits_for_the_drain),
+        T(jobs_settled_together_count_as_one_after_the_other),
         T(a_forked_child_counts_for_itself),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -94,7 +94,7 @@ static void every_spoiled_field_is_refused(void **state)
     counters->magic = 1;
     assert_int_equal(try(where), FG_LEASE_CORRUPT);
     fg_counters_format(counters);
-    counters->version = 2;
+    counters->version = FG_LEASE_VERSION + 1;
     assert_int_equal(try(where), FG_LEASE_VERSION_DIFFERS);
     fg_counters_format(counters);
     counters->slots_high = FG_SLOTS + 1;
@@ -227,6 +227,23 @@ static void two_copies_in_a_process_share_the_budget(void **state)
     fg_lease_detach(&b);
 }
 
+/* A slot of our pid and image from before we began: of a process that is dead, and whose pid we have now. One from after we
+ * began is ours. */
+static void a_dead_process_whose_pid_is_ours_now_is_reaped_at_attach(void **state)
+{
+    struct fg_lease l = {0}, again = {0};
+    assert_int_equal(fg_lease_attach(&l, env), FG_LEASE_OK);
+    struct fg_slot *other = &l.counters->slots[7];
+    *other = *l.slot;
+    other->attached_ns = 1;
+    l.counters->slots_high = 8;
+    assert_int_equal(fg_lease_attach(&again, env), FG_LEASE_OK);
+    assert_int_not_equal(fg_owner_state(fg_get(&other->owner)), FG_SLOT_LIVE);
+    assert_int_equal(fg_owner_state(fg_get(&l.slot->owner)), FG_SLOT_LIVE);
+    fg_lease_detach(&again);
+    fg_lease_detach(&l);
+}
+
 /* exec frees what the driver held: at once when the new program is in the vGPU too, else when the server looks. */
 static void exec_body(void *arg)
 {
@@ -285,6 +302,7 @@ int main(int argc, char **argv)
         S(limits_cannot_be_written_or_cut_by_the_task),
         S(detach_gives_all_back),
         S(two_copies_in_a_process_share_the_budget),
+        S(a_dead_process_whose_pid_is_ours_now_is_reaped_at_attach),
         S(exec_gives_back_what_the_old_program_held),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -3,6 +3,7 @@
 #include <stdbool.h>
 #include <pthread.h>
 #include <sched.h>
+#include <sys/stat.h>
 
 static int setup(void **state)
 {
@@ -263,6 +264,52 @@ static void a_later_server_adopts_what_an_earlier_one_made(void **state)
     fg_vgpu_server_destroy(first);
 }
 
+/* Of two slots of this process one is older than it: the server takes that one's process for dead, and the other's for alive. */
+static void a_pid_that_was_used_again_is_not_taken_for_the_old_process(void **state)
+{
+    char env[256];
+    struct fg_lease l = {0};
+    unit_open("pid", 1000, 500, 0, env);
+    assert_int_equal(fg_lease_attach(&l, env), FG_LEASE_OK);
+    struct fg_slot *other = &l.counters->slots[7];
+    fg_put(&other->pid_ns, l.slot->pid_ns);
+    fg_put(&other->image, l.slot->image);
+    fg_put(&other->attached_ns, 1);
+    fg_put(&l.counters->slots_high, 8);
+    fg_put(&other->owner, fg_owner_make(FG_SLOT_LIVE, 1, getpid()));
+    fg_lease_ring(&l);
+    assert_true(unit_within(5000, fg_owner_state(fg_get(&other->owner)) == FG_SLOT_FREE));
+    assert_int_equal(fg_owner_state(fg_get(&l.slot->owner)), FG_SLOT_LIVE);
+    fg_lease_detach(&l);
+}
+
+/* 140 leases of two devices are more than one thread can wait for: each gets a window all the same, none by giving up. */
+static void many_leases_all_get_their_turn(void **state)
+{
+    enum { LEASES = 140 };
+    static struct fg_lease l[LEASES];
+    static struct fg_gate g[LEASES];
+    char id[64], env[256];
+    assert_ok(fg_vgpu_server_device(unit_server, "gpu1", 64 * GIB, &unit_err), unit_err);
+    for (unsigned i = 0; i < LEASES; i++) {
+        struct fg_lease_spec spec = unit_spec("", 1000, 7, 0);
+        snprintf(spec.device, sizeof spec.device, "gpu%u", i % 2);
+        assert_ok(fg_vgpu_server_open(unit_server, &spec, id, &unit_err), unit_err);
+        assert_ok(fg_vgpu_server_env(unit_server, id, env, sizeof env, &unit_err), unit_err);
+        assert_int_equal(fg_lease_attach(&l[i], env), FG_LEASE_OK);
+        fg_gate_init(&g[i], &l[i]);
+    }
+    for (unsigned round = 0; round < 2; round++)
+        for (unsigned i = 0; i < LEASES; i++) {
+            struct fg_ticket t;
+            assert_int_equal(fg_gate_enter(&g[i], 1, 0, &t), FG_GATE_PASS);
+            fg_gate_settle(&g[i], &t, 0, 0);
+            assert_int_equal(l[i].slot->ungated, 0);
+        }
+    for (unsigned i = 0; i < LEASES; i++)
+        fg_lease_detach(&l[i]);
+}
+
 static void a_sealed_lease_is_not_adopted(void **state)
 {
     int limits, counters;
@@ -270,6 +317,42 @@ static void a_sealed_lease_is_not_adopted(void **state)
     unit_open("s", 1000, 100, 0, env);
     assert_ok(fg_vgpu_server_fds(unit_server, "s", &limits, &counters, &unit_err), unit_err);
     assert_fails(fg_vgpu_server_adopt(unit_server, limits, counters, NULL, &unit_err), unit_err, FG_E_INVALID);
+}
+
+static void limits_in_a_callers_file_outlive_their_server(void **state)
+{
+    char path[] = "/tmp/fastgpu-unit-limits-XXXXXX", env[300], id[64];
+    struct fg_lease l = {0};
+    struct fg_ledger ledger;
+    int limits, counters, file = mkstemp(path);
+    struct fg_lease_spec spec = unit_spec("f", 1000, 500, 0);
+    struct fg_lease_process who[4];
+    assert_true(file >= 0);
+    assert_ok(fg_vgpu_server_open_at(unit_server, &spec, file, &unit_err), unit_err);
+    assert_ok(fg_vgpu_server_fds(unit_server, "f", &limits, &counters, &unit_err), unit_err);
+    int kept = dup(counters);
+    assert_int_equal(ftruncate(kept, 0), -1);
+    snprintf(env, sizeof env, "%s:/proc/self/fd/%d", path, kept);
+    assert_int_equal(fg_lease_attach(&l, env), FG_LEASE_OK);
+    fg_ledger_init(&ledger, &l);
+    assert_int_equal(fg_ledger_reserve(&ledger, 600), FG_LEDGER_OK);
+    assert_true(unit_within(2000, fg_vgpu_server_processes(unit_server, "f", who, 4) == 1));
+    assert_int_equal(who[0].pid, getpid());
+    assert_int_equal(who[0].used_bytes, 600);
+    assert_int_equal(fg_vgpu_server_processes(unit_server, "nobody", who, 4), 0);
+    fg_vgpu_server_leave(unit_server);
+    assert_int_equal(fg_ledger_reserve(&ledger, 401), FG_LEDGER_OVER); /* not closed: the quota holds without a server */
+    assert_int_equal(fg_ledger_reserve(&ledger, 100), FG_LEDGER_OK);
+    unit_server_start(NULL);
+    assert_ok(fg_vgpu_server_adopt(unit_server, file, kept, id, &unit_err), unit_err);
+    assert_int_equal(unit_stats("f").used_bytes, 700);
+    fg_lease_detach(&l);
+    assert_ok(fg_vgpu_server_close(unit_server, "f", &unit_err), unit_err);
+    fchmod(file, 0666); /* others could write it */
+    assert_fails(fg_vgpu_server_adopt(unit_server, file, kept, id, &unit_err), unit_err, FG_E_INVALID);
+    close(kept);
+    close(file);
+    unlink(path);
 }
 
 /* In its own pid namespace a process has pid 1; its death is seen all the same. */
@@ -315,7 +398,10 @@ int main(void)
         D(shares_reach_real_processes_and_change_live),
         T(a_lease_without_a_share_passes_everything),
         T(a_later_server_adopts_what_an_earlier_one_made),
+        T(a_pid_that_was_used_again_is_not_taken_for_the_old_process),
+        T(many_leases_all_get_their_turn),
         T(a_sealed_lease_is_not_adopted),
+        T(limits_in_a_callers_file_outlive_their_server),
         T(a_sandboxed_process_is_reaped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

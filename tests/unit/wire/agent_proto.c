@@ -127,6 +127,8 @@ static void rnd_msg(struct fg_msg *m, enum fg_msg_kind kind)
         rnd_start(&m->start);
     } else if (kind >= FG_MSG_BLOB_GET && kind <= FG_MSG_BLOB_OK) {
         rnd_blob(&m->blob, kind);
+    } else if (kind == FG_MSG_RESIZE) {
+        m->resize = (struct fg_msg_resize){rnd_id(), (uint32_t)rnd(), (uint64_t)rnd_size(), (uint32_t)rnd()};
     } else if (kind != FG_MSG_ALIVE) {
         rnd_ref(&m->ref, kind);
     }
@@ -227,6 +229,7 @@ static void what_is_wrong_is_named_by_message_and_member(void **state)
         {"{\"m\":\"log\"," TASK ",\"attempt\":1,\"offset\":-1}", "'offset'"},
         {"{\"m\":\"kill\"," TASK ",\"attempt\":1,\"reason\":\"boredom\"}", "boredom"},
         {"{\"m\":\"kill\"," TASK ",\"attempt\":1,\"reason\":7}", "'reason'"},
+        {"{\"m\":\"resize\"," TASK ",\"attempt\":1,\"memory_bytes\":-1,\"share_permille\":5}", "'memory_bytes'"},
         {"{\"m\":\"ack\"," TASK ",\"attempt\":1,\"kind\":3,\"seq\":1}", "'kind' must be 0, 1 or 2"},
         {"{\"m\":\"report\"," TASK ",\"attempt\":1,\"epoch\":1,\"kind\":-1,\"seq\":1}", "'kind' must be 0, 1 or 2"},
         {"{\"m\":\"report\"," TASK ",\"attempt\":1,\"epoch\":1,\"kind\":0,\"seq\":1}", "'pull_ns' is missing"},

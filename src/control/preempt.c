@@ -1,0 +1,105 @@
+/* preempt.c - the head of the line takes the place of those that may be asked to go.
+ *
+ * Only when it would wait for longer than PATIENCE: a task that ends by itself in a moment is not killed. Those chosen
+ * are killed for reason preempted, which queues them again with attempt + 1 and costs them no retry; their device is held
+ * for the head meanwhile. Of a gang all go, since the rest could not go on. Which kills were sent is soft: after a restart
+ * the head is the head again and asks again. */
+#include "base/units.h"
+#include "control/core_private.h"
+#include "plan/preempt.h"
+
+#define PATIENCE_NS (5 * FG_NS_PER_S)
+
+static bool may_go(const struct entry *e, int rank)
+{
+    return (e->t.spec.preemptible || e->t.spec.spot) && core_rank(e) < rank && !e->killing && !e->t.cancel_requested;
+}
+
+static void go(struct fg_core *core, struct entry *e, int64_t now_ns, struct fg_effects *fx)
+{
+    const struct gang *g = e->t.spec.gang ? gang_of(core, e->t.spec.array) : NULL;
+    for (struct entry *one = g ? g->first : e; one; one = g ? one->gang_next : NULL)
+        if (one->t.lease_live && !one->killing && !one->t.cancel_requested) {
+            core_kill(core, one, FG_REASON_PREEMPTED, now_ns, fx);
+            core->plan_stats.preempted++;
+        }
+}
+
+/* The places that are made are what is held for it from now on. */
+static void hold(struct fg_core *core, struct fg_reservation *r, const fg_device_id *devices, uint32_t n, int64_t now_ns)
+{
+    r->parts = fg_realloc(r->parts, n, sizeof *r->parts);
+    r->count = 0;
+    r->start_ns = now_ns;
+    r->latest_ns = now_ns;
+    for (uint32_t i = 0; i < n; i++) {
+        size_t k = 0;
+        while (k < r->count && r->parts[k].device != devices[i])
+            k++;
+        if (k == r->count)
+            r->parts[r->count++] = (struct fg_reserved){.device = devices[i]};
+        r->parts[k].tasks++;
+    }
+    for (size_t k = 0; k < r->count; k++)
+        for (const struct entry *e = core_device(core, r->parts[k].device)->first; e; e = e->device_next)
+            if (e->killing)
+                r->latest_ns = FG_MAX(r->latest_ns, core_end_latest(e, now_ns));
+}
+
+/* As if those that were asked to go had gone; what is held for another is not to be had. */
+static void prepare(struct fg_core *core, size_t index)
+{
+    for (size_t i = 0; i < core->plan_devices.count; i++) {
+        struct fg_plan_device *plan = &core->plan_devices.items[i];
+        for (const struct entry *e = core_device(core, plan->id)->first; e; e = e->device_next)
+            if (e->killing) {
+                plan->memory_free_bytes = FG_MIN(plan->memory_free_bytes + e->t.lease.memory_bytes, plan->memory_bytes);
+                plan->share_free_permille = FG_MIN(plan->share_free_permille + e->t.lease.share_permille, 1000u);
+            }
+        for (size_t r = 0; r < core->reservation_count; r++)
+            for (size_t k = 0; r != index && k < core->reservations[r].count; k++)
+                plan->usable = plan->usable && core->reservations[r].parts[k].device != plan->id;
+    }
+}
+
+/* Soon enough by itself, or just asked for. */
+static bool is_patient(const struct fg_reservation *r, int64_t now_ns)
+{
+    int64_t wait = r->start_ns - now_ns;
+    return wait >= -PATIENCE_NS && wait < PATIENCE_NS;
+}
+
+struct asked { FG_VEC(struct fg_plan_victim) victims; FG_VEC(struct entry *) entries; };
+
+static void list_victims(struct fg_core *core, int rank, struct asked *a)
+{
+    for (size_t i = 0; i < core->devices.count; i++)
+        for (struct entry *e = core->devices.items[i].first; e; e = e->device_next)
+            if (may_go(e, rank)) {
+                fg_vec_push(&a->victims, (struct fg_plan_victim){
+                    .device = e->t.lease.device, .index = (uint32_t)a->entries.count, .memory_bytes = e->t.lease.memory_bytes,
+                    .share_permille = e->t.lease.share_permille, .rank = core_rank(e), .started_ns = e->t.lease.granted_ns});
+                fg_vec_push(&a->entries, e);
+            }
+}
+
+void preempt_for(struct fg_core *core, size_t index, const struct fg_plan_task *task, int64_t now_ns, struct fg_effects *fx)
+{
+    struct fg_reservation *r = &core->reservations[index];
+    struct asked asked = {0};
+    uint32_t n = FG_MAX(task->together, 1u);
+    if (!core->preemptible_live || task->rank == 0 || is_patient(r, now_ns))
+        return;
+    prepare(core, index);
+    list_victims(core, task->rank, &asked);
+    struct fg_snapshot snap = {.devices = core->plan_devices.items, .device_count = core->plan_devices.count, .now_ns = now_ns};
+    FG_AUTO_FREE fg_device_id *devices = fg_alloc(n * sizeof *devices);
+    if (asked.victims.count && fg_preempt(&snap, task, asked.victims.items, asked.victims.count, devices)) {
+        for (size_t i = 0; i < asked.victims.count; i++)
+            if (asked.victims.items[i].chosen)
+                go(core, asked.entries.items[asked.victims.items[i].index], now_ns, fx);
+        hold(core, r, devices, n, now_ns);
+    }
+    fg_vec_fini(&asked.victims);
+    fg_vec_fini(&asked.entries);
+}

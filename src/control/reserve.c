@@ -1,0 +1,181 @@
+/* reserve.c - what is held for the heads of the line.
+ *
+ * A head keeps its reservation, and with it the first place in its priority, until it starts or leaves the queue, a head
+ * of a higher rank needs the place, or a device of it goes away. Its start was promised when it was made: after that
+ * moment nobody else starts there. Reservations are soft: after a restart the same task is the head again, by the order
+ * of the queue, and is promised anew. */
+#include "base/units.h"
+#include "control/core_private.h"
+
+#define OVERRUN_NS (30 * FG_NS_PER_S)    /* a task at its run limit is stopped within this */
+
+fg_id core_group(const struct entry *e)
+{
+    return e->line && !fg_id_is_none(e->line->gang) ? e->line->head.id : e->t.id;
+}
+int core_rank(const struct entry *e) { return e->t.spec.spot ? 0 : 1 + (int)e->t.spec.priority; }
+
+static int64_t after(int64_t start_ns, int64_t span_ns)
+{
+    int64_t sum;
+    return __builtin_add_overflow(start_ns, span_ns, &sum) ? INT64_MAX : sum;
+}
+
+int64_t core_end_latest(const struct entry *e, int64_t now_ns)
+{
+    const struct fg_task *t = &e->t;
+    if (e->killing)
+        return after(now_ns, OVERRUN_NS);
+    int64_t from = t->state == FG_STATE_RUNNING ? t->started_ns : after(t->placed_ns, t->spec.limits.startup_ns);
+    return t->spec.limits.run_ns > 0 ? FG_MAX(now_ns, after(after(from, t->spec.limits.run_ns), OVERRUN_NS)) : INT64_MAX;
+}
+
+/* As the 95th percentile says; one that ran longer is believed to go on to its limit. */
+int64_t core_end_expected(const struct entry *e, int64_t now_ns)
+{
+    const struct fg_task *t = &e->t;
+    if (e->killing)
+        return now_ns;
+    int64_t end = after(t->state == FG_STATE_RUNNING ? t->started_ns : t->placed_ns, e->p95_ns);
+    return end >= now_ns ? end : core_end_latest(e, now_ns);
+}
+
+static struct fg_plan_lease lease_of(const struct entry *e, int64_t now_ns)
+{
+    return (struct fg_plan_lease){.device = e->t.lease.device, .memory_bytes = e->t.lease.memory_bytes,
+                                  .share_permille = e->t.lease.share_permille, .end_ns = core_end_expected(e, now_ns),
+                                  .latest_ns = core_end_latest(e, now_ns)};
+}
+
+void core_plan_leases(struct fg_core *core, int64_t now_ns)
+{
+    core->plan_leases.count = 0;
+    for (size_t i = 0; i < core->devices.count; i++)
+        for (const struct entry *e = core->devices.items[i].first; e; e = e->device_next)
+            fg_vec_push(&core->plan_leases, lease_of(e, now_ns));
+}
+
+const struct fg_reservation *reserve_find(const struct fg_core *core, const struct entry *e)
+{
+    for (size_t i = 0; i < core->reservation_count; i++)
+        if (fg_id_eq(core->reservations[i].group, core_group(e)))
+            return &core->reservations[i];
+    return NULL;
+}
+
+const struct fg_reservation *fg_core_reservation(const struct fg_core *core, fg_id task)
+{
+    const struct entry *e = table_find(core, task);
+    return e && e->line ? reserve_find(core, e) : NULL;
+}
+
+/* What was held may be used by others again. */
+void reserve_drop(struct fg_core *core, size_t index)
+{
+    fg_reservation_fini(&core->reservations[index]);
+    for (size_t i = index + 1; i < core->reservation_count; i++)
+        core->reservations[i - 1] = core->reservations[i];
+    core->reservations[--core->reservation_count] = (struct fg_reservation){0};
+    core->room_version++;
+    core->plan_due = true;
+}
+
+static const struct fg_plan_device *plan_device(const struct fg_core *core, fg_device_id id)
+{
+    size_t lo = 0, hi = core->plan_devices.count;    /* they are in id order */
+    while (lo < hi) {
+        size_t mid = (lo + hi) / 2;
+        if (core->plan_devices.items[mid].id < id)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo < core->plan_devices.count && core->plan_devices.items[lo].id == id ? &core->plan_devices.items[lo] : NULL;
+}
+
+struct entry *core_waiting(const struct fg_core *core, fg_id group)
+{
+    struct entry *e = table_find(core, group);
+    return e && e->line && fg_id_eq(core_group(e), group) ? e : NULL;
+}
+
+/* The tasks it is for still wait, ask no more than it holds, and its devices are there. */
+static bool stands(const struct fg_core *core, const struct fg_reservation *r)
+{
+    for (size_t k = 0; k < r->count; k++) {
+        const struct device *d = core_device(core, r->parts[k].device);
+        if (!d || !core_device_usable(d))
+            return false;
+    }
+    const struct entry *e = core_waiting(core, r->group);
+    return e && line_ready(e->line);
+}
+
+static void count_spare(struct fg_core *core, struct fg_reservation *r, int64_t now_ns)
+{
+    struct fg_need need;
+    core_line_need(core, core_waiting(core, r->group)->line, &need);
+    for (size_t k = 0; k < r->count; k++) {
+        const struct device *d = core_device(core, r->parts[k].device);
+        const struct fg_plan_device *plan = plan_device(core, r->parts[k].device);
+        core->plan_leases.count = 0;
+        for (const struct entry *other = d->first; other; other = other->device_next)
+            fg_vec_push(&core->plan_leases, lease_of(other, now_ns));
+        fg_reserve_spare(plan, &need, core->plan_leases.items, core->plan_leases.count, r->start_ns, &r->parts[k]);
+    }
+}
+
+void reserve_refresh(struct fg_core *core, int64_t now_ns)
+{
+    for (size_t i = core->reservation_count; i > 0; i--)
+        if (stands(core, &core->reservations[i - 1]))
+            count_spare(core, &core->reservations[i - 1], now_ns);
+        else
+            reserve_drop(core, i - 1);
+}
+
+static bool overlap(const struct fg_reservation *a, const struct fg_reservation *b)
+{
+    for (size_t i = 0; i < a->count; i++)
+        for (size_t k = 0; k < b->count; k++)
+            if (a->parts[i].device == b->parts[k].device)
+                return true;
+    return false;
+}
+
+/* Those of no lower rank keep what they have. */
+static size_t higher_first(struct fg_core *core, int rank)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < core->reservation_count; i++)
+        if (core->reservations[i].rank >= rank) {
+            struct fg_reservation swap = core->reservations[n];
+            core->reservations[n++] = core->reservations[i];
+            core->reservations[i] = swap;
+        }
+    return n;
+}
+
+/* What a lower head holds gives way, where it is in the way: that one is promised anew. */
+bool reserve_for(struct fg_core *core, const struct fg_plan_task *task, struct line *l, int64_t now_ns)
+{
+    struct fg_reservation made;
+    size_t keep = higher_first(core, task->rank);
+    core_plan_devices(core, false);
+    core_plan_leases(core, now_ns);
+    struct fg_snapshot snap = {.devices = core->plan_devices.items, .device_count = core->plan_devices.count, .now_ns = now_ns,
+                               .reservations = core->reservations, .reservation_count = keep};
+    if (keep == FG_RESERVATIONS_MAX || !fg_reserve(&snap, task, core->plan_leases.items, core->plan_leases.count, &made)) {
+        l->no_reserve_at = core->room_version;
+        return false;
+    }
+    made.rank = task->rank;
+    for (size_t i = core->reservation_count; i > keep; i--)
+        if (overlap(&made, &core->reservations[i - 1]))
+            reserve_drop(core, i - 1);
+    if (core->reservation_count == FG_RESERVATIONS_MAX)
+        reserve_drop(core, core->reservation_count - 1);
+    core->reservations[core->reservation_count++] = made;
+    core->plan_stats.reserved++;
+    return true;
+}
