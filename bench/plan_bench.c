@@ -7,6 +7,7 @@
 
 #include "base/mem.h"
 #include "plan/assign.h"
+#include "plan/replan.h"
 
 struct instance { struct fg_assign_problem p; int64_t *cost, *need, *capacity; uint32_t *class_of, *kind_of; };
 
@@ -101,6 +102,44 @@ static void run(const char *name, struct instance x, double seconds)
     free(x.cost), free(x.need), free(x.capacity), free(x.class_of), free(x.kind_of);
 }
 
+/* One change at a time on a plan that is kept: an ending, an arrival, or a price. */
+static void run_replan(struct instance x, uint32_t changes)
+{
+    clockid_t cpu = CLOCK_PROCESS_CPUTIME_ID;
+    int64_t *nobody = fg_realloc(NULL, x.p.classes, sizeof *nobody), worst = 0;
+    uint32_t *number = fg_realloc(NULL, x.p.tasks, sizeof *number);
+    struct fg_assign_options o = {.seed = 1, .time_limit_ns = 1000000000, .now_ns = clock_now, .now_arg = &cpu};
+    struct fg_assign_result r;
+    struct fg_replan *plan;
+    struct fg_error err = {0};
+    for (uint32_t c = 0; c < x.p.classes; c++)
+        nobody[c] = 100000;
+    x.p.nobody_cost = nobody;
+    if (fg_assign_solve(&x.p, &o, &r, &err) < 0 || fg_replan_create(&x.p, r.agent, &plan, &err) < 0) {
+        printf("replan %s\n", err.text);
+        exit(1);
+    }
+    for (uint32_t j = 0; j < x.p.tasks; j++)
+        number[j] = j;
+    int64_t began = clock_now(&cpu);
+    for (uint32_t n = 0; n < changes; n++) {
+        int64_t at = clock_now(&cpu);
+        uint32_t j = (uint32_t)draw(0, x.p.tasks - 1);
+        fg_replan_remove(plan, number[j]);
+        number[j] = fg_replan_add(plan, (uint32_t)draw(0, x.p.classes - 1));
+        if (n % 100 == 0)
+            fg_replan_price(plan, (uint32_t)draw(0, x.p.classes - 1), (uint32_t)draw(0, x.p.kinds - 1), draw(1100, 2200));
+        at = clock_now(&cpu) - at;
+        worst = at > worst ? at : worst;
+    }
+    double ns = (double)(clock_now(&cpu) - began);
+    printf("incremental %u changes us_each %.2f worst_us %.1f moves_each %.2f\n", changes, ns / 1e3 / (2.01 * changes), (double)worst * 1e-3,
+           (double)fg_replan_moves(plan) / (2.01 * changes));
+    fg_replan_destroy(plan);
+    fg_assign_result_fini(&r);
+    free(nobody), free(number), free(x.cost), free(x.need), free(x.capacity), free(x.class_of), free(x.kind_of);
+}
+
 int main(int argc, char **argv)
 {
     uint32_t tasks = argc > 2 ? (uint32_t)atoi(argv[1]) : 10000, agents = argc > 2 ? (uint32_t)atoi(argv[2]) : 1000;
@@ -115,5 +154,7 @@ int main(int argc, char **argv)
     run("classes V", make('V', tasks, agents, 151, 15), seconds);
     state = 42;
     run("classes D", make('D', tasks, agents, 151, 15), seconds);
+    state = 42;
+    run_replan(make('V', tasks, agents, 151, 15), 20000);
     return 0;
 }
