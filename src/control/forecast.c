@@ -80,9 +80,15 @@ static struct work work_before(struct fg_core *core, const struct entry *e, int6
     const struct account *own = e->line->account;
     int priority = (int)e->t.spec.priority;
     size_t lines = 0;
-    for (struct line *l = account_line_after(own, priority, NULL); l && lines < 4096 && fg_order_cmp(&l->head, &key) < 0;
-         l = account_line_after(own, priority, &l->head), lines++)
-        add_line(core, l, (double)line_before(l, &key), &w);
+    double seen = 0, before = (double)queue_before_own(own, priority, &key);
+    for (struct line *l = account_line_after(own, priority, NULL); l && lines < 64 && fg_order_cmp(&l->head, &key) < 0;
+         l = account_line_after(own, priority, &l->head), lines++) {
+        size_t tasks = line_before(l, &key);
+        add_line(core, l, (double)tasks, &w);
+        seen += (double)tasks;
+    }
+    if (seen > 0)                        /* the first lines stand for all */
+        w = (struct work){w.mean_us * before / seen, w.var * before / seen};
     struct fg_fair mine = account_fair(core, e->line->account, now_ns);
     mine.used_us = fg_usage_add(mine.used_us, (uint64_t)w.mean_us);
     for (size_t i = 0; i < core->accounts.count; i++) {
@@ -159,10 +165,8 @@ static size_t ends_needed(const struct device *d, const struct fg_plan_device *p
 static void tell_when(struct fg_core *core, const struct fg_need *need, int64_t now_ns, struct fg_block *b)
 {
     const struct device *d = core_device(core, b->device);
-    const struct fg_plan_device *plan = NULL;
+    const struct fg_plan_device *plan = core_plan_device(core, b->device);
     char text[32];
-    for (size_t i = 0; i < core->plan_devices.count && !plan; i++)
-        plan = core->plan_devices.items[i].id == b->device ? &core->plan_devices.items[i] : NULL;
     if (!d || !plan || !plan->usable || b->reason != FG_REASON_WAITING_CAPACITY)
         return;
     size_t n = ends_needed(d, plan, need, now_ns, &b->free_ns);

@@ -80,19 +80,6 @@ void reserve_drop(struct fg_core *core, size_t index)
     core->plan_due = true;
 }
 
-static const struct fg_plan_device *plan_device(const struct fg_core *core, fg_device_id id)
-{
-    size_t lo = 0, hi = core->plan_devices.count;    /* they are in id order */
-    while (lo < hi) {
-        size_t mid = (lo + hi) / 2;
-        if (core->plan_devices.items[mid].id < id)
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    return lo < core->plan_devices.count && core->plan_devices.items[lo].id == id ? &core->plan_devices.items[lo] : NULL;
-}
-
 struct entry *core_waiting(const struct fg_core *core, fg_id group)
 {
     struct entry *e = table_find(core, group);
@@ -117,7 +104,7 @@ static void count_spare(struct fg_core *core, struct fg_reservation *r, int64_t 
     core_line_need(core, core_waiting(core, r->group)->line, &need);
     for (size_t k = 0; k < r->count; k++) {
         const struct device *d = core_device(core, r->parts[k].device);
-        const struct fg_plan_device *plan = plan_device(core, r->parts[k].device);
+        const struct fg_plan_device *plan = core_plan_device(core, r->parts[k].device);
         core->plan_leases.count = 0;
         for (const struct entry *other = d->first; other; other = other->device_next)
             fg_vec_push(&core->plan_leases, lease_of(other, now_ns));
