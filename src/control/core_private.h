@@ -84,6 +84,7 @@ struct account {                         /* a tenant, as far as the queue is con
 };
 
 struct kind { char name[64]; fg_device_id largest; };    /* of devices; "" is any */
+struct some_devices { FG_VEC(struct fg_plan_device) devices; FG_VEC(struct fg_plan_lease) leases; };
 struct gang { fg_id id; struct entry *first; uint32_t count; };
 
 struct node {
@@ -146,7 +147,7 @@ struct fg_core {
     FG_VEC(struct kind) kinds;           /* kinds.c */
     bool plan_fresh;                     /* plan_devices is as things are, but for plan_dirty */
     FG_VEC(fg_device_id) plan_dirty;
-    FG_VEC(struct fg_plan_lease) plan_leases;
+    struct some_devices some;            /* scratch of reserve.c and forecast.c */
 };
 
 /* An effect that breaks an invariant is our bug, and going on would spread it to the disk: stop, the log is whole. */
@@ -222,8 +223,7 @@ struct entry *core_waiting(const struct fg_core *core, fg_id group);        /* t
 int core_rank(const struct entry *e);                                       /* spot 0, low 1, normal 2, high 3 */
 int64_t core_end_expected(const struct entry *e, int64_t now_ns);           /* of a live lease */
 int64_t core_end_latest(const struct entry *e, int64_t now_ns);
-void core_plan_leases(struct fg_core *core, int64_t now_ns);                /* fill plan_leases */
-size_t core_device_leases(const struct device *d, int64_t now_ns, struct fg_plan_lease *ret, size_t max);
+void core_some_devices(struct fg_core *core, const struct fg_plan_task *task, struct some_devices *ret);
 
 /* preempt.c: make room for the head that reservation index is for, if others may be asked to go. Spoils plan_devices. */
 void preempt_for(struct fg_core *core, size_t index, const struct fg_plan_task *task, int64_t now_ns, struct fg_effects *fx);

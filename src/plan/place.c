@@ -55,11 +55,12 @@ static bool same_group(const struct fg_plan_task *a, const struct fg_plan_task *
 /* Devices with room for the group, and, the first time, why its tasks will wait, once they must: known from the snapshot
  * alone. A device that has room for it as the round begins can only have been filled by tasks before it. A device that
  * is away may come back, so what only it can hold is not invalid. */
-static void judge_group(struct round *r, struct group *g)
+void round_judge(struct round *r, struct group *g)
 {
     const struct fg_need *need = &g->task->need;
     bool usable = false, ever = false, now = false;
     g->fits.count = 0;
+    g->heaped = false;
     g->fits_version = r->rooms_version;
     for (size_t i = 0; i < r->snap->device_count; i++) {
         const struct fg_plan_device *d = &r->snap->devices[i];
@@ -70,7 +71,7 @@ static void judge_group(struct round *r, struct group *g)
             continue;
         now |= need->memory_bytes <= d->memory_free_bytes && need->share_permille <= d->share_free_permille;
         if (need->memory_bytes <= r->rooms[i].memory_bytes && need->share_permille <= r->rooms[i].share_permille)
-            fg_vec_push(&g->fits, (uint32_t)i);
+            fg_vec_push(&g->fits, (struct fit){(uint32_t)i, r->rooms[i].used_permille});
     }
     if (g->judged)
         return;
@@ -116,89 +117,6 @@ static void price_group(struct round *r, struct group *g)
     }
 }
 
-static bool in_time(const struct round *r, const struct fg_plan_task *t, const struct offer *o)
-{
-    return t->deadline_ns == 0 || o->time_ns <= t->deadline_ns - r->snap->now_ns;
-}
-
-/* The rules, in order: the first that tells a from b decides, and *rule says which. True: a is better. */
-static bool is_better(const struct round *r, const struct group *g, const struct fg_plan_task *t, size_t a, size_t b, enum fg_rule *rule)
-{
-    const struct offer *x = offer_of(r, g, a), *y = offer_of(r, g, b);
-    if (in_time(r, t, x) != in_time(r, t, y))
-        return *rule = FG_RULE_DEADLINE, in_time(r, t, x);
-    if (x->cost != y->cost)
-        return *rule = FG_RULE_LEAST_COST, x->cost < y->cost;
-    if (x->time_ns != y->time_ns)
-        return *rule = FG_RULE_FINISH_FIRST, x->time_ns < y->time_ns;
-    if (r->rooms[a].used_permille != r->rooms[b].used_permille)
-        return *rule = FG_RULE_PACK, r->rooms[a].used_permille > r->rooms[b].used_permille;
-    return *rule = FG_RULE_INDEX, r->snap->devices[a].id < r->snap->devices[b].id;
-}
-
-static fg_id group_of(const struct fg_plan_task *t) { return fg_id_is_none(t->group) ? t->id : t->group; }
-
-static bool has_room(const struct round *r, size_t device, const struct fg_need *need)
-{
-    const struct room *room = &r->rooms[device];
-    return need->memory_bytes <= room->memory_bytes && need->share_permille <= room->share_permille &&
-           r->snap->devices[device].usable;
-}
-
-static bool fits_spare(const struct room *room, const struct fg_need *need)
-{
-    return need->memory_bytes <= room->spare_memory_bytes && need->share_permille <= room->spare_share_permille;
-}
-
-/* On a device that is held for another: it will have ended by then, or what it takes is not needed then. */
-static bool may_use(const struct round *r, size_t device, const struct fg_plan_task *t, const struct offer *offer)
-{
-    const struct room *room = &r->rooms[device];
-    if (!room->reservation)
-        return true;
-    const struct fg_reservation *held = &r->snap->reservations[room->reservation - 1];
-    if (fg_id_eq(held->group, group_of(t)) || t->rank > held->rank)
-        return true;
-    bool passed = r->snap->now_ns >= held->start_ns;
-    return !passed && (offer->p95_ns <= held->start_ns - r->snap->now_ns || fits_spare(room, &t->need));
-}
-
-struct choice { size_t best, second, third; enum fg_rule rule; };  /* SIZE_MAX: none */
-
-static void consider(const struct round *r, const struct group *g, const struct fg_plan_task *t, size_t i, struct choice *c)
-{
-    enum fg_rule rule;
-    if (c->best == SIZE_MAX || is_better(r, g, t, i, c->best, &rule)) {
-        c->third = c->second;
-        c->second = c->best;
-        c->best = i;
-    } else if (c->second == SIZE_MAX || is_better(r, g, t, i, c->second, &rule)) {
-        c->third = c->second;
-        c->second = i;
-    } else if (c->third == SIZE_MAX || is_better(r, g, t, i, c->third, &rule)) {
-        c->third = i;
-    }
-}
-
-/* What has no room any more leaves the list: the order in it does not matter, since the rules tell any two apart. */
-static struct choice choose(struct round *r, struct group *g, const struct fg_plan_task *t)
-{
-    struct choice c = {SIZE_MAX, SIZE_MAX, SIZE_MAX, FG_RULE_ONLY_FIT};
-    for (size_t k = 0; k < g->fits.count;) {
-        size_t i = g->fits.items[k];
-        if (!has_room(r, i, &t->need)) {
-            g->fits.items[k] = g->fits.items[--g->fits.count];
-            continue;
-        }
-        if (may_use(r, i, t, offer_of(r, g, i)))
-            consider(r, g, t, i, &c);
-        k++;
-    }
-    if (c.second != SIZE_MAX)
-        is_better(r, g, t, c.best, c.second, &c.rule);
-    return c;
-}
-
 uint32_t round_used_permille(const struct fg_plan_device *d, const struct room *room)
 {
     uint32_t memory = 1000 - fg_price_permille(room->memory_bytes, d->memory_bytes, 0);
@@ -232,7 +150,7 @@ static void take(struct round *r, const struct group *g, size_t task, const stru
     tell_other(r, g, c->third, &p.placed.third_device, &p.placed.third_cost_nanousd);
     fg_vec_push(&r->plan.placements, p);
     const struct fg_reservation *held = room->reservation ? &r->snap->reservations[room->reservation - 1] : NULL;
-    bool on_spare = held && !fg_id_eq(held->group, group_of(t)) && t->rank <= held->rank && best->p95_ns > held->start_ns - r->snap->now_ns;
+    bool on_spare = held && !fg_id_eq(held->group, round_group_of(t)) && t->rank <= held->rank && best->p95_ns > held->start_ns - r->snap->now_ns;
     fg_vec_push(&r->done, (struct done){.task = task, .device = c->best, .group = (uint32_t)(g - r->groups.items),
                 .on_spare = on_spare, .pinned = room->reservation || t->together > 1 || t->deadline_ns, .before = *room});
     room->memory_bytes -= t->need.memory_bytes;
@@ -250,12 +168,12 @@ static bool place_one(struct round *r, struct group *g, size_t task)
 {
     const struct fg_plan_task *t = &r->snap->tasks[task];
     if (g->fits_version != r->rooms_version)
-        judge_group(r, g);
-    if (g->fits.count == 0)              /* before anything is priced: a house that is full is answered by integers alone */
+        round_judge(r, g);
+    if (g->fits.count == 0 && !g->heaped)              /* before anything is priced: a house that is full is answered by integers alone */
         return false;
     if (!g->priced)
         price_group(r, g);
-    struct choice c = choose(r, g, t);
+    struct choice c = round_choose(r, g, t);
     if (c.best == SIZE_MAX)
         return false;
     take(r, g, task, &c);
@@ -313,7 +231,7 @@ static bool wants_reservation(const struct round *r, const struct group *g, cons
 static bool holds_reservation(const struct round *r, const struct fg_plan_task *t)
 {
     for (size_t i = 0; i < r->snap->reservation_count; i++)
-        if (fg_id_eq(r->snap->reservations[i].group, group_of(t)))
+        if (fg_id_eq(r->snap->reservations[i].group, round_group_of(t)))
             return true;
     return false;
 }
@@ -326,7 +244,7 @@ static void serve(struct round *r, size_t first, size_t n)
     struct group *g = find_group(r, t);
     bool head = holds_reservation(r, t);
     if (!t->blocked && !g->judged)
-        judge_group(r, g);
+        round_judge(r, g);
     if ((head || !g->blocked) && !t->blocked && place_together(r, g, first, n))
         return;
     g->blocked = g->blocked || (n == 1 && !head);

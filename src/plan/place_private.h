@@ -1,6 +1,8 @@
-/* place_private.h - a planning round: what place.c and improve.c share. */
+/* place_private.h - a planning round: what place.c, choose.c and improve.c share. */
 #pragma once
 #include "plan/place.h"
+
+struct fit { uint32_t device, used_permille; };  /* how full it was when it was listed */
 
 struct group {                           /* tasks that ask the same */
     const struct fg_plan_task *task;     /* the first of it */
@@ -9,8 +11,10 @@ struct group {                           /* tasks that ask the same */
     enum fg_reason reason;               /* of its tasks that are not placed */
     size_t offers;                       /* where its offers begin, one per model, once priced */
     int64_t least_cost;                  /* over all devices that could ever hold it */
-    FG_VEC(uint32_t) fits;               /* devices that had room when last asked: room shrinks, so no others have */
+    FG_VEC(struct fit) fits;             /* devices that had room when last asked: room shrinks, so no others have */
     uint32_t fits_version;
+    bool heaped;                         /* fits is a heap by the rules, the best first */
+    size_t seen;                         /* of round.done: the devices of those after it have changed since */
 };
 struct offer { int64_t cost, time_ns, p95_ns; };  /* cost -1: no device of the model can hold it */
 struct room {
@@ -47,6 +51,13 @@ static inline const struct offer *offer_of(const struct round *r, const struct g
 {
     return &r->offers.items[g->offers + r->models[device]];
 }
+struct choice { size_t best, second, third; enum fg_rule rule; };  /* device indices; SIZE_MAX: none */
+
+/* choose.c */
+struct choice round_choose(struct round *r, struct group *g, const struct fg_plan_task *t);
+fg_id round_group_of(const struct fg_plan_task *t);                 /* in whose name a reservation for it is */
+/* place.c: list the devices with room for the group anew */
+void round_judge(struct round *r, struct group *g);
 uint32_t round_used_permille(const struct fg_plan_device *d, const struct room *room);
 
 /* improve.c: the same tasks, cheaper. Leaves the plan alone where nothing is to be gained; then plan.bound is the better
