@@ -113,7 +113,9 @@ def schemas(api):
         id=task_id, state=ref("State"), reason={"oneOf": [ref("Reason"), {"type": "null"}]}, reason_text=null(STRING),
         hint=null(STRING), name=null(STRING), task_type=STRING, model_name=null(STRING),
         **{"class": null(task_class)}, class_rule=null(text("why it is of that class")),
-        priority={"type": "string", "enum": ["low", "normal", "high"]}, attempt=INTEGER, held=BOOLEAN, cancel_requested=BOOLEAN,
+        priority={"type": "string", "enum": ["low", "normal", "high"]}, deadline=TIME, preemptible=BOOLEAN, spot=BOOLEAN,
+        array={"oneOf": [obj(id=task_id, index=INTEGER, size=INTEGER, gang=BOOLEAN), {"type": "null"}]},
+        attempt=INTEGER, held=BOOLEAN, cancel_requested=BOOLEAN,
         labels={"type": "object", "additionalProperties": STRING}, need=ref("Need"),
         slice={"oneOf": [obj(memory_bytes=INTEGER, share_percent=percent), {"type": "null"}]}, placement=either_null("Placement"),
         times=obj(submitted=TIME, queued=TIME, placed=TIME, started=TIME, finished=TIME), timings=ref("Timings"), usage=ref("Usage"),
@@ -126,6 +128,7 @@ def schemas(api):
                      device_kind=null(STRING), expected=obj(mean_s=seconds, p50_s=seconds, p95_s=seconds, samples=INTEGER,
                                                             confidence_percent=null(NUMBER)),
                      cost=obj(p50=MONEY, p95=MONEY, currency=STRING))
+    s["Array"] = obj(id=task_id | {"description": "of its first task"}, state=ref("State"), size=INTEGER, gang=BOOLEAN, tasks=array(task_id))
     s["Batch"] = {**obj(tasks={**array(ref("TaskSpec")), "minItems": 1, "maxItems": 1000}), "additionalProperties": False}
     s["BatchAnswer"] = obj(tasks=array({"oneOf": [obj(id=task_id), obj(error=ref("Error"))]}))
     s["TaskList"] = obj(tasks=array(ref("Task")), next_cursor=null(text("give it back as cursor; null: that was all")))
@@ -136,12 +139,15 @@ def schemas(api):
                           attempt=INTEGER, line=text("what was printed, line ends included: some lines, or part of one"),
                           base64=text("instead of line, where the bytes are no UTF-8"))
     s["Block"] = obj(device=null(INTEGER), device_name=null(STRING), device_kind=null(STRING), reason=ref("Reason"),
-                     memory_missing_bytes=INTEGER, share_missing_percent=percent, text=STRING)
+                     memory_missing_bytes=INTEGER, share_missing_percent=percent, free=TIME, text=STRING)
     s["Why"] = {**obj(False, id=task_id, state=ref("State"), reason={"oneOf": [ref("Reason"), {"type": "null"}]}, reason_text=null(STRING),
                       hint=null(STRING), detail=null(STRING), **{"class": null(task_class)}, class_rule=null(STRING), need=ref("Need"),
                       position=null({**INTEGER, "description": "place in the queue, from 1"}), blocks=array(ref("Block")),
+                      start={"oneOf": [obj(in_s=seconds, p10_s=seconds, p90_s=seconds, at=TIME), {"type": "null"}]},
+                      reservation={"oneOf": [obj(device_name=null(STRING), devices=INTEGER, start=TIME, latest=TIME), {"type": "null"}]},
                       decision={"oneOf": [obj(rule=INTEGER, rule_text=STRING, expected_s=seconds, expected_cost=MONEY,
-                                              runner_up_cost=null(MONEY)), {"type": "null"}]}),
+                                              runner_up_cost=null(MONEY), alternatives=array(obj(device=INTEGER, device_name=null(STRING),
+                                              expected_cost=MONEY)), plan=obj(cost=MONEY, lower_bound=MONEY, gap_percent=NUMBER)), {"type": "null"}]}),
                 "required": ["id", "state", "need", "decision"]}
     s["Blob"] = obj(sha256=STRING, size=INTEGER)
     s["Device"] = obj(id=INTEGER, name=STRING, kind=STRING, backend=STRING, node=STRING, node_name=null(STRING), connected=BOOLEAN,
@@ -163,6 +169,10 @@ def schemas(api):
     s["KeyWish"] = {**obj(False, name=STRING, tenant=STRING, scopes=array(STRING), expires_s=INTEGER), "additionalProperties": False}
     s["NewKey"] = obj(id=STRING, name=STRING, tenant=STRING, scopes=STRING, created=TIME, expires=TIME, key=text("told this once"))
     s["KeyList"] = obj(keys=array(ref("Key")))
+    s["Tenant"] = obj(id=STRING, weight=INTEGER, used_device_s={**NUMBER, "description": "device time used, halved every half-life"},
+                      waiting=INTEGER, live=INTEGER)
+    s["TenantList"] = obj(tenants=array(ref("Tenant")))
+    s["TenantWeight"] = {**obj(weight={"type": "integer", "minimum": 1, "maximum": 1000}), "additionalProperties": False}
     s["UsageReport"] = obj(usage=array(obj(task_type=STRING, model=null(STRING), state=ref("State"), tasks=INTEGER, run_s=seconds,
                                            device_s=seconds, cost=MONEY)),
                            **{"from": TIME}, to=TIME, tasks=INTEGER, run_s=seconds, device_s=seconds, cost=MONEY, currency=STRING)
@@ -172,7 +182,7 @@ def schemas(api):
 
 
 # route name: request body schema (json bodies), answer: schema name, or {media type: schema name or None for bytes}
-BODY = {"task_submit": "TaskSpec", "task_batch": "Batch", "model_put": "ModelWeights", "keys_create": "KeyWish"}
+BODY = {"task_submit": "TaskSpec", "task_batch": "Batch", "model_put": "ModelWeights", "keys_create": "KeyWish", "tenant_put": "TenantWeight"}
 ANSWER = {
     "task_submit": "Task", "task_batch": "BatchAnswer", "task_list": "TaskList", "task_get": "Task", "task_result": "Result",
     "task_logs": {"text/plain": None, "application/x-ndjson": "LogLine", "text/event-stream": None},
@@ -181,12 +191,12 @@ ANSWER = {
     "task_cancel": "Task", "task_release": "Task", "task_hold": "Task", "task_retry": "Task", "task_why": "Why",
     "blob_put": "Blob", "blob_post": "Blob", "blob_get": {"application/octet-stream": None},
     "devices": "DeviceList", "nodes": "NodeList", "models": "ModelList", "model_put": "Model",
-    "keys_create": "NewKey", "keys_list": "KeyList", "key_revoke": {}, "usage": "UsageReport",
+    "keys_create": "NewKey", "keys_list": "KeyList", "key_revoke": {}, "tenants": "TenantList", "tenant_put": "Tenant", "usage": "UsageReport",
     "metrics": {"text/plain": None}, "healthz": "Health", "readyz": "Ready", "openapi": {"application/json": None},
     "root": {"text/html": None},
 }
 # (route, status) whose answer is another one
-OTHERWISE = {("task_submit", 200): ["Quote", "Task"], ("task_result", 202): ["Task"], ("readyz", 503): ["Ready"]}
+OTHERWISE = {("task_submit", 202): ["Task", "Array"], ("task_submit", 200): ["Quote", "Task"], ("task_result", 202): ["Task"], ("readyz", 503): ["Ready"]}
 HEADERS = {
     "task_submit": {"Idempotency-Key": "1 to 255 printable characters; a repeat within 24 h gives the first task.",
                     "Prefer": "wait=N holds the answer until the task ended, at most N seconds (300)."},

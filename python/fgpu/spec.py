@@ -49,13 +49,14 @@ def build(model: Optional[str] = None, input: Optional[Input] = None, *, command
           labels: Optional[Mapping[str, str]] = None, task_class: Optional[str] = None, priority: Optional[str] = None,
           queue_limit: Optional[Seconds] = None, startup_limit: Optional[Seconds] = None, time_limit: Optional[Seconds] = None,
           max_cost: Optional[Money] = None, retries: Optional[int] = None, retry_on: Optional[Sequence[str]] = None,
-          hold: Optional[bool] = None) -> Dict[str, Any]:
+          hold: Optional[bool] = None, deadline: Optional[Seconds] = None, preemptible: Optional[bool] = None,
+          spot: Optional[bool] = None, array: Optional[str] = None, gang: Optional[bool] = None) -> Dict[str, Any]:
     """share is percent of the device; times are seconds or "5m"; a command that is one string runs in sh -c."""
     if command is not None and model is not None:
         raise InvalidInput("a task has a model or a command, not both", code="invalid")
     resources = {**(parse_gpu(gpu) if gpu else {}),
                  **_given(memory=memory, share=share, device_kind=device_kind)}
-    limits = _given(queue=queue_limit, startup=startup_limit, run=time_limit,
+    limits = _given(queue=queue_limit, startup=startup_limit, run=time_limit, deadline=deadline,
                     max_cost=None if max_cost is None else money(max_cost))
     argv: Optional[List[str]] = None
     if command is not None:
@@ -65,7 +66,7 @@ def build(model: Optional[str] = None, input: Optional[Input] = None, *, command
                   outputs=None if outputs is None else list(outputs), name=name,
                   labels=None if labels is None else dict(labels), resources=resources or None, limits=limits or None,
                   priority=priority, retries=retries, retry_on=None if retry_on is None else list(retry_on), hold=hold,
-                  **{"class": task_class})
+                  preemptible=preemptible, spot=spot, array=array, gang=gang, **{"class": task_class})
 
 
 def _given(**values: Any) -> Dict[str, Any]:

@@ -26,6 +26,11 @@ const struct cli_option cli_spec_options[] = {
     {"label", 0, CLI_LIST, "KEY=VALUE", "A label of your own. May be repeated."},
     {"class", 0, CLI_CHOICE, "interactive|batch|training|large", "Override the class that FastGPU would choose."},
     {"priority", 0, CLI_CHOICE, "low|normal|high", "Priority in the queue."},
+    {"deadline", 0, CLI_DURATION, "TIME", "It should have ended this long from now; refused when that cannot be."},
+    {"preemptible", 0, CLI_FLAG, NULL, "A task of higher priority may take its place; it is queued again."},
+    {"spot", 0, CLI_FLAG, NULL, "At the spot price; any task that is not spot may take its place."},
+    {"array", 0, CLI_TEXT, "FIRST-LAST", "That many tasks at once, each with its index in $FGPU_ARRAY_INDEX (submit only)."},
+    {"gang", 0, CLI_FLAG, NULL, "The tasks of --array start together or not at all."},
     {"time-limit", 0, CLI_DURATION, "TIME", "Stop it after this run time (90s, 5m, 2h)."},
     {"queue-limit", 0, CLI_DURATION, "TIME", "Give up when it has not started after this time."},
     {"startup-limit", 0, CLI_DURATION, "TIME", "Give up when its process does not run after this time."},
@@ -163,7 +168,8 @@ static void set_limits(json_t *spec, const struct cli_args *args)
     static const struct {
         const char *option, *field;
     } limits[] = {
-        {"time-limit", "run"}, {"queue-limit", "queue"}, {"startup-limit", "startup"}, {"max-cost", "max_cost"}};
+        {"time-limit", "run"}, {"queue-limit", "queue"}, {"startup-limit", "startup"}, {"max-cost", "max_cost"},
+        {"deadline", "deadline"}};
     for (size_t i = 0; i < FG_COUNT(limits); i++)
         if (cli_text(args, limits[i].option))
             set_text(below(spec, "limits"), limits[i].field, cli_text(args, limits[i].option));
@@ -180,8 +186,11 @@ static int set_options(json_t *spec, const struct cli_args *args, struct fg_erro
     set_retry_on(spec, cli_text(args, "retry-on"));
     if (cli_text(args, "retries"))
         json_object_set_new(spec, "retries", json_integer(cli_integer(args, "retries", 0)));
-    if (cli_flag(args, "hold"))
-        json_object_set_new(spec, "hold", json_true());
+    set_text(spec, "array", cli_text(args, "array"));
+    static const char *const flags[] = {"hold", "preemptible", "spot", "gang"};
+    for (size_t i = 0; i < FG_COUNT(flags); i++)
+        if (cli_flag(args, flags[i]))
+            json_object_set_new(spec, flags[i], json_true());
     if (read_env_file(spec, cli_text(args, "env-file"), err) < 0 || set_pairs(spec, "env", args, "env", true, err) < 0)
         return -1;
     return set_pairs(spec, "labels", args, "label", false, err);

@@ -88,6 +88,18 @@ const struct cli_verb cli_verb_quote = {
     run_quote,
 };
 
+/* Of an array one a line. */
+static int put_ids(const json_t *task, struct fg_error *err)
+{
+    const json_t *tasks = json_object_get(task, "tasks");
+    if (!json_is_array(tasks))
+        return cli_put_line(err, "%s", fg_json_str(task, "id", "?"));
+    for (size_t i = 0; i < json_array_size(tasks); i++)
+        if (cli_put_line(err, "%s", json_string_value(json_array_get(tasks, i))) < 0)
+            return -1;
+    return 0;
+}
+
 static int run_submit(struct cli *cli, const struct cli_args *args, struct fg_error *err)
 {
     FG_AUTO_JSON json_t *task = NULL;
@@ -95,7 +107,7 @@ static int run_submit(struct cli *cli, const struct cli_args *args, struct fg_er
         return cli_quote(cli, args, err);
     if (cli_submit(cli, args, &task, err) < 0)
         return -1;
-    return cli->json ? cli_put_json(task, err) : cli_put_line(err, "%s", fg_json_str(task, "id", "?"));
+    return cli->json ? cli_put_json(task, err) : put_ids(task, err);
 }
 
 const struct cli_verb cli_verb_submit = {

@@ -107,6 +107,7 @@ static void foresee(const struct fg_core *core, struct entry *e, const struct de
     struct fg_estimate estimate;
     fg_estimate(core->history, &e->t.spec, d->d.kind, e->t.lease.share_permille, &estimate);
     e->expected_ns = e->t.placed.expected_ns ? e->t.placed.expected_ns : estimate.mean_ns;
+    e->p50_ns = estimate.p50_ns;
     e->p95_ns = estimate.p95_ns;
 }
 

@@ -186,6 +186,8 @@ static int hold(struct fg_core *core, const struct fg_input *in, bool held, int6
 static int weigh(struct fg_core *core, const struct fg_input *in, int64_t now_ns, struct fg_effects *fx, struct fg_error *err)
 {
     const struct account *a = account_find(core, in->weight.tenant);
+    if (fg_id_is_none(in->weight.tenant))
+        return fg_fail(err, FG_E_INVALID, "no tenant is named");
     if (in->weight.weight < 1 || in->weight.weight > FG_WEIGHT_MAX) {
         fg_fail(err, FG_E_INVALID, "a weight is 1 to %u", FG_WEIGHT_MAX);
         return fg_fail_at(err, "/weight");

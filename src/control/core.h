@@ -142,6 +142,9 @@ size_t fg_core_device_tasks(const struct fg_core *core, fg_device_id device, con
 const struct fg_device *fg_core_device(const struct fg_core *core, fg_device_id device);
 /* Blocks of a queued task against every device, and its completed need and estimate; for `why` and quotes. */
 size_t fg_core_why(const struct fg_core *core, fg_id task, int64_t now_ns, struct fg_block *blocks, size_t max);
+/* When a waiting task will start: in 80 of 100 cases between p10 and p90. False: it waits for nothing that is known to come. */
+struct fg_forecast { int64_t p10_ns, p50_ns, p90_ns; };
+bool fg_core_forecast(const struct fg_core *core, fg_id task, int64_t now_ns, struct fg_forecast *ret);
 /* What a spec would be given now: class, need, best device, cost. For quotes (dry_run). -1 FG_E_INVALID: no device could ever take it
  * (then the message says the largest there is); with no device known at all that is not an error and ret->device is 0. */
 struct fg_quote { enum fg_class class; enum fg_class_rule class_rule; struct fg_need need; struct fg_estimate estimate; fg_device_id device;

@@ -34,7 +34,7 @@ struct entry {                           /* a task in memory */
     struct entry *gang_prev, *gang_next; /* the others of its gang that have not ended */
     struct entry *lease_prev, *lease_next; /* live leases of its node */
     struct entry *device_prev, *device_next; /* and of its device */
-    int64_t expected_ns, p95_ns;         /* soft: run time as estimated when it was placed */
+    int64_t expected_ns, p50_ns, p95_ns; /* soft: run time as estimated when it was placed */
     uint32_t held_permille;              /* soft: what of the device its live lease counts as */
     uint32_t hello_mark;                 /* soft: the agent had it at this hello */
     bool linked;                         /* in that list, its share taken from the device */
@@ -278,6 +278,9 @@ void core_complete(struct fg_core *core, const struct fg_spec *spec, enum fg_cla
 /* deadline.c: -1 FG_E_INVALID when count such tasks cannot all end in time, with the proof; tenant NONE: alone */
 int core_check_deadline(struct fg_core *core, fg_id tenant, const struct fg_spec *spec, const struct fg_need *need, uint32_t count,
                         int64_t now_ns, struct fg_error *err);
+
+/* forecast.c: the blocks of each device, with what would start it there */
+size_t core_tell_devices(struct fg_core *core, struct entry *e, int64_t now_ns, struct fg_block *blocks, size_t max);
 
 /* why.c */
 enum fg_class core_classify(const struct fg_core *core, const struct fg_spec *spec, enum fg_class_rule *ret_rule);

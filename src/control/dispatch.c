@@ -12,6 +12,7 @@
 
 #include "control/core_private.h"
 
+#define ESTIMATE_AGE 64
 #define ROUNDS_MAX 1000                  /* of one dispatch; what is left is for the next turn */
 
 bool core_device_usable(const struct device *d) { return d->d.healthy && d->node->n.connected && !d->node->n.lost; }
@@ -98,12 +99,13 @@ void core_need(struct fg_core *core, struct entry *e, struct fg_need *ret)
         core_complete(core, &e->t.spec, e->t.class, ret);
 }
 
-/* On the kind it asks for, or that of the first device. */
+/* On the kind it asks for, or that of the first device. Asked anew after ESTIMATE_AGE lessons of the history: one run more
+ * or less changes little, and a queue of a thousand lines is not gone through for each end. */
 const struct fg_estimate *core_line_estimate(struct fg_core *core, struct line *l)
 {
     const char *kind = l->asked.device_kind;
     struct fg_need need;
-    if (l->estimate_version == core->history_version)
+    if (l->estimate_version && core->history_version - l->estimate_version < ESTIMATE_AGE)
         return &l->estimate;
     for (size_t i = 0; !kind[0] && i < core->devices.count; i++)
         if (core->devices.items[i].d.id)

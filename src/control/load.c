@@ -6,6 +6,8 @@
 #include "control/nodes.h"
 #include "control/server.h"
 
+#define IMPROVE_ITERATIONS 20000         /* a few milliseconds of a round that has something to gain */
+
 static int load_task(void *arg, const struct fg_store_task *row, struct fg_error *err)
 {
     struct fg_server *s = arg;
@@ -38,12 +40,14 @@ static int64_t per_second(int64_t nanousd_per_hour)
 static struct fg_core *make_core(const struct fg_config *config)
 {
     struct fg_price prices[] = {
-        {.kind = "cpu", .nanousd_per_s = per_second(fg_config_int(config, "price.cpu_usd_per_hour"))},
+        {.kind = "cpu", .nanousd_per_s = per_second(fg_config_int(config, "price.cpu_usd_per_hour")),
+         .spot_nanousd_per_s = per_second(fg_config_int(config, "price.cpu_spot_usd_per_hour"))},
         {.kind = "", .nanousd_per_s = per_second(fg_config_int(config, "price.other_usd_per_hour"))},
     };
     struct fg_core_config core = {
         .lease_ns = fg_config_int(config, "lease_s") * FG_NS_PER_S,
         .lease_margin_ns = 2 * fg_config_int(config, "heartbeat_s") * FG_NS_PER_S,
+        .half_life_ns = fg_config_int(config, "fair_share.half_life_s") * FG_NS_PER_S, .improve_iterations = IMPROVE_ITERATIONS,
         .window = 1000, .prices = prices, .price_count = FG_COUNT(prices)};
     return fg_core_create(&core);
 }

@@ -115,6 +115,28 @@ static void put_tasks(struct fg_str *out, struct fg_server *s)
     fg_str_addf(out, "fastgpu_cost_total{currency=\"USD\"} %s\n", fg_format_money(money, sizeof money, s->metrics->cost_nanousd));
 }
 
+static void put_plans(struct fg_str *out, struct fg_server *s)
+{
+    struct fg_plan_stats p = {0};
+    char money[40];
+    if (s->core)
+        fg_core_plan_stats(s->core, &p);
+    head(out, "fastgpu_plan_rounds_total", "counter", "Planning rounds that placed something; of these, with the solver.");
+    fg_str_addf(out, "fastgpu_plan_rounds_total{solver=\"no\"} %llu\nfastgpu_plan_rounds_total{solver=\"yes\"} %llu\n",
+                (unsigned long long)(p.rounds - p.improved), (unsigned long long)p.improved);
+    head(out, "fastgpu_plan_cost_total", "counter", "Expected cost of all plans, USD.");
+    fg_str_addf(out, "fastgpu_plan_cost_total %s\n", fg_format_money(money, sizeof money, p.cost_nanousd));
+    head(out, "fastgpu_plan_lower_bound_total", "counter", "What no plans for the same tasks could cost less than, USD.");
+    fg_str_addf(out, "fastgpu_plan_lower_bound_total %s\n", fg_format_money(money, sizeof money, p.bound_nanousd));
+    head(out, "fastgpu_plan_gap_ratio", "gauge", "Of the last plan: cost above the lower bound.");
+    fg_str_addf(out, "fastgpu_plan_gap_ratio %.6f\n", p.last_bound_nanousd > 0
+                ? (double)(p.last_cost_nanousd - p.last_bound_nanousd) / (double)p.last_bound_nanousd : 0.0);
+    head(out, "fastgpu_preemptions_total", "counter", "Tasks asked to make room for a higher one.");
+    fg_str_addf(out, "fastgpu_preemptions_total %llu\n", (unsigned long long)p.preempted);
+    head(out, "fastgpu_reservations_total", "counter", "Places held for a head of the line.");
+    fg_str_addf(out, "fastgpu_reservations_total %llu\n", (unsigned long long)p.reserved);
+}
+
 static void put_http(struct fg_str *out, const struct fg_metrics *m)
 {
     head(out, "fastgpu_http_requests_total", "counter", "Answers by route and status.");
@@ -186,6 +208,7 @@ void fg_route_metrics(struct fg_http_request *req, void *arg)
     const struct fg_metrics *m = s->metrics;
     FG_AUTO_STR struct fg_str out = {0};
     put_tasks(&out, s);
+    put_plans(&out, s);
     put_hist(&out, "fastgpu_task_queue_seconds", "From queued to placed.", &m->queue, task_bounds);
     put_hist(&out, "fastgpu_task_start_seconds", "From placed to running.", &m->start, task_bounds);
     put_hist(&out, "fastgpu_task_run_seconds", "From running to ended.", &m->run, task_bounds);

@@ -126,6 +126,51 @@ int fg_submit_enter(struct fg_server *s, fg_id tenant, struct fg_spec *spec, con
     return 0;
 }
 
+/* --- arrays --- */
+
+/* What one of them runs with: the spec as it was asked, but for the array, and its index in the environment. */
+static char *element_json(json_t *object, uint32_t index, uint32_t size)
+{
+    json_t *env = json_object_get(object, "env");
+    if (!env) {
+        env = json_object();
+        json_object_set_new(object, "env", env);
+    }
+    json_object_set_new(env, "FGPU_ARRAY_INDEX", json_sprintf("%u", index));
+    json_object_set_new(env, "FGPU_ARRAY_SIZE", json_sprintf("%u", size));
+    return json_dumps(object, JSON_COMPACT | JSON_SORT_KEYS);
+}
+
+static int enter_element(struct fg_server *s, fg_id tenant, const struct fg_spec *spec, json_t *object, uint32_t i, const char *idempotency,
+                         fg_id *tasks, struct fg_error *err)
+{
+    struct fg_spec one = *spec;          /* borrows all but its text; the core copies */
+    tasks[i] = fg_id_new(&s->ids, fg_server_now(s));
+    one.array = tasks[0];
+    one.array_index = spec->array_index + i;
+    one.json = element_json(object, one.array_index, spec->array_size);
+    struct fg_input in = {.kind = FG_IN_SUBMIT, .task = tasks[i], .submit = {.tenant = tenant, .spec = &one, .idempotency = i ? NULL : idempotency}};
+    int rc = fg_turn_input(s, &in, err);
+    free(one.json);
+    return rc;
+}
+
+/* In one turn, so all of them are in one transaction; only the first can be refused. */
+int fg_submit_array(struct fg_server *s, fg_id tenant, const struct fg_spec *spec, const char *key, const char body_hash[65],
+                    fg_id *ret_tasks, struct fg_error *err)
+{
+    FG_AUTO_FREE char *idempotency = key ? fg_asprintf("%s\n%s", key, body_hash) : NULL;
+    FG_AUTO_JSON json_t *object = fg_json_parse(spec->json, strlen(spec->json), err);
+    if (!object)
+        return -1;
+    json_object_del(object, "array");
+    json_object_del(object, "gang");
+    for (uint32_t i = 0; i < spec->array_size; i++)
+        if (enter_element(s, tenant, spec, object, i, idempotency, ret_tasks, err))
+            return i == 0 ? -1 : fg_fail_prefix(err, "task %u of the array", i);
+    return 0;
+}
+
 /* --- idempotency --- */
 
 int fg_submit_key(struct fg_http_request *req, const char **ret, struct fg_error *err)

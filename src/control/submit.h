@@ -9,6 +9,9 @@ int fg_submit_check(struct fg_server *s, fg_id tenant, const json_t *object, str
 /* Enter it into the core under a new id. key NULL: not idempotent. */
 int fg_submit_enter(struct fg_server *s, fg_id tenant, struct fg_spec *spec, const char *key, const char body_hash[65],
                     fg_id *ret_task, struct fg_error *err);
+/* Enter all tasks of an array (spec->array_size of them), under one key. ret_tasks has room for all. */
+int fg_submit_array(struct fg_server *s, fg_id tenant, const struct fg_spec *spec, const char *key, const char body_hash[65],
+                    fg_id *ret_tasks, struct fg_error *err);
 /* Whether key was used before: 1 with the first task, 0 not, -1 FG_E_IDEMPOTENCY_MISMATCH: with another body. */
 int fg_submit_repeated(struct fg_server *s, fg_id tenant, const char *key, const char body_hash[65], fg_id *ret_task, struct fg_error *err);
 /* The request's Idempotency-Key: NULL in *ret when there is none. */

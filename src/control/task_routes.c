@@ -113,6 +113,30 @@ static int enter(struct fg_call *call, struct fg_spec *spec, const char *key, co
     return 0;
 }
 
+/* An array: the ids of its tasks, the first one's as id. It is not waited for. */
+static int enter_array(struct fg_call *call, const struct fg_spec *spec, const char *key, const char hash[65], struct fg_error *err)
+{
+    FG_AUTO_FREE fg_id *tasks = fg_alloc(spec->array_size * sizeof *tasks);
+    if (fg_submit_array(call->server, call->tenant, spec, key, hash, tasks, err))
+        return -1;
+    call->task = tasks[0];
+    call->deadline_ns = 0;
+    struct prepared *p = prepare(call, 202);
+    p->extra = location(call->task);
+    fg_out_open(&p->body, NULL, '{');
+    fg_out_id(&p->body, "id", "tsk", tasks[0]);
+    fg_out_text(&p->body, "state", fg_state_name(FG_STATE_QUEUED));
+    fg_out_int(&p->body, "size", spec->array_size);
+    fg_out_bool(&p->body, "gang", spec->gang);
+    fg_out_open(&p->body, "tasks", '[');
+    for (uint32_t i = 0; i < spec->array_size; i++)
+        fg_out_id(&p->body, NULL, "tsk", tasks[i]);
+    fg_out_close(&p->body, ']');
+    fg_out_close(&p->body, '}');
+    fg_turn_wait(call, submitted);
+    return 0;
+}
+
 static int quote(struct fg_call *call, const json_t *body, struct fg_error *err)
 {
     FG_AUTO_STR struct fg_str out = {0};
@@ -151,7 +175,7 @@ static int submit(struct fg_call *call, struct fg_error *err)
     struct fg_spec spec;
     if (fg_submit_check(s, call->tenant, body, &spec, err))
         return -1;
-    int rc = enter(call, &spec, key, hash, 202, err);
+    int rc = spec.array_size ? enter_array(call, &spec, key, hash, err) : enter(call, &spec, key, hash, 202, err);
     fg_spec_fini(&spec);
     return rc;
 }
@@ -173,6 +197,11 @@ static int batch_item(struct fg_call *call, const json_t *item, const char *key,
     char hash[65] = "";
     if (fg_submit_check(call->server, call->tenant, item, &spec, err))
         return -1;
+    if (spec.array_size) {
+        fg_spec_fini(&spec);
+        fg_fail(err, FG_E_INVALID, "an array is a request of its own, not an item of a batch");
+        return fg_fail_at(err, "/array");
+    }
     if (key)
         fg_sha256_hex(spec.json, strlen(spec.json), hash);
     int rc = fg_submit_repeated(call->server, call->tenant, item_key, hash, ret_task, err);

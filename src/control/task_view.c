@@ -225,6 +225,24 @@ static void put_labels(struct fg_str *out, struct fg_server *s, struct fg_found 
     fg_out_raw(out, "labels", slot->json);
 }
 
+static void put_queue(struct fg_str *out, const struct fg_task *task)
+{
+    const struct fg_spec *spec = &task->spec;
+    fg_out_time(out, "deadline", spec->limits.deadline_ns ? task->submitted_ns + spec->limits.deadline_ns : 0);
+    fg_out_bool(out, "preemptible", spec->preemptible || spec->spot);
+    fg_out_bool(out, "spot", spec->spot);
+    if (!spec->array_size) {
+        fg_out_null(out, "array");
+        return;
+    }
+    fg_out_open(out, "array", '{');
+    fg_out_id(out, "id", "tsk", spec->array);
+    fg_out_int(out, "index", spec->array_index);
+    fg_out_int(out, "size", spec->array_size);
+    fg_out_bool(out, "gang", spec->gang);
+    fg_out_close(out, '}');
+}
+
 static void put_end(struct fg_str *out, const struct fg_task *task)
 {
     bool ended = fg_state_is_terminal(task->state);
@@ -257,6 +275,7 @@ void fg_out_task(struct fg_str *out, const char *key, struct fg_server *s, struc
     fg_out_text(out, "class", task->class == FG_CLASS_AUTO ? NULL : fg_class_name(task->class));
     fg_out_text(out, "class_rule", task->class_rule ? fg_class_rule_text((enum fg_class_rule)task->class_rule) : NULL);
     fg_out_text(out, "priority", fg_priority_name(task->spec.priority));
+    put_queue(out, task);
     fg_out_int(out, "attempt", task->attempt);
     fg_out_bool(out, "held", task->held);
     fg_out_bool(out, "cancel_requested", task->cancel_requested);

@@ -45,13 +45,17 @@ size_t fg_core_why(const struct fg_core *core, fg_id task, int64_t now_ns, struc
         blocks[n] = (struct fg_block){.task = task, .reason = FG_REASON_HELD};
         snprintf(blocks[n++].text, sizeof blocks->text, "its owner holds it");
     }
-    struct fg_plan_task asked = {.id = task, .spec = &e->t.spec};
-    core_need(scratch(core), e, &asked.need);
-    struct fg_snapshot snap = snapshot(core, &asked, false);
-    size_t per_device = fg_explain(&snap, &asked, blocks + n, max - n);
-    n += per_device;
+    size_t devices = 0, told = n;
+    n += core_tell_devices(scratch(core), e, now_ns, blocks + n, max - n);
+    for (size_t i = 0; i < core->devices.count; i++)
+        devices += core->devices.items[i].d.id != 0;
+    if (e->line && !line_ready(e->line) && n < max) {
+        blocks[n] = (struct fg_block){.task = task, .reason = FG_REASON_WAITING_DEPENDENCY};
+        snprintf(blocks[n++].text, sizeof blocks->text, "%zu of the %u of its gang wait here; they start together or not at all",
+                 line_size(e->line), e->t.spec.array_size);
+    }
     size_t place = queue_place(core, e, now_ns);
-    if (per_device < snap.device_count && place > 1 && n < max) {
+    if (n - told < devices && place > 1 && n < max) {
         blocks[n] = (struct fg_block){.task = task, .reason = FG_REASON_WAITING_PRIORITY};
         snprintf(blocks[n++].text, sizeof blocks->text, "%zu tasks before it in the queue are served first", place - 1);
     }

@@ -12,6 +12,7 @@
 typedef uint32_t fg_device_id;           /* assigned by the core in node.joined, never reused; 0 is none */
 
 enum fg_task_type { FG_TASK_COMMAND, FG_TASK_IMAGE_CLASSIFICATION, FG_TASK_TYPE_COUNT };
+#define FG_ARRAY_MAX 10000u
 enum { FG_RETRY_INFRA = 1, FG_RETRY_OOM = 2, FG_RETRY_ERROR = 4 };
 /* What api/task.toml gives limits that were not asked for; a test holds the two together. */
 #define FG_DEFAULT_STARTUP_NS (INT64_C(600) * 1000000000)

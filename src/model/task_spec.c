@@ -237,6 +237,14 @@ static void store_number(struct fg_spec *spec, const char *path, int64_t v)
         spec->limits.run_ns = v;
     else if (strcmp(path, "limits.max_cost") == 0)
         spec->limits.max_cost_nanousd = v;
+    else if (strcmp(path, "limits.deadline") == 0)
+        spec->limits.deadline_ns = v;
+    else if (strcmp(path, "preemptible") == 0)
+        spec->preemptible = v != 0;
+    else if (strcmp(path, "spot") == 0)
+        spec->spot = v != 0;
+    else if (strcmp(path, "gang") == 0)
+        spec->gang = v != 0;
     else if (strcmp(path, "retries") == 0)
         spec->retries = (uint16_t)v;
     else if (strcmp(path, "hold") == 0)
@@ -327,6 +335,25 @@ static int check_model_name(struct parse *p, const char *name)
     return 0;
 }
 
+/* "0-99"; without it the task is none of an array. */
+static int read_array(struct parse *p, const json_t *value)
+{
+    const struct fg_where at = {{"array"}};
+    unsigned first, last;
+    char end;
+    if (!value)
+        return p->spec.gang ? fg_spec_missing(p->err, "array", ": a gang is an array that starts together") : 0;
+    if (sscanf(json_string_value(value), "%9u-%9u%c", &first, &last, &end) != 2 || last < first) {
+        fg_spec_fail(p->err, &at, "'%.40s' is not FIRST-LAST", json_string_value(value));
+        return fg_fail_hint(p->err, "For instance \"0-99\".");
+    }
+    if (last - first >= FG_ARRAY_MAX)
+        return fg_spec_fail(p->err, &at, "has %u tasks; at most %u are allowed", last - first + 1, FG_ARRAY_MAX);
+    p->spec.array_index = first;
+    p->spec.array_size = last - first + 1;
+    return 0;
+}
+
 static int require(struct parse *p, const json_t *object, const char *key, const char *why)
 {
     return json_object_get(object, key) ? 0 : fg_spec_missing(p->err, key, why);
@@ -370,7 +397,7 @@ int fg_task_spec_parse(const json_t *object, struct fg_spec *ret_spec, struct fg
     for (size_t i = 0; i < FG_COUNT(fg_task_fields); i++)
         if (fg_task_fields[i].required && require(&p, object, fg_task_fields[i].path, "") < 0)
             goto fail;
-    if (check_rules(&p, object) < 0)
+    if (check_rules(&p, object) < 0 || read_array(&p, json_object_get(object, "array")) < 0)
         goto fail;
     p.spec.json = json_dumps(object, JSON_COMPACT | JSON_SORT_KEYS);
     if (!p.spec.json) {

@@ -88,7 +88,8 @@ struct fg_block {
     enum fg_reason reason;               /* waiting_capacity, waiting_priority, invalid */
     uint64_t memory_missing_bytes;
     uint32_t share_missing_permille;
-    char text[160];
+    int64_t free_ns;                     /* when it is expected to be gone; 0: not known */
+    char text[200];
 };
 struct fg_plan {
     FG_VEC(struct fg_placement) placements;
