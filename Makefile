@@ -2,7 +2,7 @@
 MESON := /usr/bin/meson
 JOBS ?= $(shell nproc)
 
-.PHONY: all check check-san check-gpu bench fuzz sim fmt map docs nightly clean help
+.PHONY: all check check-san check-gpu bench fuzz sim fmt map docs cuda-abi nightly clean help
 .DEFAULT_GOAL := all
 
 all: build/build.ninja ## build everything into build/
@@ -40,7 +40,10 @@ docs: ## the pages that come from the tables in api/
 	@$(call need,tools/docs.py,there are no generated pages yet)
 	@/usr/bin/python3 tools/docs.py
 
-nightly: check check-san map bench fuzz sim docs ## all that needs no GPU
+cuda-abi: ## our declarations of CUDA's driver interface against the cuda.h files found
+	@/usr/bin/python3 tools/check_cuda_abi
+
+nightly: check check-san map bench fuzz sim docs cuda-abi ## all that needs no GPU
 
 clean: ## remove the build folders
 	@rm -rf build build-san

@@ -8,6 +8,7 @@ import subprocess
 import threading
 import time
 
+import openb
 from load import wrk
 from server import FGPU, ROOT, server
 from table import at_least, at_most, plain, skipped
@@ -192,6 +193,35 @@ def engine(scale):
                     f"p99 {figure('floor99')} ms"), *arbiter(), *shim(), *instructions()]
 
 
+def cuda_instructions(*args):
+    """Of cuda_bench, counted by callgrind; None without valgrind."""
+    if not shutil.which("valgrind"):
+        return None
+    command = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", str(ROOT / "build/bench/cuda_bench"), *map(str, args)]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+    return int(re.search(r"refs:\s+([\d,]+)", text)[1].replace(",", ""))
+
+
+def cuda_added(what):
+    """Instructions that the shim adds to one call, batches and their events included: what 100000 more calls take."""
+    counts = [cuda_instructions(kind + what, n) for kind in ("", "direct_") for n in (200000, 100000)]
+    return None if None in counts else (counts[0] - counts[1] - counts[2] + counts[3]) / 100000
+
+
+def cuda(scale):
+    """The CUDA shim over a driver that does nothing: build/bench/cuda_bench prints `what, added N ns`."""
+    text = subprocess.run([str(ROOT / "build/bench/cuda_bench")], capture_output=True, text=True, check=True).stdout
+
+    def figure(name):
+        return float(re.search(re.escape(name) + r", added (-?[\d.]+) ns", text)[1])
+    rows = [at_most("cuLaunchKernel, added when gated", figure("cuLaunchKernel"), "ns", 20),
+            at_most("cuMemcpyHtoDAsync, added when gated", figure("cuMemcpyHtoDAsync"), "ns", 5),
+            *[at_most(f"cuMemAlloc + cuMemFree at {live} live, added", figure(f"cuMemAlloc + cuMemFree at {live} live"), "ns", 100)
+              for live in (0, 1000, 100000)]]
+    count = cuda_added("launch")
+    return rows if count is None else rows + [at_most("cuLaunchKernel, added when gated", count, "instructions", 60)]
+
+
 def opencl(scale):
     """Real kernels on PoCL in vGPUs of an arbiter: build/bench/opencl_bench prints a row a figure."""
     bench, layer = ROOT / "build/bench/opencl_bench", ROOT / "build/src/shim/libfgpu_opencl.so"
@@ -223,4 +253,4 @@ def core(scale):
 
 
 PARTS = {"core": core, "submit": submit, "reads": reads, "latency": latency, "trivial": trivial, "queue": queue, "idle": idle, "engine": engine,
-         "opencl": opencl}
+         "opencl": opencl, "cuda": cuda, "sched": openb.part}

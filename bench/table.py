@@ -23,7 +23,7 @@ def skipped(what, why):
 def show(rows):
     cells = [("what", "measured", "bar", "", "note")]
     for r in rows:
-        number = f"{r.value:,.0f}" if abs(r.value) >= 100 else f"{r.value:.3g}"
+        number = f"{r.value:,.0f}" if abs(r.value) >= 100 else f"{r.value:.4g}"
         cells.append((r.what, f"{number} {r.unit}", r.bar, {True: "ok", False: "SHORT", None: ""}[r.ok], r.note))
     widths = [max(len(c[i]) for c in cells) for i in range(5)]
     for i, c in enumerate(cells):

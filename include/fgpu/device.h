@@ -17,8 +17,8 @@ struct fg_vgpu_limits { uint64_t memory_bytes; uint32_t share_permille; };
 struct fg_vgpu_entry {
     FG_VEC(char *) join_files;           /* write "0" to each in the child before exec: cgroup.procs or tasks files */
     FG_VEC(char *) env;                  /* NAME=value */
-    /* "ro:/host/path:/sandbox/path", "rw:...", "dev:/dev/nvidia0", "ln:/target:/sandbox/path"; what is below FG_VGPU_FOLDER
-     * cannot be moved, replaced or removed by the task */
+    /* "ro:/host/path:/sandbox/path", "rw:...", "dev:/dev/nvidia0", "at:/sys/devices/pci0000:00" (read-only, at the same place),
+     * "ln:/target:/sandbox/path"; what is below FG_VGPU_FOLDER cannot be moved, replaced or removed by the task */
     FG_VEC(char *) binds;
     FG_VEC(uint32_t) groups;             /* the task's user is in these, too: device nodes belong to groups */
     /* A descriptor that the supervisor and the sandbox's first process hold for as long as the task lives: in there it is the file
@@ -54,7 +54,8 @@ struct fg_device_backend {
     int (*open)(const struct fg_backend_options *options, void **ret_state, struct fg_error *err);
     /* Probe the machine: fill devices (id and node left 0), at most max. */
     int (*list)(void *state, struct fg_device *devices, size_t max, size_t *ret_count, struct fg_error *err);
-    /* Make the vGPU called name on device with limits; existing with the same name: its limits are set anew. */
+    /* Make the vGPU called name on device with limits; existing with the same name: its limits are set anew.
+     * FG_E_UNAVAILABLE: others have the device at this moment; ask again. */
     int (*create)(void *state, const char *device, const char *name, const struct fg_vgpu_limits *limits, struct fg_error *err);
     int (*entry)(void *state, const char *device, const char *name, struct fg_vgpu_entry *ret, struct fg_error *err);
     int (*resize)(void *state, const char *device, const char *name, const struct fg_vgpu_limits *limits, struct fg_error *err);

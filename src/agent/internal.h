@@ -76,6 +76,7 @@ struct attempt {
     json_t *spec;
     uint32_t slot;                       /* its user is first_uid + slot */
     enum phase phase;
+    bool waits;                          /* in PLACE: others have its device, it is tried again each second */
     bool busy;                           /* a job has it: it stays until the job is done */
 
     /* what the server wants of it */

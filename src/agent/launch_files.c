@@ -54,21 +54,25 @@ static void show_at(struct orders *o, bool writable, const char *from, const cha
     show_as(o, writable ? "--bind" : "--ro-bind", from, to);
 }
 
-/* As in fg_vgpu_entry: "ro:FROM:TO", "rw:FROM:TO", "dev:PATH", "ln:TARGET:PATH". */
+/* As in fg_vgpu_entry: "ro:FROM:TO", "rw:FROM:TO", "dev:PATH", "at:PATH", "ln:TARGET:PATH". */
 static void put_bind(struct orders *o, const char *bind)
 {
     FG_AUTO_FREE char *how = fg_strdup(bind);
-    char *from = strchr(how, ':'), *to = from ? strchr(from + 1, ':') : NULL;
+    char *from = strchr(how, ':');
     if (!from)
         return;
     *from++ = '\0';
-    if (to)
-        *to++ = '\0';
-    if (strcmp(how, "ln") == 0 && to)
+    if (strcmp(how, "dev") == 0 || strcmp(how, "at") == 0) {       /* a path of PCI devices has colons in it */
+        show_as(o, *how == 'd' ? "--dev-bind" : "--ro-bind", from, from);
+        return;
+    }
+    char *to = strchr(from, ':');
+    if (!to)
+        return;
+    *to++ = '\0';
+    if (strcmp(how, "ln") == 0)
         put_words_of(&o->args, (const char *const[]){"--symlink", from, to}, 3);
-    else if (strcmp(how, "dev") == 0)
-        show_as(o, "--dev-bind", from, from);
-    else if (to)
+    else
         show_at(o, strcmp(how, "rw") == 0, from, to);
 }
 

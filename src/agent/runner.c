@@ -135,8 +135,18 @@ static void launch(struct attempt *t)
         return;
     }
     t->pull_ns = agent_now(t->agent) - t->made_ns;
+    bool waited = t->waits;
+    t->waits = false;
     if (launch_start(t, &err) == 0)
         return;
+    if (err.code == FG_E_UNAVAILABLE) {  /* until its startup limit, which the server keeps */
+        if (!waited)
+            fg_log_info("%s waits: %s", t->name, err.text);
+        release_vgpu(t);
+        t->phase = PHASE_PLACE;
+        t->waits = true;
+        return;
+    }
     runner_fail(t, err.code == FG_E_INVALID ? FG_REASON_INVALID : FG_REASON_INTERNAL, err.text);
 }
 
@@ -336,8 +346,10 @@ static void tick_one(struct attempt *t)
         launch_event(t, "run.json");     /* should its event have been lost */
         report_usage(t);
         logship_some(t);
-    } else if (t->phase == PHASE_PULL && a->lease_deadline && agent_now(a) > a->lease_deadline) {
+    } else if ((t->phase == PHASE_PULL || t->waits) && a->lease_deadline && agent_now(a) > a->lease_deadline) {
         runner_fail(t, FG_REASON_NODE_LOST, "its machine lost the server for longer than the lease");
+    } else if (t->waits) {
+        launch(t);
     } else if (t->phase == PHASE_UPLOAD) {
         outputs_tick(t);
     } else if (t->phase == PHASE_DONE && t->forget_wanted) {

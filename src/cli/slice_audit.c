@@ -9,7 +9,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "device/judge.h"
 #include "device/opencl.h"
 #include "vgpu/page.h"
 
@@ -29,7 +28,7 @@ bool slice_audit_init(struct slice_audit *a, const char *lease, int counters_fd)
     if (stat("/proc/self/ns/pid", &ns) == 0)
         a->pid_ns = ns.st_ino;
     fstat(counters_fd, &counters);
-    a->look_for = (struct fg_look_for){.drivers = (const char *const *)a->drivers, .layer = LAYER, .loader = "libOpenCL.so",
+    a->look_for = (struct fg_look_for){.drivers = (const char *const *)a->drivers, .layer = LAYER, .loader = "libOpenCL",
                                        .env_on = "OPENCL_LAYERS=", .counters_inode = counters.st_ino, .lease = lease,
                                        .driver_count = fg_opencl_drivers(folder ? vendors : "/etc/OpenCL/vendors", a->drivers,
                                                                          SLICE_DRIVERS_MAX)};
@@ -59,27 +58,27 @@ static bool is_member(const struct slice_audit *a, pid_t pid)
     return false;
 }
 
-static enum fg_verdict judge(const struct slice_audit *a, pid_t pid, int64_t odd_ns, char *text)
+static enum fg_verdict judge(const struct slice_audit *a, pid_t pid, int64_t now, struct fg_suspect *odd, char *text)
 {
     struct fg_look look;
     if (!fg_look_at(&a->look_for, pid, &look) || (look.hidden && !*look.driver))
         return FG_IN_ORDER;
-    return fg_judge_process(&look, false, odd_ns, text);
+    return fg_judge_process(&look, pid, false, now, odd, text);
 }
 
-static int64_t suspected_since(const struct slice_audit *a, pid_t pid, int64_t now)
+static struct fg_suspect suspect_as(const struct slice_audit *a, pid_t pid)
 {
     for (size_t i = 0; i < a->suspects.count; i++)
         if (a->suspects.items[i].pid == pid)
-            return a->suspects.items[i].since_ns;
-    return now;
+            return a->suspects.items[i];
+    return (struct fg_suspect){0};
 }
 
 /* Judged once more while it is held, so that nobody else of its number is stopped, and none in the moment of an exec. */
-static bool stop(const struct slice_audit *a, pid_t pid, int64_t odd_ns, char *text)
+static bool stop(const struct slice_audit *a, pid_t pid, int64_t now, struct fg_suspect *odd, char *text)
 {
     FG_AUTO_FD int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-    return pidfd >= 0 && !is_member(a, pid) && judge(a, pid, odd_ns, text) == FG_OFFENDER &&
+    return pidfd >= 0 && !is_member(a, pid) && judge(a, pid, now, odd, text) == FG_OFFENDER &&
            syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0) == 0;
 }
 
@@ -93,13 +92,12 @@ int slice_audit_run(struct slice_audit *a, void (*said)(void *arg, const char *t
         return (int)((a->due_ns - began) / 1000000) + 1;
     size_t n = fg_look_tree(NULL, getpid(), pids, MAX_PIDS);
     for (size_t i = 1; i < n; i++) { /* the first is this process */
-        int64_t since = suspected_since(a, pids[i], began);
-        enum fg_verdict verdict = is_member(a, pids[i]) ? FG_IN_ORDER : judge(a, pids[i], began - since, text);
-        if (verdict == FG_OFFENDER && stop(a, pids[i], began - since, text)) {
+        struct fg_suspect suspect = suspect_as(a, pids[i]);
+        enum fg_verdict verdict = is_member(a, pids[i]) ? FG_IN_ORDER : judge(a, pids[i], began, &suspect, text);
+        if (verdict == FG_OFFENDER && stop(a, pids[i], began, &suspect, text))
             said(arg, text);
-        } else if (verdict != FG_IN_ORDER) {
-            fg_vec_push(&odd, ((struct slice_suspect){pids[i], since}));
-        }
+        else if (verdict != FG_IN_ORDER)
+            fg_vec_push(&odd, suspect);
     }
     fg_vec_fini(&a->suspects);
     a->suspects.items = odd.items;

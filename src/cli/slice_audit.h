@@ -5,20 +5,16 @@
 #include <sys/types.h>
 
 #include "base/vec.h"
-#include "device/look.h"
+#include "device/judge.h"
 
 #define SLICE_DRIVERS_MAX 32
 
-struct slice_suspect {
-    pid_t pid;
-    int64_t since_ns;
-};
 struct slice_audit {
     struct fg_look_for look_for;
     char *drivers[SLICE_DRIVERS_MAX];
     const struct fg_counters *counters; /* of the slice, mapped to be read; NULL: not to be had */
     uint64_t pid_ns;
-    FG_VEC(struct slice_suspect) suspects;
+    FG_VEC(struct fg_suspect) suspects;
     int64_t due_ns;
 };
 

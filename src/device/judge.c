@@ -18,7 +18,21 @@ static enum fg_verdict offender(char *text, const char *fmt, ...)
     return FG_OFFENDER;
 }
 
-enum fg_verdict fg_judge_process(const struct fg_look *l, bool member, int64_t odd_ns, char *text)
+/* Rule 6: has it been odd for so long that it cannot be starting any more? */
+static bool stays_odd(const struct fg_look *l, pid_t pid, int64_t now_ns, struct fg_suspect *odd)
+{
+    if (odd->pid != pid)
+        *odd = (struct fg_suspect){pid, now_ns, l->cpu_ns, now_ns, l->cpu_ns};
+    if (!l->sleeps || l->cpu_ns != odd->moved_cpu_ns) {
+        odd->moved_ns = now_ns;
+        odd->moved_cpu_ns = l->cpu_ns;
+    }
+    int64_t wall = now_ns - odd->since_ns;
+    bool busy = l->cpu_ns - odd->since_cpu_ns >= FG_JUDGE_GRACE_CPU_NS, idle = now_ns - odd->moved_ns >= FG_JUDGE_IDLE_NS;
+    return wall >= FG_JUDGE_PATIENCE_NS || (wall >= FG_JUDGE_GRACE_NS && (busy || idle));
+}
+
+enum fg_verdict fg_judge_process(const struct fg_look *l, pid_t outer, bool member, int64_t now_ns, struct fg_suspect *odd, char *text)
 {
     int pid = (int)l->inner_pid;
     bool driver = *l->driver != 0, node = *l->node != 0;
@@ -33,7 +47,7 @@ enum fg_verdict fg_judge_process(const struct fg_look *l, bool member, int64_t o
                               "out of its environment", pid, l->name, l->driver);
     if (driver && l->env_lease)                                                 /* 5 */
         return offender(text, "process %d (%s) uses the driver %s with a lease of its own: FGPU_LEASE was set", pid, l->name, l->driver);
-    if (odd_ns < FG_JUDGE_GRACE_NS)                                             /* 6 */
+    if (!stays_odd(l, outer, now_ns, odd))                                      /* 6 */
         return FG_SUSPECT;
     if (l->hidden)
         return offender(text, "a process (%s) cannot be looked at", l->name);

@@ -12,6 +12,7 @@
 
 #include "base/io.h"
 #include "base/vec.h"
+#include "vgpu/claims.h"
 #include "vgpu/server.h"
 
 #define TMPFS_MAGIC_ 0x01021994
@@ -46,11 +47,28 @@ static char *choose_folder(const char *scope, const char *fallback, struct fg_er
     return NULL;
 }
 
-int fg_leases_open(struct fg_leases **ret, const char *scope, const char *fallback, struct fg_error *err)
+static uint64_t hash(const char *word)
+{
+    uint64_t h = UINT64_C(0xcbf29ce484222325); /* FNV-1a */
+    for (; *word; word++)
+        h = (h ^ (unsigned char)*word) * UINT64_C(0x100000001b3);
+    return h;
+}
+
+/* Where claims cannot be made nobody else makes them either. */
+static int start_server(struct fg_leases *l, const char *scope, bool claims, struct fg_error *err)
+{
+    struct fg_vgpu_server_config config = {.claims_folder = claims ? fg_claims_folder() : NULL, .claims_scope = hash(scope)};
+    if (config.claims_folder && fg_vgpu_server_create(&l->server, &config, err) == 0)
+        return 0;
+    return fg_vgpu_server_create(&l->server, NULL, err);
+}
+
+int fg_leases_open(struct fg_leases **ret, const char *scope, const char *fallback, bool claims, struct fg_error *err)
 {
     struct fg_leases *l = fg_alloc(sizeof *l);
     l->folder = choose_folder(scope, fallback, err);
-    if (!l->folder || fg_vgpu_server_create(&l->server, NULL, err) != 0) {
+    if (!l->folder || start_server(l, scope, claims, err) != 0) {
         fg_leases_close(l);
         return -1;
     }
@@ -72,9 +90,10 @@ void fg_leases_close(struct fg_leases *l)
     free(l);
 }
 
-int fg_leases_device(struct fg_leases *l, const char *device, uint64_t memory_bytes, struct fg_error *err)
+int fg_leases_device(struct fg_leases *l, const char *device, const char *key, uint64_t memory_bytes, struct fg_error *err)
 {
-    if (fg_vgpu_server_device(l->server, device, FG_MIN(memory_bytes, FG_MEMORY_MAX), err) != 0)
+    if (fg_vgpu_server_device(l->server, device, FG_MIN(memory_bytes, FG_MEMORY_MAX), err) != 0 ||
+        (key && fg_vgpu_server_device_key(l->server, device, key, err) != 0))
         return -1;
     fg_vec_push(&l->devices, fg_strdup(device));
     return 0;
@@ -134,7 +153,7 @@ static int know_device(struct fg_leases *l, int limits_fd, struct fg_error *err)
     for (size_t i = 0; i < l->devices.count; i++)
         if (strcmp(l->devices.items[i], limits.device) == 0)
             return 0;
-    return fg_leases_device(l, limits.device, FG_MEMORY_MAX, err);
+    return fg_leases_device(l, limits.device, NULL, FG_MEMORY_MAX, err);
 }
 
 int fg_leases_adopt(struct fg_leases *l, const char *name, int counters_fd, struct fg_error *err)
@@ -193,11 +212,8 @@ void fg_leases_names(const struct fg_leases *l, void (*fn)(void *arg, const char
     fg_vec_fini(&names);
 }
 
-bool fg_leases_sum(const void *data, size_t size, struct fg_lease_use *ret)
+static void sum(const struct fg_counters *c, struct fg_lease_use *ret)
 {
-    const struct fg_counters *c = data;
-    if (size != sizeof *c || fg_counters_check(c, size) != FG_LEASE_OK)
-        return false;
     *ret = (struct fg_lease_use){.peak_bytes = c->peak_bytes, .denied = c->gone_denied, .device_ns = (int64_t)c->gone_device_ns,
                                  .throttle_ns = (int64_t)c->gone_throttle_ns};
     for (unsigned i = 0; i < FG_SLOTS; i++) {
@@ -208,5 +224,18 @@ bool fg_leases_sum(const void *data, size_t size, struct fg_lease_use *ret)
         ret->device_ns += (int64_t)slot->device_ns;
         ret->throttle_ns += (int64_t)slot->throttle_ns;
     }
-    return true;
+}
+
+bool fg_leases_sum(const void *data, size_t size, struct fg_lease_use *ret)
+{
+    if (size != sizeof(struct fg_counters))
+        return false;
+    FG_AUTO_FREE struct fg_counters *copy = aligned_alloc(_Alignof(struct fg_counters), sizeof *copy); /* data lies anywhere */
+    if (!copy)
+        return false;
+    memcpy(copy, data, size);
+    bool whole = fg_counters_check(copy, size) == FG_LEASE_OK;
+    if (whole)
+        sum(copy, ret);
+    return whole;
 }

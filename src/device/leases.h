@@ -21,13 +21,15 @@ struct fg_lease_use {
 };
 struct fg_lease_member { int32_t pid; uint64_t used_bytes, device_ns; };
 
-/* scope: a word that makes the folder this agent's own. fallback: a folder for where /dev/shm is not to be had. */
-int fg_leases_open(struct fg_leases **ret, const char *scope, const char *fallback, struct fg_error *err);
+/* scope: a word that makes the folder this agent's own. fallback: a folder for where /dev/shm is not to be had. claims: what is
+ * leased is told to the arbiters of `fgpu slice` on this machine, and what they lease is not given away again (vgpu/claims.h). */
+int fg_leases_open(struct fg_leases **ret, const char *scope, const char *fallback, bool claims, struct fg_error *err);
 /* The leases go on: the next fg_leases_open and adopt find them. NULL is fine. */
 void fg_leases_close(struct fg_leases *leases);
-int fg_leases_device(struct fg_leases *leases, const char *device, uint64_t memory_bytes, struct fg_error *err);
+/* key: what every arbiter of the machine calls it, or NULL. */
+int fg_leases_device(struct fg_leases *leases, const char *device, const char *key, uint64_t memory_bytes, struct fg_error *err);
 
-/* Make the lease called name, or set one that is there anew. */
+/* Make the lease called name, or set one that is there anew. FG_E_CONFLICT: what is left of the device does not suffice. */
 int fg_leases_make(struct fg_leases *leases, const char *device, const char *name, uint64_t memory_bytes, uint32_t share_permille,
                    struct fg_error *err);
 int fg_leases_set(struct fg_leases *leases, const char *name, uint64_t memory_bytes, uint32_t share_permille, struct fg_error *err);

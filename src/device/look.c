@@ -73,7 +73,8 @@ void fg_look_environ(const struct fg_look_for *f, const char *environ_text, size
 
 /* --- open files --- */
 
-static const char *const node_stems[] = {"/dev/nvidia", "/dev/dri/renderD", "/dev/dri/card", "/dev/kfd", "/dev/dxg"};
+/* NVIDIA's others are open in programs that only ask how it is doing. */
+static const char *const node_stems[] = {"/dev/nvidia-uvm", "/dev/dri/renderD", "/dev/dri/card", "/dev/kfd", "/dev/dxg"};
 
 static uint64_t in_bytes(uint64_t value, const char *unit)
 {
@@ -187,6 +188,19 @@ static void look_at_files(const char *proc, pid_t pid, struct fg_look *look)
     free(clients);
 }
 
+/* State, and user and system time in ns. */
+static void read_stat(const char *proc, pid_t pid, struct fg_look *look)
+{
+    char state = 0;
+    unsigned long long user = 0, system = 0;
+    FG_AUTO_STR struct fg_str text = {0};
+    const char *p = slurp(proc, pid, "stat", &text) == 0 ? strrchr(fg_str_cstr(&text), ')') : NULL;
+    if (p)
+        sscanf(p + 1, " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu", &state, &user, &system);
+    look->sleeps = state == 'S';
+    look->cpu_ns = (int64_t)(user + system) * (INT64_C(1000000000) / sysconf(_SC_CLK_TCK));
+}
+
 /* The last number of "NSpid:". */
 static pid_t inner_pid(const char *proc, pid_t pid)
 {
@@ -215,10 +229,11 @@ bool fg_look_at(const struct fg_look_for *f, pid_t pid, struct fg_look *ret)
     fg_look_maps(f, fg_str_cstr(&maps), &look);
     if (f->nodes)
         look_at_files(proc, pid, &look);
-    if (!*look.driver && !*look.node) {
+    if (!*look.driver && !*look.node && !look.hidden) {
         *ret = look;
         return true;
     }
+    read_stat(proc, pid, &look);
     look.inner_pid = inner_pid(proc, pid);
     if (slurp(proc, pid, "environ", &env) == 0)
         fg_look_environ(f, env.data, env.len, &look);

@@ -12,7 +12,7 @@ struct fg_look_for {
     const char *const *drivers;          /* stems of file names, "libpocl.so"; what loads them can use the device */
     size_t driver_count;
     const char *layer;                   /* file name of our front end, "libfgpu_opencl.so" */
-    const char *loader;                  /* of the library that loads both, "libOpenCL.so" */
+    const char *loader;                  /* of the library that loads both, "libOpenCL": programs bring copies with longer names */
     const char *env_on;                  /* variable and a part of its value that put the front end in: "OPENCL_LAYERS=", layer */
     const char *lease;                   /* FGPU_LEASE's right value; NULL: it is not set in an honest environment */
     uint64_t counters_inode;             /* of the vGPU's counters; 0: not known */
@@ -20,12 +20,14 @@ struct fg_look_for {
 };
 struct fg_look {
     bool hidden;                         /* it cannot be looked at though it is there */
+    int64_t cpu_ns;                      /* it used so far; filled, as the next, with driver, node or hidden */
+    bool sleeps;                         /* neither wants the processor nor waits for a disk nor is stopped */
     char name[32];                       /* of the process */
     pid_t inner_pid;                     /* what it is called in its own namespace, which is what its owner knows; filled with driver or node */
     char driver[64];                     /* the first driver's file name that is mapped to be executed; "": none */
     bool loader, layer, counters;        /* mapped */
     bool env_on, env_lease;              /* the front end is in its environment; an FGPU_LEASE that is not the right one is */
-    char node[64];                       /* the first GPU device file that is open; "": none */
+    char node[64];                       /* the first device file that is open by which a GPU is used; "": none */
     bool drm;                            /* a driver counts for it: the next two are the kernel's truth */
     uint64_t drm_memory_bytes;           /* of the device's own memory */
     uint64_t drm_engine_ns;              /* of the busiest kind of engine, ever */

@@ -10,47 +10,15 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/io.h"
 #include "device/cpu.h"
-#include "device/judge.h"
-#include "device/leases.h"
+#include "device/opencl_state.h"
 
-#define LAYER       "libfgpu_opencl.so"
 #define LAYER_THERE FG_VGPU_FOLDER "/" LAYER
 #define VENDORS     "/etc/OpenCL/vendors"
-#define DRIVERS_MAX 32
-#define MEMBERS_MAX 256
 #define GIB         (UINT64_C(1) << 30)
-
-/* What audits remember of a vGPU. */
-struct watched {
-    char name[64];
-    FG_VEC(struct suspect { pid_t pid; int64_t since_ns; }) suspects;
-    struct fg_truth truth;
-    bool told;                           /* the last look found the kernel's count over the books */
-};
-struct state {
-    struct fg_opencl_list found;
-    struct fg_error none;                /* why there is no device; code NONE when there is */
-    void *host;                          /* of the cpu backend */
-    uint64_t host_bytes;
-    struct fg_leases *leases;            /* NULL: doctor */
-    char *mode, *shims, *vendors;
-    bool layer, can_look;
-    char *drivers[DRIVERS_MAX];
-    size_t driver_count;
-    FG_VEC(struct watched) watched;
-};
-
-static int64_t boot_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_BOOTTIME, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
 
 /* --- what is there --- */
 
@@ -115,7 +83,7 @@ bool fg_opencl_offer(const struct fg_opencl_device *found, const char *mode, boo
     return !*why;
 }
 
-static void find_devices(struct state *s)
+static void find_devices(struct opencl_state *s)
 {
     struct stat st;
     bool files = stat(s->vendors, &st) == 0 && (!S_ISDIR(st.st_mode) || s->driver_count > 0);
@@ -128,11 +96,21 @@ static void find_devices(struct state *s)
         s->none = (struct fg_error){0};
 }
 
+static bool offers_any(const struct opencl_state *s)
+{
+    struct fg_device d;
+    char why[200];
+    for (size_t i = 0; i < s->found.count; i++)
+        if (fg_opencl_offer(&s->found.devices[i], s->mode, s->layer, s->can_look, s->host_bytes, &d, why))
+            return true;
+    return false;
+}
+
 static void opencl_close(void *state);
 
 static int opencl_open(const struct fg_backend_options *o, void **ret, struct fg_error *err)
 {
-    struct state *s = fg_alloc(sizeof *s);
+    struct opencl_state *s = fg_alloc(sizeof *s);
     struct fg_device cpu = {.name = ""};
     size_t n = 0;
     FG_AUTO_FREE char *scope = fg_asprintf("%s-ocl", o->scope);
@@ -158,7 +136,7 @@ static int opencl_open(const struct fg_backend_options *o, void **ret, struct fg
         rc = fg_cpu_backend.list(s->host, &cpu, 1, &n, err);
     s->host_bytes = cpu.memory_bytes;
     if (rc == 0 && o->folder)
-        rc = fg_leases_open(&s->leases, o->scope, o->folder, err);
+        rc = fg_leases_open(&s->leases, o->scope, o->folder, offers_any(s), err);
     if (rc != 0) {
         opencl_close(s);
         return -1;
@@ -169,7 +147,7 @@ static int opencl_open(const struct fg_backend_options *o, void **ret, struct fg
 
 static void opencl_close(void *state)
 {
-    struct state *s = state;
+    struct opencl_state *s = state;
     if (!s)
         return;
     fg_leases_close(s->leases);
@@ -177,9 +155,7 @@ static void opencl_close(void *state)
         fg_cpu_backend.close(s->host);
     for (size_t i = 0; i < s->driver_count; i++)
         free(s->drivers[i]);
-    for (size_t i = 0; i < s->watched.count; i++)
-        fg_vec_fini(&s->watched.items[i].suspects);
-    fg_vec_fini(&s->watched);
+    opencl_audit_fini(s);
     free(s->mode);
     free(s->shims);
     free(s->vendors);
@@ -188,7 +164,7 @@ static void opencl_close(void *state)
 
 static int opencl_list(void *state, struct fg_device *devices, size_t max, size_t *ret_count, struct fg_error *err)
 {
-    struct state *s = state;
+    struct opencl_state *s = state;
     char why[200];
     *ret_count = 0;
     for (size_t i = 0; i < s->found.count && *ret_count < max; i++) {
@@ -201,7 +177,9 @@ static int opencl_list(void *state, struct fg_device *devices, size_t max, size_
             snprintf(d->level_why, sizeof d->level_why, "%s", why);
             d->memory_level = d->share_level = FG_LEVEL_NONE;
         }
-        if (s->leases && fg_leases_device(s->leases, d->name, d->memory_bytes, err) != 0)
+        char key[128];
+        fg_opencl_key(&s->found, &s->found.devices[i], key, sizeof key);
+        if (s->leases && fg_leases_device(s->leases, d->name, key, d->memory_bytes, err) != 0)
             return -1;
         ++*ret_count;
     }
@@ -210,7 +188,7 @@ static int opencl_list(void *state, struct fg_device *devices, size_t max, size_
 
 const char *fg_opencl_why(const void *state, const char **ret_hint)
 {
-    const struct state *s = state;
+    const struct opencl_state *s = state;
     *ret_hint = s->none.hint;
     return s->none.code ? s->none.text : s->found.why;
 }
@@ -226,7 +204,7 @@ static int check_name(const char *device, const char *name, struct fg_error *err
     return 0;
 }
 
-static const struct fg_opencl_device *found_as(const struct state *s, const char *device)
+const struct fg_opencl_device *opencl_found(const struct opencl_state *s, const char *device)
 {
     for (size_t i = 0; i < s->found.count; i++)
         if (strcmp(s->found.devices[i].name, device) == 0)
@@ -242,9 +220,9 @@ uint64_t fg_opencl_host_bytes(const struct fg_opencl_device *device, const struc
     return FG_MIN(bytes + (device->type == FG_OPENCL_CPU ? limits->memory_bytes : 0), FG_MAX(host_bytes, GIB));
 }
 
-static int host_part(const struct state *s, const char *device, const char *name, const struct fg_vgpu_limits *limits, struct fg_error *err)
+static int host_part(const struct opencl_state *s, const char *device, const char *name, const struct fg_vgpu_limits *limits, struct fg_error *err)
 {
-    const struct fg_opencl_device *d = found_as(s, device);
+    const struct fg_opencl_device *d = opencl_found(s, device);
     if (!d)
         return fg_fail(err, FG_E_NOT_FOUND, "device '%s' is not there any more", device);
     return fg_cpu_host_part(s->host, name, fg_opencl_host_bytes(d, limits, s->host_bytes), limits->share_permille, err);
@@ -252,15 +230,18 @@ static int host_part(const struct state *s, const char *device, const char *name
 
 static int opencl_create(void *state, const char *device, const char *name, const struct fg_vgpu_limits *limits, struct fg_error *err)
 {
-    struct state *s = state;
+    struct opencl_state *s = state;
     if (check_name(device, name, err) != 0 || host_part(s, device, name, limits, err) != 0)
         return -1;
-    return fg_leases_make(s->leases, device, name, limits->memory_bytes, limits->share_permille, err);
+    int rc = fg_leases_make(s->leases, device, name, limits->memory_bytes, limits->share_permille, err);
+    if (rc != 0 && err && err->code == FG_E_CONFLICT)
+        err->code = FG_E_UNAVAILABLE;    /* a slice has it, or a task that is just leaving */
+    return rc;
 }
 
 static int opencl_resize(void *state, const char *device, const char *name, const struct fg_vgpu_limits *limits, struct fg_error *err)
 {
-    struct state *s = state;
+    struct opencl_state *s = state;
     if (check_name(device, name, err) != 0 || fg_leases_set(s->leases, name, limits->memory_bytes, limits->share_permille, err) != 0)
         return -1;
     return host_part(s, device, name, limits, err);
@@ -286,7 +267,7 @@ static void add_nodes(struct fg_vgpu_entry *e, const struct fg_opencl_device *d)
             struct stat st;
             if (stat(path, &st) != 0)
                 continue;
-            fg_vec_push(&e->binds, node ? fg_asprintf("dev:%s", path) : fg_asprintf("ro:%s:%s", path, path));
+            fg_vec_push(&e->binds, fg_asprintf("%s:%s", node ? "dev" : "at", path));
             if (node && !(st.st_mode & 02) && st.st_mode & 020)
                 fg_vec_push(&e->groups, st.st_gid);
         }
@@ -296,8 +277,8 @@ static void add_nodes(struct fg_vgpu_entry *e, const struct fg_opencl_device *d)
 
 static int opencl_entry(void *state, const char *device, const char *name, struct fg_vgpu_entry *ret, struct fg_error *err)
 {
-    struct state *s = state;
-    const struct fg_opencl_device *d = found_as(s, device);
+    struct opencl_state *s = state;
+    const struct fg_opencl_device *d = opencl_found(s, device);
     struct fg_vgpu_entry e = {0};
     if (check_name(device, name, err) != 0 || fg_cpu_backend.entry(s->host, "cpu0", name, &e, err) != 0)
         return -1;
@@ -331,7 +312,7 @@ static void to_usage(const struct fg_lease_use *use, struct fg_usage *ret)
 
 static int opencl_sample(void *state, const char *device, const char *name, struct fg_usage *ret, struct fg_error *err)
 {
-    struct state *s = state;
+    struct opencl_state *s = state;
     struct fg_lease_use use;
     if (check_name(device, name, err) != 0)
         return -1;
@@ -352,34 +333,24 @@ static int opencl_last_use(const void *counters, size_t size, struct fg_usage *r
 
 static int opencl_kill(void *state, const char *device, const char *name, struct fg_error *err)
 {
-    struct state *s = state;
+    struct opencl_state *s = state;
     return check_name(device, name, err) != 0 ? -1 : fg_cpu_backend.kill(s->host, "cpu0", name, err);
-}
-
-static void forget(struct state *s, const char *name)
-{
-    for (size_t i = 0; i < s->watched.count; i++)
-        if (strcmp(s->watched.items[i].name, name) == 0) {
-            fg_vec_fini(&s->watched.items[i].suspects);
-            s->watched.items[i] = s->watched.items[--s->watched.count];
-            return;
-        }
 }
 
 /* The lease goes when no process is left that could go on without it. */
 static int opencl_destroy(void *state, const char *device, const char *name, struct fg_error *err)
 {
-    struct state *s = state;
+    struct opencl_state *s = state;
     if (check_name(device, name, err) != 0 || fg_cpu_backend.destroy(s->host, "cpu0", name, err) != 0)
         return -1;
     fg_leases_end(s->leases, name);
-    forget(s, name);
+    opencl_audit_forget(s, name);
     return 0;
 }
 
 static int opencl_names(void *state, const char *device, void (*fn)(void *arg, const char *name), void *arg, struct fg_error *err)
 {
-    struct state *s = state;
+    struct opencl_state *s = state;
     if (check_name(device, NULL, err) != 0)
         return -1;
     fg_leases_names(s->leases, fn, arg);
@@ -388,112 +359,10 @@ static int opencl_names(void *state, const char *device, void (*fn)(void *arg, c
 
 static int opencl_adopt(void *state, const char *device, const char *name, int held_fd, struct fg_error *err)
 {
-    struct state *s = state;
+    struct opencl_state *s = state;
     if (check_name(device, name, err) != 0)
         return -1;
     return held_fd < 0 ? fg_fail(err, FG_E_NOT_FOUND, "the counters of %s are gone", name) : fg_leases_adopt(s->leases, name, held_fd, err);
-}
-
-/* --- audit --- */
-
-static struct watched *watched_as(struct state *s, const char *name)
-{
-    for (size_t i = 0; i < s->watched.count; i++)
-        if (strcmp(s->watched.items[i].name, name) == 0)
-            return &s->watched.items[i];
-    struct watched *w = fg_vec_add(&s->watched);
-    snprintf(w->name, sizeof w->name, "%s", name);
-    return w;
-}
-
-static int64_t odd_since(const struct watched *w, pid_t pid, int64_t now_ns)
-{
-    for (size_t i = 0; i < w->suspects.count; i++)
-        if (w->suspects.items[i].pid == pid)
-            return w->suspects.items[i].since_ns;
-    return now_ns;
-}
-
-static bool is_member(const struct fg_lease_member *members, size_t count, pid_t pid)
-{
-    for (size_t i = 0; i < count; i++)
-        if (members[i].pid == pid)
-            return true;
-    return false;
-}
-
-static uint64_t inode_of_counters(struct state *s, const char *name)
-{
-    struct stat st;
-    FG_AUTO_FD int fd = fg_leases_counters(s->leases, name);
-    return fd >= 0 && fstat(fd, &st) == 0 ? st.st_ino : 0;
-}
-
-/* Look twice before somebody is called an offender: between two reads it may have become another program. */
-static enum fg_verdict judge(const struct fg_look_for *f, pid_t pid, bool member, int64_t odd_ns, struct fg_look *look, char *text)
-{
-    enum fg_verdict verdict = FG_IN_ORDER;
-    for (int i = 0; i < 2; i++) {
-        if (!fg_look_at(f, pid, look))
-            return FG_IN_ORDER;
-        verdict = fg_judge_process(look, member, odd_ns, text);
-        if (verdict != FG_OFFENDER)
-            break;
-    }
-    return verdict;
-}
-
-static int judge_books(struct watched *w, const struct fg_lease_use *use, struct fg_truth *now, struct fg_vgpu_offence *ret)
-{
-    now->used_bytes = use->used_bytes;
-    now->charged_ns = (uint64_t)use->device_ns;
-    now->quota_bytes = use->memory_bytes;
-    bool over = fg_judge_truth(&w->truth, now, ret->text), twice = over && w->told;
-    w->told = over;
-    if (!w->truth.known || (!over && now->at_ns - w->truth.at_ns >= INT64_C(1000000000)))
-        w->truth = *now;
-    return twice;
-}
-
-static int opencl_audit(void *state, const char *device, const char *name, const int32_t *pids, size_t count, struct fg_vgpu_offence *ret)
-{
-    struct state *s = state;
-    const struct fg_opencl_device *d = found_as(s, device);
-    struct watched *w = watched_as(s, name);
-    struct fg_lease_use use;
-    if (!s->can_look || !fg_leases_use(s->leases, name, &use))
-        return 0;
-    *ret = (struct fg_vgpu_offence){0};
-    if (use.corrupt) {
-        snprintf(ret->text, sizeof ret->text, "it wrote over the counters of its vGPU");
-        return 1;
-    }
-    bool nodes = d && d->type != FG_OPENCL_CPU;
-    struct fg_look_for f = {.drivers = (const char *const *)s->drivers, .driver_count = s->driver_count, .layer = LAYER, .loader = "libOpenCL.so",
-                            .env_on = "OPENCL_LAYERS=", .counters_inode = inode_of_counters(s, name), .nodes = nodes};
-    struct fg_lease_member members[MEMBERS_MAX];
-    size_t member_count = fg_leases_members(s->leases, name, members, MEMBERS_MAX);
-    struct fg_truth truth = {.at_ns = boot_ns()};
-    FG_VEC(struct suspect) odd = {0};
-    enum fg_verdict verdict = FG_IN_ORDER;
-    for (size_t i = 0; i < count && verdict != FG_OFFENDER; i++) {
-        struct fg_look look = {.hidden = false};
-        bool member = is_member(members, member_count, pids[i]);
-        if (member && !nodes)
-            continue;                    /* in the books, and nothing counts for it besides */
-        int64_t since = odd_since(w, pids[i], truth.at_ns);
-        verdict = judge(&f, pids[i], member, truth.at_ns - since, &look, ret->text);
-        ret->pid = pids[i];
-        if (verdict == FG_SUSPECT)
-            fg_vec_push(&odd, ((struct suspect){pids[i], since}));
-        truth.known |= look.drm;
-        truth.memory_bytes += look.drm_memory_bytes;
-        truth.engine_ns += look.drm_engine_ns;
-        truth.processes += look.drm;
-    }
-    fg_vec_fini(&w->suspects);
-    memcpy(&w->suspects, &odd, sizeof odd);
-    return verdict == FG_OFFENDER ? 1 : judge_books(w, &use, &truth, ret);
 }
 
 const struct fg_device_backend fg_opencl_backend = {

@@ -3,7 +3,8 @@
  * At share s every level speaks in ln(time at s) = ln(work) + ln(1/s). From the prior down to the most exact level:
  *     mu    = (n mu_level + k mu_above) / (n + k)
  *     var   = (m2_level + k var_above) / (n + k)
- * k attempts' worth of trust goes to the level above. A level without attempts leaves things as they are. */
+ * k attempts' worth of trust goes to the level above. A level without attempts leaves things as they are; but a name that was
+ * seen on other kinds only gets what completion says of it on this one (complete.h), in place of its type's mean. */
 #include "plan/estimate.h"
 
 #include <math.h>
@@ -46,6 +47,25 @@ static void fill_times(struct fg_estimate *ret, double mu, double var, int64_t r
     ret->p95_ns = to_time(mu + 1.645 * sqrt(var), most);
 }
 
+#define POINTS_MOST 400
+#define COMPLETED_CONFIDENCE 600.0
+
+/* A name never seen on this kind, but on others. */
+static void complete(const struct fg_history *h, const struct fg_spec *spec, const char *device_kind, double per_share, double *mu, double *var,
+                     struct fg_estimate *ret)
+{
+    FG_AUTO_FREE struct fg_point *points = fg_realloc(NULL, POINTS_MOST, sizeof *points);
+    struct fg_point at = fg_history_point(spec, device_kind);
+    size_t own, n = fg_history_points(h, spec, points, POINTS_MOST, &own);
+    double mean, variance;
+    if (!own || !fg_complete(&at, points, n, &mean, &variance))
+        return;
+    *mu = mean + per_share;
+    *var = variance;
+    /* permille: the share of e-fold certainty, so that a sigma of 0.1 counts and one of 1 hardly does */
+    ret->confidence_permille = (uint16_t)(COMPLETED_CONFIDENCE * exp(-sqrt(variance)));
+}
+
 void fg_estimate(const struct fg_history *h, const struct fg_spec *spec, const char *device_kind, uint32_t share_permille,
                  struct fg_estimate *ret)
 {
@@ -56,6 +76,8 @@ void fg_estimate(const struct fg_history *h, const struct fg_spec *spec, const c
     *ret = (struct fg_estimate){0};
     for (int level = FG_CELL_TYPE; level >= FG_CELL_SHARE; level--) {
         const struct fg_cell *c = fg_history_find(h, fg_cell_key(key, (enum fg_cell_level)level, spec, device_kind, share_permille));
+        if (level == FG_CELL_KIND && (!c || c->n == 0))
+            complete(h, spec, device_kind, per_share, &mu, &var, ret);
         if (!c || c->n == 0)
             continue;
         double n = c->n;

@@ -1,7 +1,8 @@
 /* estimate.h - how long a task will run and how much memory it takes, learnt from finished attempts. Not thread safe; pure otherwise.
  *
  * Levels, most exact first: (type, model or program, device kind, share bucket) -> (type, model or program, device kind)
- * -> (type, device kind) -> prior. Each level is shrunk to the next by n / (n + k). Times are modelled as log-normal:
+ * -> (type, device kind) -> prior. A (type, model) never seen on the kind but on others is completed from those and from like
+ * names (complete.h). Each level is shrunk to the next by n / (n + k). Times are modelled as log-normal:
  * p50 = exp(mu), p95 = exp(mu + 1.645 sigma), mean = exp(mu + sigma^2/2).
  * Time at a share not seen is scaled by 1/share from a share that was (compute-bound upper bound). */
 #pragma once

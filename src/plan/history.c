@@ -20,14 +20,23 @@ struct entry {
     bool changed;
     struct fg_cell cell;
 };
+#define LISTS 1024u
+struct point { struct fg_point at; uint32_t entry, before; };  /* before: index + 1 of the one before it in its list */
 struct fg_history {
     FG_VEC(struct entry) entries;
     FG_VEC(uint32_t) changed;            /* indices into entries */
+    FG_VEC(struct point) points;         /* of the cells of name and kind, by family and newest last */
+    uint32_t *last_of;                   /* [LISTS] index + 1 of the newest point of the families that hash there */
     uint32_t *slots;                     /* index + 1, 0 empty; a power of two of them, at most half used */
     size_t slot_count;
 };
 
-struct fg_history *fg_history_create(void) { return fg_alloc(sizeof(struct fg_history)); }
+struct fg_history *fg_history_create(void)
+{
+    struct fg_history *h = fg_alloc(sizeof *h);
+    h->last_of = fg_alloc(LISTS * sizeof *h->last_of);
+    return h;
+}
 
 void fg_history_destroy(struct fg_history *h)
 {
@@ -37,7 +46,9 @@ void fg_history_destroy(struct fg_history *h)
         free(h->entries.items[i].key);
     fg_vec_fini(&h->entries);
     fg_vec_fini(&h->changed);
+    fg_vec_fini(&h->points);
     free(h->slots);
+    free(h->last_of);
     free(h);
 }
 
@@ -79,6 +90,44 @@ static struct entry *find_entry(const struct fg_history *h, const char *key)
     return index ? &h->entries.items[index - 1] : NULL;
 }
 
+/* "k|type|name|kind": the kind is what follows the last bar, the rest the name, so that types do not mix. */
+static void add_point(struct fg_history *h, const char *key, uint32_t entry)
+{
+    const char *bar = strrchr(key, '|');
+    struct point p = {.entry = entry, .at = fg_point_of(key, (size_t)(bar - key), bar + 1)};
+    uint32_t *last = &h->last_of[p.at.family % LISTS];
+    p.before = *last;
+    fg_vec_push(&h->points, p);
+    *last = (uint32_t)h->points.count;
+}
+
+struct fg_point fg_history_point(const struct fg_spec *spec, const char *device_kind)
+{
+    char key[FG_CELL_KEY];
+    fg_cell_key(key, FG_CELL_KIND, spec, device_kind, 0);
+    const char *bar = strrchr(key, '|');
+    return fg_point_of(key, (size_t)(bar - key), bar + 1);
+}
+
+size_t fg_history_points(const struct fg_history *h, const struct fg_spec *spec, struct fg_point *out, size_t most, size_t *ret_own)
+{
+    struct fg_point own = fg_history_point(spec, "");
+    size_t n = 0;
+    *ret_own = 0;
+    for (uint32_t at = h ? h->last_of[own.family % LISTS] : 0; at; at = h->points.items[at - 1].before) {
+        const struct point *p = &h->points.items[at - 1];
+        const struct fg_cell *c = &h->entries.items[p->entry].cell;
+        bool mine = p->at.name == own.name;
+        if (p->at.family != own.family || c->n == 0 || (n == most && (!mine || *ret_own == most)))
+            continue;
+        struct fg_point *to = &out[n < most ? n++ : most - 1 - *ret_own];
+        *to = p->at;
+        to->value = c->mu, to->noise = (c->m2 / c->n + 0.01) / c->n;
+        *ret_own += mine;
+    }
+    return n;
+}
+
 static struct entry *add_entry(struct fg_history *h, const char *key)
 {
     if (h->entries.count * 2 >= h->slot_count)
@@ -87,6 +136,8 @@ static struct entry *add_entry(struct fg_history *h, const char *key)
     e->key = fg_strdup(key);
     e->hash = hash_text(key);
     *find_slot(h, key, e->hash) = (uint32_t)h->entries.count;
+    if (key[0] == 'k' && strrchr(key, '|') > key + 1)
+        add_point(h, key, (uint32_t)h->entries.count - 1);
     return e;
 }
 

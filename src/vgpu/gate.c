@@ -17,21 +17,10 @@
 #define JOB          (UINT64_C(1) << 44)
 #define NEVER_FOUND  1u                      /* a heartbeat no living arbiter has */
 
-static inline struct fg_cost *cost_of(const struct fg_gate *gate, uint64_t key)
-{
-    return (struct fg_cost *)(uintptr_t)&gate->costs[key * 0x9e3779b97f4a7c15u >> 54];
-}
-
-uint64_t fg_gate_predict(const struct fg_gate *gate, uint64_t key)
-{
-    const struct fg_cost *cost = cost_of(gate, key);
-    return __atomic_load_n(&cost->key, __ATOMIC_RELAXED) == key ? __atomic_load_n(&cost->mean_ns, __ATOMIC_RELAXED) : 0;
-}
-
 /* A quarter of each new measurement: follows a change of the key's work within a few jobs. */
 static void learn(struct fg_gate *gate, uint64_t key, uint64_t measured_ns)
 {
-    struct fg_cost *cost = cost_of(gate, key);
+    struct fg_cost *cost = fg_gate_cost(gate, key);
     uint64_t mean = fg_gate_predict(gate, key);
     mean = mean ? mean - mean / 4 + measured_ns / 4 : measured_ns;
     mean = mean < COST_MIN_NS ? COST_MIN_NS : mean > COST_MAX_NS ? COST_MAX_NS : mean;
@@ -147,17 +136,17 @@ static int await_settle(struct fg_gate *gate, uint64_t predicted_ns, uint64_t bo
 /* The lease as enter_slow sees it in one look. */
 struct look { uint32_t flags; uint64_t bound_ns, predicted_ns; int window, fits; };
 
-static struct look look(const struct fg_gate *gate, uint64_t key, unsigned how)
+static struct look look(const struct fg_gate *gate, uint64_t key, uint64_t budget_ns, unsigned how)
 {
     const struct fg_lease *lease = gate->lease;
     struct look l = {.flags = fg_get(&lease->limits->flags), .bound_ns = fg_get(&lease->limits->inflight_ns)};
-    l.predicted_ns = predict(gate, key, l.bound_ns);
+    l.predicted_ns = budget_ns ? budget_ns : predict(gate, key, l.bound_ns);
     l.window = has_window(lease) || l.flags & FG_LIMIT_UNGATED;
     l.fits = l.flags & FG_LIMIT_UNGATED || how & FG_GATE_UNBOUND || fits(lease, l.predicted_ns, l.bound_ns);
     return l;
 }
 
-static __attribute__((noinline)) enum fg_gate_status enter_slow(struct fg_gate *gate, uint64_t key, unsigned how,
+static __attribute__((noinline)) enum fg_gate_status enter_slow(struct fg_gate *gate, uint64_t key, uint64_t budget_ns, unsigned how,
                                                                 struct fg_ticket *ret)
 {
     struct fg_slot *slot = gate->lease->slot;
@@ -167,7 +156,7 @@ static __attribute__((noinline)) enum fg_gate_status enter_slow(struct fg_gate *
     struct look now;
     int counted = 0;
     for (;;) {
-        now = look(gate, key, how);
+        now = look(gate, key, budget_ns, how);
         if (now.flags & FG_LIMIT_CLOSED)
             status = FG_GATE_CLOSED;
         if (status || (now.window && now.fits))
@@ -198,7 +187,8 @@ static __attribute__((noinline)) enum fg_gate_status enter_slow(struct fg_gate *
     return status;
 }
 
-enum fg_gate_status fg_gate_enter(struct fg_gate *gate, uint64_t key, unsigned how, struct fg_ticket *ret)
+/* budget_ns 0: the key's prediction. */
+static inline enum fg_gate_status enter(struct fg_gate *gate, uint64_t key, uint64_t budget_ns, unsigned how, struct fg_ticket *ret)
 {
     struct fg_lease *lease = gate->lease;
     if (__builtin_expect(fg_lease_forked(lease) || fg_get(&gate->epoch) != lease->epoch, 0)) {
@@ -207,15 +197,26 @@ enum fg_gate_status fg_gate_enter(struct fg_gate *gate, uint64_t key, unsigned h
         if (lost)
             return FG_GATE_CLOSED;
     }
-    uint64_t bound = fg_get(&lease->limits->inflight_ns), predicted = predict(gate, key, bound);
+    uint64_t bound = fg_get(&lease->limits->inflight_ns), predicted = budget_ns ? budget_ns : predict(gate, key, bound);
     if (__builtin_expect(has_window(lease) && fits(lease, predicted, bound), 1)) {
         charge(gate, key, predicted, ret);
         return FG_GATE_PASS;
     }
     int saved = errno;
-    enum fg_gate_status status = enter_slow(gate, key, how, ret);
+    enum fg_gate_status status = enter_slow(gate, key, budget_ns, how, ret);
     errno = saved;
     return status;
+}
+
+enum fg_gate_status fg_gate_enter(struct fg_gate *gate, uint64_t key, unsigned how, struct fg_ticket *ret)
+{
+    return enter(gate, key, 0, how, ret);
+}
+
+enum fg_gate_status fg_gate_prepay(struct fg_gate *gate, uint64_t budget_ns, unsigned how, struct fg_ticket *ret)
+{
+    budget_ns = budget_ns < COST_MIN_NS ? COST_MIN_NS : budget_ns > COST_MAX_NS ? COST_MAX_NS : budget_ns;
+    return enter(gate, 0, budget_ns, how, ret);
 }
 
 /* The jobs are no longer in flight: wake who waits for that, in this process or in the arbiter. */
@@ -240,6 +241,14 @@ static void leave(struct fg_gate *gate, const struct fg_ticket *ticket)
 static inline int stale(const struct fg_gate *gate, const struct fg_ticket *ticket)
 {
     return fg_lease_forked(gate->lease) || ticket->epoch != gate->lease->epoch || !ticket->jobs;
+}
+
+void fg_gate_count(struct fg_gate *gate, struct fg_ticket *batch, uint32_t more_jobs)
+{
+    if (stale(gate, batch))
+        return;
+    fg_add(&gate->lease->slot->inflight, JOB * more_jobs);
+    batch->jobs += more_jobs;
 }
 
 void fg_gate_cancel(struct fg_gate *gate, const struct fg_ticket *ticket)

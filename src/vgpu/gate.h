@@ -53,6 +53,11 @@ enum fg_gate_flag {
 void fg_gate_init(struct fg_gate *gate, struct fg_lease *lease);
 /* key: not 0. At PASS *ret is the job's ticket, and settle or cancel must follow. */
 enum fg_gate_status fg_gate_enter(struct fg_gate *gate, uint64_t key, unsigned how, struct fg_ticket *ret);
+/* A batch of small jobs that will be settled together, paid for before they are known: budget_ns counts as in flight until then, and
+ * the first job with it. So the jobs of a batch need no look at the page. */
+enum fg_gate_status fg_gate_prepay(struct fg_gate *gate, uint64_t budget_ns, unsigned how, struct fg_ticket *ret);
+/* So many more jobs were submitted on the budget. Before settle or cancel. */
+void fg_gate_count(struct fg_gate *gate, struct fg_ticket *batch, uint32_t more_jobs);
 /* The driver refused the submit: nothing is charged. */
 void fg_gate_cancel(struct fg_gate *gate, const struct fg_ticket *ticket);
 /* The job ran from start to end on the device's clock (ns; one clock per process). Jobs that overlap are charged for
@@ -65,4 +70,12 @@ void fg_gate_settle_many(struct fg_gate *gate, const struct fg_ended *ended, uns
 /* Put a further job into a batch that will be settled as one. */
 void fg_ticket_merge(struct fg_ticket *batch, const struct fg_ticket *more);
 /* Predicted cost of one job of the key, ns; 0: never measured. */
-uint64_t fg_gate_predict(const struct fg_gate *gate, uint64_t key);
+static inline struct fg_cost *fg_gate_cost(const struct fg_gate *gate, uint64_t key)
+{
+    return (struct fg_cost *)(uintptr_t)&gate->costs[key * 0x9e3779b97f4a7c15u >> 54];
+}
+static inline uint64_t fg_gate_predict(const struct fg_gate *gate, uint64_t key)
+{
+    const struct fg_cost *cost = fg_gate_cost(gate, key);
+    return __atomic_load_n(&cost->key, __ATOMIC_RELAXED) == key ? __atomic_load_n(&cost->mean_ns, __ATOMIC_RELAXED) : 0;
+}

@@ -233,7 +233,11 @@ class Agent:
         command = [str(public_copy(AGENT, self.data) if self.user else AGENT), f"data_dir={self.data}", *self.settings]
         extra = {"user": self.user, "group": self.user, "extra_groups": []} if self.user else {}
         self.log = open(self.data / "agent.log", "ab")
-        env = dict(os.environ, HOME=str(self.data), FGPU_CONFIG="")
+        claims = self.data / "claims"    # what this agent leases is nobody else's matter
+        if not claims.exists():
+            claims.mkdir()
+            claims.chmod(0o1777)
+        env = dict(os.environ, HOME=str(self.data), FGPU_CONFIG="", FGPU_CLAIMS_DIR=str(claims))
         self.process = subprocess.Popen(command, stderr=self.log, env=env, cwd="/", **extra)
 
     def kill(self):

@@ -77,10 +77,14 @@ def wait_use(world, task, test, timeout=60):  # noqa: F811
     return use_of(world, task)
 
 
+def lease_folder(world):  # noqa: F811
+    scope = json.loads((world.folder / "agent/node.json").read_text())["id"][4 + 14:]
+    return pathlib.Path(f"/dev/shm/fgpu-{scope}")
+
+
 def leases(world):  # noqa: F811
     """Lease files of this agent."""
-    scope = json.loads((world.folder / "agent/node.json").read_text())["id"][4 + 14:]
-    folder = pathlib.Path(f"/dev/shm/fgpu-{scope}")
+    folder = lease_folder(world)
     return sorted(p.name for p in folder.iterdir()) if folder.exists() else []
 
 
@@ -196,6 +200,11 @@ BYPASS = {
     "in a child": (["sh", "-c", "setsid env -i PATH=$PATH python3 -c '" + PROGRAM.replace("'", '"') + "\ntime.sleep(60)' & wait"], "OPENCL_LAYERS"),
     "from a thread": (["python3", "-c", "import subprocess, threading\nt = threading.Thread(target=lambda: subprocess.run(['env', '-i', 'PATH=/usr/bin:/bin', "
                        "'python3', '-c', " + repr(PROGRAM + "time.sleep(60)") + "]))\nt.start()\nt.join()"], "OPENCL_LAYERS"),
+    "by exec, out of the books": (["python3", "-c", PROGRAM + "os.execve('/usr/bin/python3', ['python3', '-c', " + repr(PROGRAM + "time.sleep(60)") +
+                                   "], {'PATH': os.environ['PATH']})"], "OPENCL_LAYERS"),
+    "a lease it sets itself": (["python3", "-c", "import os\nfor a, b, n in (('limits', 'l', 4096), ('counters', 'c', 69632)):\n"
+                                "    open('/tmp/' + b, 'wb').write(open('/run/fgpu/lease.' + a, 'rb').read(n))\n"
+                                "os.environ['FGPU_LEASE'] = '/tmp/l:/tmp/c'\n" + PROGRAM + "while True: spin(5)"], "in the books"),
     "a lease of its own": (["sh", "-c", "head -c 4096 /run/fgpu/lease.limits > /tmp/l; cat /run/fgpu/lease.counters > /tmp/c; "
                             "FGPU_LEASE=/tmp/l:/tmp/c exec python3 -c '" + PROGRAM.replace("'", '"') + "\ntime.sleep(60)'"], "FGPU_LEASE"),
 }
@@ -215,6 +224,17 @@ def test_who_writes_over_the_counters_is_stopped(world):
                           memory=64 * MIB, timeout=60)
     assert outcome["reason"] == "limit_bypassed" and "counters" in outcome["detail"]
     assert world.sh("echo fine", device="opencl0", memory=64 * MIB)[1] == "fine\n"
+
+
+def test_an_exec_stays_in_its_vgpu(world):
+    outcome, text = run(world, "held = [buffer(16) for _ in range(3)]\nos.execv('/usr/bin/python3', ['python3', '-c', " + repr(PROGRAM + """
+held = []
+try:
+    while True: held.append(buffer(16))
+except cl.Error: say(len(held))
+""") + "])")
+    assert outcome["state"] == "succeeded" and text.split() == ["3"]      # all but its own MiB is there again
+    assert outcome["usage"]["memory_peak_bytes"] == 49 * MIB
 
 
 def test_forks_threads_and_programs_without_a_device_are_in_order(world):
@@ -241,7 +261,7 @@ def test_an_ordinary_users_agent_holds_and_sees_it_as_well(make_world, tmp_path)
     world = make_world(user=64123, settings=["opencl=all"])
     assert world.server.hellos[0]["devices"][1]["memory_level"] == "audited"
     outcome, text = run(world, "say(device.global_mem_size >> 20)\nheld = [buffer(16) for _ in range(9)]")
-    assert (outcome["reason"], text.split()[0]) == ("oom_vram", "64")
+    assert (outcome["reason"], text.split()[:1]) == ("oom_vram", ["64"]), outcome
     outcome, text = world.sh("rm -f /run/fgpu/*; chmod 666 /run/fgpu/lease.limits && echo opened; "
                              "python3 -c 'import os; os.truncate(\"/run/fgpu/lease.counters\", 0)' && echo truncated; ls /run/fgpu",
                              device="opencl0", memory=64 * MIB)
@@ -288,6 +308,16 @@ except cl.Error: say(len(held))
     until(lambda: leases(world) == [])
 
 
+def test_a_task_whose_lease_cannot_be_taken_over_is_stopped(world):
+    task = start(world, "say('up')\nwhile True: spin(5)")
+    world.server.wait_text(task, "up", 60)
+    world.agent.kill()
+    lease_folder(world).joinpath(f"{task}.1").unlink()
+    world.agent.run()
+    outcome = world.server.finished(task, 60)
+    assert outcome["reason"] == "internal" and "taken over" in outcome["detail"]
+
+
 def test_an_offender_is_found_by_the_next_agent(world):
     task = world.server.start(["python3", "-c", "import ctypes, glob, time\nprint('up', flush=True)\ntime.sleep(2)\n"
                                "ctypes.CDLL(glob.glob('/usr/lib/*/libpocl.so.2*')[0])\ntime.sleep(60)"], device="opencl0", memory=64 * MIB)
@@ -313,8 +343,7 @@ def test_use_is_told_of_a_task_that_ended_while_no_agent_ran(world):
 
 def test_what_an_agent_left_that_died_before_the_start_is_swept(world):
     world.agent.kill()
-    scope = json.loads((world.folder / "agent/node.json").read_text())["id"][4 + 14:]
-    folder = pathlib.Path(f"/dev/shm/fgpu-{scope}")
+    folder = lease_folder(world)
     folder.mkdir(mode=0o700, exist_ok=True)
     (folder / "tsk_00000000000000000000000001.1").write_bytes(b"\0" * 4096)
     world.agent.run()

@@ -94,7 +94,8 @@ def test_the_quota_is_exact_and_every_byte_comes_back(tmp_path, way):
 
 @pytest.mark.parametrize("way", ["clCreateBuffer", "clCreateImage", "clSVMAlloc"])
 def test_memory_comes_back_from_a_killed_program(tmp_path, way):
-    ran = Slice(tmp_path, "sh", "-c", f'"{TRY}" hold {way} & pid=$!; sleep 0.7; kill -9 $pid; wait $pid')
+    until_holding = f'until grep -q holding {tmp_path}/said; do kill -0 $pid || break; sleep 0.05; done; cat {tmp_path}/said'
+    ran = Slice(tmp_path, "sh", "-c", f'"{TRY}" hold {way} > {tmp_path}/said & pid=$!; {until_holding}; kill -9 $pid; wait $pid')
     assert "holding" in ran.out
     assert (ran.code, ran.stats["peak"], ran.stats["used"]) == (128 + signal.SIGKILL, QUOTA, 0)
 

@@ -2,9 +2,11 @@
 import json
 import os
 import re
+import time
 
 import pytest
 
+from agent_world import until
 from test_agent_opencl import MIB, PROGRAM, missing
 from test_cli import FGPU, Fgpu
 
@@ -15,6 +17,9 @@ pytestmark = [pytest.mark.skipif(bool(missing()), reason=missing()), pytest.mark
 @pytest.fixture(scope="module")
 def fgpu(tmp_path_factory):
     made = Fgpu(tmp_path_factory.mktemp("opencl"))
+    claims = tmp_path_factory.mktemp("claims")
+    claims.chmod(0o1777)
+    made.env["FGPU_CLAIMS_DIR"] = str(claims)
     made("up", "--detach", "--listen", "127.0.0.1:0", "--set", "opencl=all")
     made.kind = next(d["kind"] for d in devices(made) if d["name"] == "opencl0")
     yield made
@@ -67,6 +72,27 @@ def test_a_bypass_is_stopped_and_told(fgpu):
     out = fgpu("run", "--device-kind", fgpu.kind, "--mem", "64MiB", "--share", "50", "--", "env", "-i", "PATH=/usr/bin:/bin", "python3", "-c",
                PROGRAM + "time.sleep(60)", code=1)
     assert "limit_bypassed" in out + fgpu.err and "OPENCL_LAYERS" in out + fgpu.err
+
+
+def test_slices_and_tasks_of_one_device_know_each_other(fgpu, tmp_path):
+    """A slice has most of it: the task waits, and starts when the slice has ended. Then it is the slice that is refused."""
+    fgpu.env["XDG_RUNTIME_DIR"] = str(tmp_path)
+    (tmp_path / "go").touch()
+    slice_ = fgpu.start("slice", "-q", "--gpu", "64MiB", "--share", "80", "--", "sh", "-c", f"echo up; while test -e {tmp_path}/go; do sleep 0.1; done")
+    try:
+        assert slice_.stdout.readline() == b"up\n"
+        task = fgpu("submit", "--device-kind", fgpu.kind, "--mem", "64MiB", "--share", "50", "--", "sleep", "60").split()[0]
+        until(lambda: json.loads(fgpu("get", task, "--json"))["state"] == "starting")
+        time.sleep(2)
+        assert json.loads(fgpu("get", task, "--json"))["state"] == "starting"
+        (tmp_path / "go").unlink()
+        assert slice_.wait(20) == 0
+        until(lambda: json.loads(fgpu("get", task, "--json"))["state"] == "running")
+        assert "50 % is free" in fgpu.fails(5, "slice", "-q", "--gpu", "64MiB", "--share", "80", "--", "true")
+        fgpu("cancel", task)
+    finally:
+        slice_.kill()
+        slice_.communicate()
 
 
 def test_what_no_kind_has_is_refused_with_the_kinds(fgpu):

@@ -5,8 +5,8 @@
  *
  * A driver's callback costs a wake-up of one of its threads, more than a short kernel. So jobs are settled where the program
  * finds out that they have ended (it waits for an event or a queue, or a blocking command returns), and callbacks are few:
- * one for each WATCH_PARTS-th part of what may be in flight, so that the gate hears of ends while there is still work queued;
- * and one, on the last job, when the program turns away from work that nobody watches (it flushes, asks for a state, or its
+ * once half of what may be in flight is, one for each quarter of that, so that the gate hears of ends while there is still
+ * work queued; and one, on the last job, when the program turns away from work that nobody watches (it flushes, asks for a state, or its
  * wait is over and work is left). A program that does none of these has not submitted its last job, by the API's own rules.
  *
  * The lock is held for no driver call. Whoever settles has the list to itself; others leave word in `again`. */
@@ -14,20 +14,25 @@
 
 #include "layer.h"
 
-#define CHUNK       256
-#define WATCH_PARTS 4
-#define BATCH       64
+#define CHUNK 256
+#define BATCH 64
 
-struct job { struct job *next; struct fg_ticket ticket; cl_event event, before; };
+struct job {
+    struct job *next;
+    struct fg_ticket ticket;
+    cl_event event, before;
+    uint32_t stretch;              /* its time is part of unwatched_ns while this is the present one */
+};
 
 static struct {
     uint32_t lock;
     uint32_t settling, again, all; /* somebody walks the list; shall look once more; at each job */
     uint32_t count;                /* jobs listed or being looked at */
     uint32_t watched;              /* callbacks to come */
-    uint64_t unwatched_ns;         /* predicted, submitted since the last one that is watched */
+    uint32_t stretch;              /* of jobs that follow one that is watched; 0: none */
+    uint64_t unwatched_ns;         /* predicted time of those of the present stretch that are listed */
     struct job *first, *last, *free;
-} jobs;
+} jobs = {.stretch = 1};
 
 static void CL_CALLBACK ended(cl_event event, cl_int status, void *unused);
 
@@ -62,11 +67,35 @@ static void watch(cl_event event)
     release(event);
 }
 
+static int to_be_watched(uint64_t predicted_ns)
+{
+    uint64_t bound = fg_get(&fgcl.lease.limits->inflight_ns);
+    return __atomic_load_n(&jobs.unwatched_ns, __ATOMIC_RELAXED) + predicted_ns >= bound / 4 &&
+           fg_inflight_ns(fg_get(&fgcl.lease.slot->inflight)) >= bound / 2;
+}
+
+/* Locked: a new stretch of unwatched jobs begins. */
+static void new_stretch(void)
+{
+    jobs.stretch = jobs.stretch + 1 ? jobs.stretch + 1 : 1;
+    __atomic_store_n(&jobs.unwatched_ns, 0, __ATOMIC_RELAXED);
+    fg_add(&jobs.watched, 1);
+}
+
+/* Locked: the last of all. */
+static void list(struct job *job)
+{
+    *(jobs.first ? &jobs.last->next : &jobs.first) = job;
+    jobs.last = job;
+    __atomic_store_n(&jobs.count, jobs.count + 1, __ATOMIC_RELAXED);
+    if (job->stretch)
+        __atomic_store_n(&jobs.unwatched_ns, jobs.unwatched_ns + job->ticket.predicted_ns, __ATOMIC_RELAXED);
+}
+
 int fgcl_follow(const struct fgcl_submit *submit)
 {
     cl_event event = *submit->event;
-    uint64_t part = fg_get(&fgcl.lease.limits->inflight_ns) / WATCH_PARTS;
-    int watched = __atomic_load_n(&jobs.unwatched_ns, __ATOMIC_RELAXED) + submit->ticket.predicted_ns >= part;
+    int watched = to_be_watched(submit->ticket.predicted_ns);
     if (!submit->own)
         fgcl.next.clRetainEvent(event); /* the program may release its reference any time */
     if (watched)
@@ -74,13 +103,10 @@ int fgcl_follow(const struct fgcl_submit *submit)
     fg_lock(&jobs.lock);
     struct job *job = take();
     if (job) {
-        *job = (struct job){.ticket = submit->ticket, .event = event, .before = submit->before};
-        *(jobs.first ? &jobs.last->next : &jobs.first) = job;
-        jobs.last = job;
-        __atomic_store_n(&jobs.count, jobs.count + 1, __ATOMIC_RELAXED);
-        __atomic_store_n(&jobs.unwatched_ns, watched ? 0 : jobs.unwatched_ns + submit->ticket.predicted_ns, __ATOMIC_RELAXED);
         if (watched)
-            fg_add(&jobs.watched, 1);
+            new_stretch();
+        *job = (struct job){.ticket = submit->ticket, .event = event, .before = submit->before, .stretch = watched ? 0 : jobs.stretch};
+        list(job);
     }
     fg_unlock(&jobs.lock);
     if (watched && job)
@@ -172,6 +198,8 @@ static void put_back(struct job *left, struct job *gone)
         gone->next = jobs.free;
         jobs.free = gone;
         __atomic_store_n(&jobs.count, jobs.count - 1, __ATOMIC_RELAXED);
+        if (gone->stretch == jobs.stretch)
+            __atomic_store_n(&jobs.unwatched_ns, jobs.unwatched_ns - gone->ticket.predicted_ns, __ATOMIC_RELAXED);
         gone = next;
     }
 }
@@ -180,8 +208,7 @@ static void put_back(struct job *left, struct job *gone)
 static void watch_last(void)
 {
     cl_event event = jobs.last->event;
-    fg_add(&jobs.watched, 1);
-    __atomic_store_n(&jobs.unwatched_ns, 0, __ATOMIC_RELAXED);
+    new_stretch();
     fg_unlock(&jobs.lock);
     fgcl.next.clRetainEvent(event);
     watch(event); /* the driver may call back at once, in this thread */

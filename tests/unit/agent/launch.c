@@ -83,6 +83,7 @@ static void what_a_vgpu_brings_lies_where_the_task_cannot_change_it(void **state
     fg_vec_push(&entry.binds, fg_strdup("ro:/host/limits:/run/fgpu/lease.limits"));
     fg_vec_push(&entry.binds, fg_strdup("ln:/proc/1/fd/13:/run/fgpu/lease.counters"));
     fg_vec_push(&entry.binds, fg_strdup("dev:/dev/null"));
+    fg_vec_push(&entry.binds, fg_strdup("at:/sys/devices/pci0000:00"));
     fg_vec_push(&entry.binds, fg_strdup("rw:/host/more:/more"));
     fg_vec_push(&entry.groups, 44);
     assert_ok(launch_write_file(&t, &entry, &err), err);
@@ -90,7 +91,7 @@ static void what_a_vgpu_brings_lies_where_the_task_cannot_change_it(void **state
     FG_AUTO_FREE char *path = attempt_path(&t, "launch");
     assert_ok(fg_read_file(path, 65536, &launch, &err), err);
     assert_words(launch, "--sync-fd", "13", "--tmpfs", "/run/fgpu", "--ro-bind", "/host/limits", "/run/fgpu/lease.limits", "--symlink",
-                 FG_VGPU_HELD, "/run/fgpu/lease.counters", "--dev-bind", "/dev/null", "/dev/null", "--bind", "/host/more", "/more",
+                 FG_VGPU_HELD, "/run/fgpu/lease.counters", "--dev-bind", "/dev/null", "/dev/null", "--ro-bind", "/sys/devices/pci0000:00", "/sys/devices/pci0000:00", "--bind", "/host/more", "/more",
                  "--remount-ro", "/run/fgpu");
     assert_words(launch, "group=44");
 

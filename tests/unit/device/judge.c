@@ -5,23 +5,36 @@
 #include "device/judge.h"
 
 #define D .driver = "libpocl.so.2"
-#define LATE (FG_JUDGE_GRACE_NS + 1)
+/* since when, and how it spent its time: now, all of the processor, asleep, wanting a processor it does not get */
+#define S INT64_C(1000000000)
+#define T (1000 * S)
+#define NOW {0}
+#define BUSY {5, T - FG_JUDGE_GRACE_NS, 0, T, FG_JUDGE_GRACE_CPU_NS}
+#define ASLEEP {5, T - FG_JUDGE_GRACE_NS, CPU, T - FG_JUDGE_IDLE_NS, CPU}
+#define HARDLY_ASLEEP {5, T - FG_JUDGE_GRACE_NS, CPU, T - FG_JUDGE_IDLE_NS + 1, CPU}
+#define STARVED {5, T - FG_JUDGE_PATIENCE_NS + 1, CPU, T - FG_JUDGE_PATIENCE_NS + 1, CPU}
+#define LATE {5, T - FG_JUDGE_PATIENCE_NS, CPU, T, CPU}
+#define CPU FG_JUDGE_GRACE_CPU_NS
 
-static const struct row { const char *what; struct fg_look look; bool member; int64_t odd_ns; enum fg_verdict want; const char *text; } rows[] = {
+static const struct row { const char *what; struct fg_look look; bool member; struct fg_suspect odd; enum fg_verdict want; const char *text; } rows[] = {
     {"a program without a device", {.name = "sh"}, false, LATE, FG_IN_ORDER},
     {"one in the books", {D, .loader = true, .layer = true}, true, LATE, FG_IN_ORDER},
     {"a forked child that does nothing", {D, .loader = true, .layer = true, .counters = true}, false, LATE, FG_IN_ORDER},
-    {"a start: the driver comes before the layer", {D, .loader = true, .env_on = true}, false, 0, FG_SUSPECT},
+    {"a start: the driver comes before the layer", {D, .loader = true, .env_on = true}, false, NOW, FG_SUSPECT},
     {"a start that never comes to an end", {D, .loader = true, .env_on = true}, false, LATE, FG_OFFENDER, "libpocl.so.2 open"},
-    {"a start: the layer before the lease", {D, .loader = true, .layer = true, .env_on = true}, false, 0, FG_SUSPECT},
-    {"a cleaned environment", {D, .loader = true}, false, 0, FG_OFFENDER, "OPENCL_LAYERS"},
-    {"the driver by itself", {D}, false, 0, FG_OFFENDER, "by itself"},
-    {"the driver by itself, with the right environment", {D, .env_on = true}, false, 0, FG_OFFENDER, "by itself"},
-    {"another lease", {D, .loader = true, .layer = true, .env_on = true, .env_lease = true}, false, 0, FG_OFFENDER, "FGPU_LEASE"},
+    {"a start that takes its time and the processor", {D, .loader = true, .env_on = true}, false, BUSY, FG_OFFENDER, "libpocl.so.2 open"},
+    {"a start on a machine that has no time for it", {D, .loader = true, .env_on = true}, false, STARVED, FG_SUSPECT},
+    {"nobody starts in his sleep", {D, .loader = true, .env_on = true, .sleeps = true}, false, ASLEEP, FG_OFFENDER, "libpocl.so.2 open"},
+    {"a start that waits for something", {D, .loader = true, .env_on = true, .sleeps = true}, false, HARDLY_ASLEEP, FG_SUSPECT},
+    {"a start: the layer before the lease", {D, .loader = true, .layer = true, .env_on = true}, false, NOW, FG_SUSPECT},
+    {"a cleaned environment", {D, .loader = true}, false, NOW, FG_OFFENDER, "OPENCL_LAYERS"},
+    {"the driver by itself", {D}, false, NOW, FG_OFFENDER, "by itself"},
+    {"the driver by itself, with the right environment", {D, .env_on = true}, false, NOW, FG_OFFENDER, "by itself"},
+    {"another lease", {D, .loader = true, .layer = true, .env_on = true, .env_lease = true}, false, NOW, FG_OFFENDER, "FGPU_LEASE"},
     {"FGPU_LEASE names the lease itself", {D, .loader = true, .layer = true, .env_lease = true, .counters = true}, true, LATE, FG_IN_ORDER},
-    {"a device file for a moment", {.node = "/dev/nvidia0"}, false, 0, FG_SUSPECT},
+    {"a device file for a moment", {.node = "/dev/nvidia0"}, false, NOW, FG_SUSPECT},
     {"a device file that stays open", {.node = "/dev/nvidia0"}, false, LATE, FG_OFFENDER, "/dev/nvidia0"},
-    {"a process that starts cannot be looked at", {.hidden = true}, false, 0, FG_SUSPECT},
+    {"a process that starts cannot be looked at", {.hidden = true}, false, NOW, FG_SUSPECT},
     {"one that hides", {.hidden = true, .name = "shy"}, false, LATE, FG_OFFENDER, "cannot be looked at"},
 };
 
@@ -30,14 +43,30 @@ static void every_look_has_its_verdict(void **state)
     for (size_t i = 0; i < FG_COUNT(rows); i++) {
         const struct row *r = &rows[i];
         char text[200] = "";
-        enum fg_verdict got = fg_judge_process(&r->look, r->member, r->odd_ns, text);
+        struct fg_look look = r->look;
+        struct fg_suspect odd = r->odd;
+        look.cpu_ns = CPU;
+        enum fg_verdict got = fg_judge_process(&look, 5, r->member, T, &odd, text);
         if (got != r->want || (r->text && !strstr(text, r->text)))
             fail_msg("%s: verdict %d, '%s'", r->what, (int)got, text);
     }
 }
 
 #define MIB (UINT64_C(1) << 20)
-#define S INT64_C(1000000000)
+
+static void what_moves_is_not_asleep(void **state)
+{
+    struct fg_look look = {D, .loader = true, .env_on = true, .sleeps = true};
+    struct fg_suspect odd = {0};
+    char text[200];
+    for (int64_t at = T; at < T + FG_JUDGE_PATIENCE_NS; at += S / 2) {
+        look.cpu_ns += S / 100; /* asleep whenever it is looked at, and yet it does something */
+        look.sleeps = at / S % 2;
+        assert_int_equal(fg_judge_process(&look, 5, false, at, &odd, text), FG_SUSPECT);
+    }
+    assert_int_equal(fg_judge_process(&look, 5, false, T + FG_JUDGE_PATIENCE_NS, &odd, text), FG_OFFENDER);
+    assert_int_equal(fg_judge_process(&look, 6, false, T + FG_JUDGE_PATIENCE_NS, &odd, text), FG_SUSPECT); /* somebody else */
+}
 
 static void memory_above_quota_books_and_overhead_is_an_offence(void **state)
 {
@@ -83,6 +112,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_look_has_its_verdict),
+        cmocka_unit_test(what_moves_is_not_asleep),
         cmocka_unit_test(memory_above_quota_books_and_overhead_is_an_offence),
         cmocka_unit_test(time_that_was_not_charged_is_an_offence),
     };

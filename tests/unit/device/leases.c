@@ -19,15 +19,15 @@ static struct fg_leases *leases;
 static void again(void)
 {
     fg_leases_close(leases);
-    assert_ok(fg_leases_open(&leases, scope, root, &err), err);
+    assert_ok(fg_leases_open(&leases, scope, root, false, &err), err);
 }
 
 static int setup(void **state)
 {
     unit_folder(root, sizeof root);
     snprintf(scope, sizeof scope, "unit-%d", (int)getpid());
-    assert_ok(fg_leases_open(&leases, scope, root, &err), err);
-    assert_ok(fg_leases_device(leases, "opencl0", 1 << 20, &err), err);
+    assert_ok(fg_leases_open(&leases, scope, root, false, &err), err);
+    assert_ok(fg_leases_device(leases, "opencl0", NULL, 1 << 20, &err), err);
     return 0;
 }
 
@@ -96,7 +96,7 @@ static void the_next_agent_takes_them_over(void **state)
     assert_ok(fg_leases_adopt(leases, "a.1", held, &err), err); /* though its device is not known this time */
     assert_ok(fg_leases_adopt(leases, "a.1", held, &err), err);
     assert_int_equal(use_of("a.1").memory_bytes, 1000);
-    assert_ok(fg_leases_device(leases, "opencl0", 1 << 20, &err), err);
+    assert_ok(fg_leases_device(leases, "opencl0", NULL, 1 << 20, &err), err);
     assert_ok(fg_leases_set(leases, "a.1", 500, 900, &err), err);
     assert_fails(fg_leases_make(leases, "opencl0", "b.1", 500, 101, &err), err, FG_E_CONFLICT);
     fg_leases_end(leases, "a.1");
@@ -127,8 +127,8 @@ static void a_folder_of_somebody_else_is_not_used(void **state)
     leases = NULL;
     assert_int_equal(mkdir(shm, 0700), 0);
     assert_int_equal(chmod(shm, 0777), 0);
-    assert_ok(fg_leases_open(&leases, scope, root, &err), err);
-    assert_ok(fg_leases_device(leases, "opencl0", 1 << 20, &err), err);
+    assert_ok(fg_leases_open(&leases, scope, root, false, &err), err);
+    assert_ok(fg_leases_device(leases, "opencl0", NULL, 1 << 20, &err), err);
     assert_ok(fg_leases_make(leases, "opencl0", "a.1", 1000, 250, &err), err);
     FG_AUTO_FREE char *path = fg_leases_limits(leases, "a.1");
     assert_has(path, root);

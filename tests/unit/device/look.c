@@ -11,7 +11,7 @@
 #include "device/look.h"
 
 static const char *const drivers[] = {"libpocl.so", "libcard.so"};
-static const struct fg_look_for wanted = {.drivers = drivers, .driver_count = 2, .layer = "libfgpu_opencl.so", .loader = "libOpenCL.so",
+static const struct fg_look_for wanted = {.drivers = drivers, .driver_count = 2, .layer = "libfgpu_opencl.so", .loader = "libOpenCL",
                                           .env_on = "OPENCL_LAYERS=", .counters_inode = 4711, .nodes = true};
 
 #define LOADER "7f00-7f10 r-xp 00000000 fe:00 11 /usr/lib/libOpenCL.so.1.0.0\n"
@@ -35,6 +35,7 @@ static void drivers_count_where_they_are_mapped_to_be_run(void **state)
     look = maps(LOADER DRIVER LAYER BOOKS);
     assert_string_equal(look.driver, "libpocl.so.2.10.0");
     assert_true(look.loader && look.layer && look.counters);
+    assert_true(maps("7f00-7f10 r-xp 00000000 fe:00 11 /work/pyopencl.libs/libOpenCL-1ef0e16e.so.1.0.0\n").loader);
     look = maps("7f20-7f30 r-xp 00000000 fe:00 12 /work/a folder/libcard.so (deleted)");
     assert_string_equal(look.driver, "libcard.so (deleted)");
     look = maps("7f20-7f30 r-xp 00000000 fe:00 12 /work/notlibcard.so\ngarbage\n\n");
@@ -127,15 +128,18 @@ static void a_process_is_its_maps_files_and_environment(void **state)
     f.proc = root;
     PUT("12", "comm", "python3\n");
     PUT("12", "maps", LOADER DRIVER);
+    PUT("12", "stat", "12 (py (3) S 1 12 12 0 -1 4194560 100 0 0 0 7 3 0 0 20 0 1 0 5000 1 1\n");
     PUT("12", "environ", "FGPU_LEASE=/x\0");
     PUT("12", "status", "Name:\tpython3\nNSpid:\t12\t3\nThreads:\t1\n");
     put_fd("12", "0", "/dev/null", "pos:\t0\n");
+    put_fd("12", "4", "/dev/nvidiactl", "pos:\t0\n"); /* who only asks has that, too */
     put_fd("12", "5", "/dev/dri/renderD128", "drm-client-id:\t1\ndrm-total-vram:\t4 MiB\ndrm-engine-compute:\t100 ns\ndrm-engine-copy:\t900 ns\n");
     put_fd("12", "6", "/dev/dri/renderD128", "drm-client-id:\t1\ndrm-total-vram:\t4 MiB\ndrm-engine-compute:\t100 ns\ndrm-engine-copy:\t900 ns\n");
     put_fd("12", "7", "/dev/dri/renderD129", "drm-client-id:\t2\ndrm-total-vram:\t1 MiB\ndrm-engine-compute:\t850 ns\n");
     assert_true(fg_look_at(&f, 12, &look));
     assert_string_equal(look.name, "python3");
     assert_int_equal(look.inner_pid, 3);
+    assert_int_equal(look.cpu_ns, 10 * (1000000000 / sysconf(_SC_CLK_TCK)));
     assert_has(look.node, "/dev/dri/renderD12");
     assert_true(look.drm && look.env_lease && !look.env_on && !look.hidden);
     assert_int_equal(look.drm_memory_bytes, 5 << 20);      /* 5 and 6 are one open file */

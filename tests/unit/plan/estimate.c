@@ -367,6 +367,34 @@ static void history_does_not_grow_without_bound(void **state)
     fg_history_destroy(h);
 }
 
+/* Five sizes of a net take 10, 20, 40 ... s on a, thrice that on b. Of a sixth only its time on a is known: on b it is thrice
+ * that, within the band that is told; on a kind that nobody knows the band is wider. */
+static void a_kind_never_seen_is_completed_from_others_like_it(void **state)
+{
+    static const char *const names[] = {"net 16", "net 32", "net 64", "net 128", "net 256"};
+    struct fg_history *h = fg_history_create();
+    struct fg_estimate known, completed, strange;
+    for (int x = 0; x < 5; x++) {
+        struct fg_spec s = command(names[x]);
+        struct fg_outcome a = ran((INT64_C(10) << x) * S, 0), b = ran((INT64_C(30) << x) * S, 0);
+        fg_history_observe(h, &s, "a", 1000, &a);
+        fg_history_observe(h, &s, "b", 1000, &b);
+    }
+    struct fg_spec s = command("net 512");
+    struct fg_outcome a = ran(320 * S, 0);
+    for (int x = 0; x < 5; x++)
+        fg_history_observe(h, &s, "a", 1000, &a);
+    fg_estimate(h, &s, "a", 1000, &known);
+    fg_estimate(h, &s, "b", 1000, &completed);
+    fg_estimate(h, &s, "c", 1000, &strange);
+    assert_near(completed.p50_ns, 960 * S, 15);
+    assert_true(completed.p95_ns > 960 * S && completed.p95_ns < 2 * 960 * S);
+    assert_true(completed.confidence_permille > strange.confidence_permille && completed.confidence_permille < 600);
+    assert_true(strange.p95_ns / strange.p50_ns > completed.p95_ns / completed.p50_ns);
+    assert_int_equal(known.samples, 5);
+    fg_history_destroy(h);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -386,6 +414,7 @@ int main(void)
         cmocka_unit_test(names_cannot_forge_each_others_keys),
         cmocka_unit_test(a_corrupt_row_is_an_error_that_names_it),
         cmocka_unit_test(history_does_not_grow_without_bound),
+        cmocka_unit_test(a_kind_never_seen_is_completed_from_others_like_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,277 @@
+/* backfill.c - see backfill.h. Waiting tasks stand in one line per type, so a round looks at types, not at tasks. */
+#include "plan/backfill.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "plan/pack/private.h"
+
+struct waiter { uint64_t id, number; double since; };
+struct line { FG_VEC(struct waiter) items; size_t first; bool big; };
+struct hold { uint32_t node, type; };
+
+struct fg_backfill {
+    struct fg_pack *pack;
+    struct fg_backfill_options options;
+    FG_VEC(struct line) lines;           /* by type */
+    FG_VEC(struct hold) holds;
+    struct fg_backfill_counts counts;
+    uint64_t number;                     /* of arrivals */
+};
+
+struct fg_backfill *fg_backfill_create(struct fg_pack *pack, const struct fg_backfill_options *options)
+{
+    struct fg_backfill *b = fg_alloc(sizeof *b);
+    b->pack = pack;
+    b->options = *options;
+    return b;
+}
+
+void fg_backfill_destroy(struct fg_backfill *b)
+{
+    if (!b)
+        return;
+    for (size_t i = 0; i < b->lines.count; i++)
+        fg_vec_fini(&b->lines.items[i].items);
+    fg_vec_fini(&b->lines);
+    fg_vec_fini(&b->holds);
+    free(b);
+}
+
+struct fg_backfill_counts fg_backfill_counts(const struct fg_backfill *b) { return b->counts; }
+
+/* --- lines --- */
+
+static const struct waiter *head_of(const struct line *l) { return l->first < l->items.count ? &l->items.items[l->first] : NULL; }
+
+static void push(struct fg_backfill *b, uint32_t type, uint64_t id, double now)
+{
+    while (b->lines.count <= type)
+        fg_vec_add(&b->lines);
+    struct line *l = &b->lines.items[type];
+    l->big = b->options.big_gpus > 0 && fg_pack_type_at(b->pack, type)->gpus >= b->options.big_gpus;
+    fg_vec_push(&l->items, ((struct waiter){id, b->number++, now}));
+    b->counts.waiting++;
+}
+
+static void pop(struct fg_backfill *b, uint32_t type)
+{
+    struct line *l = &b->lines.items[type];
+    l->first++;
+    b->counts.waiting--;
+    if (l->first * 2 < l->items.count)
+        return;
+    l->items.count -= l->first;          /* at most as many are moved as have left since */
+    memmove(l->items.items, l->items.items + l->first, l->items.count * sizeof *l->items.items);
+    l->first = 0;
+}
+
+static void start(struct fg_backfill *b, uint64_t id, uint32_t type, const struct fg_pack_choice *at)
+{
+    uint32_t task = fg_pack_place(b->pack, type, at);
+    b->counts.starts++;
+    b->options.started(b->options.arg, id, task, at);
+}
+
+static void start_head(struct fg_backfill *b, uint32_t type, const struct fg_pack_choice *at)
+{
+    uint64_t id = head_of(&b->lines.items[type])->id;
+    pop(b, type);
+    start(b, id, type, at);
+}
+
+/* --- holds --- */
+
+static struct hold *hold_on(struct fg_backfill *b, uint32_t node)
+{
+    for (size_t i = 0; i < b->holds.count; i++)
+        if (b->holds.items[i].node == node)
+            return &b->holds.items[i];
+    return NULL;
+}
+
+static size_t holds_for(const struct fg_backfill *b, uint32_t type)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < b->holds.count; i++)
+        n += b->holds.items[i].type == type;
+    return n;
+}
+
+static void release(struct fg_backfill *b, struct hold *h)
+{
+    fg_pack_close_node(b->pack, h->node, false);
+    *h = b->holds.items[--b->holds.count];
+}
+
+/* Tasks that stand in the way of the type on the node: fewer are better. UINT32_MAX: it can never run there. */
+static uint32_t in_the_way(const struct fg_backfill *b, uint32_t node, const struct fg_pack_type *t)
+{
+    const struct pk_node *n = &b->pack->nodes.items[node];
+    uint32_t used = 0, need = t->gpus, tasks = 0, per_gpu[FG_PACK_GPUS_MAX] = {0};
+    if (!n->live || n->closed || !pk_fits_whole(&n->whole, t))
+        return UINT32_MAX;
+    for (uint32_t k = n->first_task; k != FG_PACK_NONE; k = b->pack->tasks.items[k].next) {
+        const struct pk_task *task = &b->pack->tasks.items[k];
+        used += task->gpus == 0 && n->room.cpu < t->cpu_milli;
+        for (uint32_t g = 0; g < n->whole.gpus; g++)
+            per_gpu[g] += task->gpus >> g & 1;
+    }
+    for (; need > 0; need--) {           /* the GPUs with the fewest tasks */
+        uint32_t best = 0;
+        for (uint32_t g = 1; g < n->whole.gpus; g++)
+            best = per_gpu[g] < per_gpu[best] ? g : best;
+        tasks += per_gpu[best];
+        per_gpu[best] = UINT32_MAX;
+    }
+    return tasks + used;
+}
+
+static void hold_for(struct fg_backfill *b, uint32_t type)
+{
+    const struct fg_pack_type *t = fg_pack_type_at(b->pack, type);
+    uint32_t best = FG_PACK_NONE, least = UINT32_MAX;
+    for (uint32_t n = 0; n < fg_pack_node_count(b->pack); n++) {
+        uint32_t tasks = in_the_way(b, n, t);
+        if (tasks < least) {
+            least = tasks;
+            best = n;
+        }
+    }
+    if (best == FG_PACK_NONE)
+        return;
+    fg_pack_close_node(b->pack, best, true);
+    fg_vec_push(&b->holds, ((struct hold){best, type}));
+    b->counts.holds++;
+}
+
+/* Every big type whose next unheld task has waited long enough gets a node, while there may be more holds. */
+static void new_holds(struct fg_backfill *b, double now)
+{
+    for (uint32_t t = 0; t < b->lines.count && b->holds.count < b->options.holds_most; t++) {
+        const struct line *l = &b->lines.items[t];
+        size_t held = l->big ? holds_for(b, t) : 0;
+        if (l->big && l->first + held < l->items.count && now - l->items.items[l->first + held].since >= b->options.hold_after)
+            hold_for(b, t);
+    }
+}
+
+static bool may_move(const struct fg_backfill *b) { return b->counts.moves * 1000 < b->counts.starts * b->options.moves_permille; }
+
+/* Move something from a held node into the room on this one. */
+static bool draw_from_holds(struct fg_backfill *b, uint32_t node)
+{
+    for (size_t i = 0; i < b->holds.count && may_move(b); i++) {
+        uint32_t from = b->holds.items[i].node;
+        for (uint32_t k = b->pack->nodes.items[from].first_task; k != FG_PACK_NONE; k = b->pack->tasks.items[k].next) {
+            struct fg_pack_choice to;
+            const struct pk_task *task = &b->pack->tasks.items[k];
+            if (task->pinned || !fg_pack_best_on(b->pack, task->type, node, &to))
+                continue;
+            to.rule = FG_PACK_GIVEN;
+            pk_relocate(b->pack, k, &to);
+            b->pack->generation++;
+            b->counts.moves++;
+            b->options.moved(b->options.arg, k, &to);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The held node may have room for its task now: start it and let others in again. */
+static bool settle(struct fg_backfill *b, struct hold *h)
+{
+    struct fg_pack_choice at;
+    struct hold was = *h;
+    bool wanted = head_of(&b->lines.items[was.type]) != NULL;
+    fg_pack_close_node(b->pack, was.node, false);
+    bool fits = wanted && fg_pack_best_on(b->pack, was.type, was.node, &at);
+    if (wanted && !fits) {
+        fg_pack_close_node(b->pack, was.node, true);
+        return false;
+    }
+    release(b, h);
+    if (fits)
+        start_head(b, was.type, &at);
+    return true;
+}
+
+/* --- filling --- */
+
+static bool start_big(struct fg_backfill *b, uint32_t node)
+{
+    uint32_t best = FG_PACK_NONE;
+    struct fg_pack_choice at, choice;
+    for (uint32_t t = 0; t < b->lines.count; t++) {
+        const struct line *l = &b->lines.items[t];
+        const struct waiter *w = l->big ? head_of(l) : NULL;
+        if (w && (best == FG_PACK_NONE || w->number < head_of(&b->lines.items[best])->number) && fg_pack_best_on(b->pack, t, node, &at)) {
+            best = t;
+            choice = at;
+        }
+    }
+    if (best != FG_PACK_NONE)
+        start_head(b, best, &choice);
+    return best != FG_PACK_NONE;
+}
+
+/* Largest first: what is left for the small ones they can use. The value lost breaks ties only (decision 0024). */
+static double preference(const struct fg_backfill *b, const struct fg_pack_type *t, const struct fg_pack_choice *at, double waited)
+{
+    return (double)t->gpus * t->gpu_milli + b->options.age_weight * waited + (double)at->score / 20;
+}
+
+static bool start_small(struct fg_backfill *b, uint32_t node, double now)
+{
+    uint32_t best = FG_PACK_NONE;
+    double most = 0;
+    struct fg_pack_choice at, choice;
+    for (uint32_t t = 0; t < b->lines.count; t++) {
+        const struct waiter *w = b->lines.items[t].big ? NULL : head_of(&b->lines.items[t]);
+        if (!w || !fg_pack_best_on(b->pack, t, node, &at))
+            continue;
+        double p = preference(b, fg_pack_type_at(b->pack, t), &at, now - w->since);
+        if (best == FG_PACK_NONE || p > most) {
+            best = t;
+            most = p;
+            choice = at;
+        }
+    }
+    if (best != FG_PACK_NONE)
+        start_head(b, best, &choice);
+    return best != FG_PACK_NONE;
+}
+
+static void fill(struct fg_backfill *b, uint32_t node, double now)
+{
+    struct hold *h = hold_on(b, node);
+    if (h && !settle(b, h))
+        return;
+    while (start_big(b, node) || draw_from_holds(b, node) || start_small(b, node, now))
+        ;
+    for (size_t i = 0; i < b->holds.count; i++) {
+        uint32_t held = b->holds.items[i].node;
+        if (settle(b, &b->holds.items[i])) {
+            fill(b, held, now);          /* what the big task left */
+            i = 0;
+        }
+    }
+}
+
+void fg_backfill_submit(struct fg_backfill *b, uint32_t type, uint64_t id, double now)
+{
+    struct fg_pack_choice at;
+    if (fg_pack_best(b->pack, type, &at))
+        start(b, id, type, &at);
+    else
+        push(b, type, id, now);
+}
+
+void fg_backfill_ended(struct fg_backfill *b, uint32_t task, double now)
+{
+    uint32_t node = fg_pack_task_at(b->pack, task).node;
+    fg_pack_unplace(b->pack, task);
+    fill(b, node, now);
+    new_holds(b, now);
+}

@@ -1,0 +1,51 @@
+/* balanced.c - short makespan, fair ends and short mean completion in one order.
+ *
+ * Rules, tried from the top; a job takes the first that fits it, and its place among those of the same rule:
+ *   1 critical   it could end no sooner than all work spread over all GPUs, alone from now on: waiting would lengthen the whole.
+ *                Least slack first.
+ *   2 unfair     one more wait of a few rounds would bring it past the fair end: the time it takes alone, times how many
+ *                jobs there are to each GPU. Least slack first.
+ *   3 the rest   shortest remaining time first, which is the best for the mean.
+ * A job that ran last round goes before an equal one that did not: a start costs time. */
+#include "plan/jobs/private.h"
+
+#define UNFAIR 1.05                      /* past the fair end by so much counts as unfair */
+#define UNFAIR_ROUNDS 5                  /* how early rule 2 acts */
+#define CRITICAL 1.0                     /* of the time that all work takes over all GPUs */
+
+size_t fg_jobs_balanced(const struct fg_jobs_now *now, struct fg_jobs_slot *slots)
+{
+    uint32_t room[FG_JOBS_KINDS_MOST], gpus = 0;
+    double spread = 0;
+    FG_AUTO_FREE struct fg_turns *turns = fg_realloc(NULL, now->job_count + 1, sizeof *turns);
+    for (uint32_t k = 0; k < now->kind_count; k++)
+        gpus += room[k] = now->kinds[k].gpus;
+    for (uint32_t x = 0; x < now->job_count; x++)
+        spread += time_on(&now->jobs[x], fg_jobs_fastest(now, &now->jobs[x])) * now->jobs[x].gpus / FG_MAX(gpus, 1u);
+    double share = FG_MAX(1.0, (double)now->seen / FG_MAX(gpus, 1u));
+    for (uint32_t x = 0; x < now->job_count; x++) {
+        const struct fg_job *j = &now->jobs[x];
+        uint32_t k = fg_jobs_fastest(now, j);
+        double left = time_on(j, k), fair_slack = j->arrival_s + UNFAIR * share * j->work / j->rate[k] - now->now_s - left;
+        double key = left;
+        if (left >= CRITICAL * spread)
+            key = -2e18 + 1e6 * (spread - left);
+        else if (fair_slack >= 0 && fair_slack < UNFAIR_ROUNDS * now->round_s)
+            key = -1e18 + 1e6 * fair_slack;
+        turns[x] = (struct fg_turns){key - (j->kind >= 0 ? 1e-3 : 0), x};
+    }
+    fg_jobs_sort(turns, now->job_count);
+    size_t n = 0;
+    for (uint32_t x = 0; x < now->job_count; x++) {
+        const struct fg_job *j = &now->jobs[turns[x].job];
+        uint32_t best = now->kind_count;
+        for (uint32_t k = 0; k < now->kind_count; k++)
+            if (j->rate[k] > 0 && j->gpus <= room[k] && (best == now->kind_count || j->rate[k] > j->rate[best]))
+                best = k;
+        if (best == now->kind_count)
+            continue;
+        room[best] -= j->gpus;
+        slots[n++] = (struct fg_jobs_slot){turns[x].job, FG_JOBS_ALONE, best};
+    }
+    return n;
+}

@@ -1,0 +1,101 @@
+/* learn.c - the typical types: what has arrived, or is expected, as value.c and fragment.c count with it. */
+#include "plan/pack/private.h"
+
+#define COVER 0.95                       /* fgd: classes by frequency until this part of the tasks is covered */
+#define FIRST_LEARNED 32u                /* arrivals before the first prices */
+#define COUNT_MOST (UINT64_C(1) << 40)
+
+void fg_pack_expect(struct fg_pack *p, uint32_t type, uint64_t count)
+{
+    count = FG_MIN(count, COUNT_MOST - FG_MIN(COUNT_MOST, p->types.items[type].count));
+    p->types.items[type].count += count;
+    p->expected += count;
+}
+
+void fg_pack_age(struct fg_pack *p, uint32_t keep_permille)
+{
+    p->expected = 0;
+    for (size_t i = 0; i < p->types.count; i++) {
+        struct pk_type *t = &p->types.items[i];
+        t->count = t->count * FG_MIN(keep_permille, 1000u) / 1000;
+        p->expected += t->count;
+    }
+    p->learned_at = FG_MIN(p->learned_at, p->expected);
+}
+
+static int compare(int64_t a, int64_t b) { return a < b ? -1 : a > b; }
+
+static int by_need(const void *pa, const void *pb)
+{
+    const struct pk_class *a = pa, *b = pb;
+    int order = compare(a->gpus, b->gpus);
+    order = order ? order : compare(a->milli, b->milli);
+    order = order ? order : compare(a->cpu, b->cpu);
+    order = order ? order : compare(a->memory, b->memory);
+    return order ? order : a->kinds < b->kinds ? -1 : a->kinds > b->kinds;
+}
+
+static int by_weight(const void *pa, const void *pb)
+{
+    const struct pk_class *a = pa, *b = pb;
+    return a->weight != b->weight ? (a->weight > b->weight ? -1 : 1) : by_need(pa, pb);
+}
+
+static size_t merge(struct pk_class *c, size_t n)
+{
+    size_t kept = 0;
+    qsort(c, n, sizeof *c, by_need);
+    for (size_t i = 0; i < n; i++) {
+        if (kept > 0 && by_need(&c[kept - 1], &c[i]) == 0)
+            c[kept - 1].weight += c[i].weight;
+        else
+            c[kept++] = c[i];
+    }
+    return kept;
+}
+
+/* Keep the heaviest until cover of the weight is reached, weights adding up to 1, sorted by need; how many. */
+static size_t keep(struct pk_class *c, size_t n, double cover)
+{
+    double all = 0, sum = 0;
+    size_t kept = 0;
+    qsort(c, n, sizeof *c, by_weight);
+    for (size_t i = 0; i < n; i++)
+        all += c[i].weight;
+    while (kept < n && kept < PK_TYPICAL_MOST && sum < cover * all)
+        sum += c[kept++].weight;
+    for (size_t i = 0; i < kept; i++)
+        c[i].weight /= sum;
+    qsort(c, kept, sizeof *c, by_need);
+    return kept;
+}
+
+/* The types that were told of; without_gpu: with those that need no GPU, and without memory, as FGD's authors have it. */
+static size_t classes_of(const struct fg_pack *p, bool authors, struct pk_class *c)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < p->types.count; i++) {
+        const struct pk_type *t = &p->types.items[i];
+        if (t->count == 0 || (t->need.gpus == 0 && !authors))
+            continue;
+        c[n++] = (struct pk_class){.cpu = t->need.cpu_milli, .memory = authors ? 0 : (int64_t)t->need.memory_bytes, .gpus = t->need.gpus,
+                                   .milli = t->need.gpu_milli, .kinds = t->need.kinds ? t->need.kinds : UINT64_MAX,
+                                   .weight = (double)t->count};
+    }
+    return merge(c, n);
+}
+
+void pk_learn(struct fg_pack *p)
+{
+    if (p->expected == 0 || (p->learned_at > 0 && p->expected < p->learned_at + p->learned_at / 8 + FIRST_LEARNED))
+        return;
+    p->learned_at = p->expected;
+    p->epoch++;
+    struct pk_class *c = fg_alloc(p->types.count * sizeof *c);
+    size_t n = keep(c, classes_of(p, true, c), COVER);
+    pk_typicals_make(&p->by_count, c, n);
+    n = keep(c, classes_of(p, false, c), 1);
+    pk_value_make(&p->value, c, n);
+    free(c);
+    pk_price(p);
+}

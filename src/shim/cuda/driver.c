@@ -1,0 +1,96 @@
+/* driver.c - find the driver's functions, attach to the lease. */
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "shim/cuda/shim.h"
+
+/* The machine's libraries, in a folder beside the file that this library was loaded as; the driver is there already, as our
+ * dependency. Not by $ORIGIN, which would be the folder of whoever has put his own dlopen before libc's. */
+void *fgcu_beside(const char *name, int mode)
+{
+    Dl_info info;
+    char path[4096];
+    if (!dladdr((void *)fgcu_beside, &info) || !info.dli_fname)
+        return NULL;
+    const char *slash = strrchr(info.dli_fname, '/');
+    size_t length = slash ? (size_t)(slash - info.dli_fname) : 0;
+    if (!slash || length + strlen(name) + sizeof "/driver/" > sizeof path)
+        return NULL;
+    memcpy(path, info.dli_fname, length);
+    memcpy(path + length, "/driver/", sizeof "/driver/" - 1);
+    memcpy(path + length + sizeof "/driver/" - 1, name, strlen(name) + 1);
+    return dlopen(path, mode);
+}
+
+struct fgcu fgcu;
+
+static CUresult missing(void) { return CUDA_ERROR_NOT_FOUND; }
+
+static const char *const names[FGCU_ALL] = {
+#define NAME(export, base, since, own) [FGCU_##export] = #export,
+    FGCU_WRAPPED_LIST(NAME)
+#undef NAME
+#define NAME(used) [FGCU_##used] = #used,
+    FGCU_USED_LIST(NAME)
+#undef NAME
+};
+
+const char *fgcu_name(unsigned function) { return names[function]; }
+int fgcu_has(unsigned function) { return fgcu.next[function] != (void *)missing; }
+
+/* When the library is loaded, since a program may call anything first. Not one symbol is looked up later. */
+static __attribute__((constructor)) void find_driver(void)
+{
+    fgcu.driver = fgcu_beside("libcuda.so.1", RTLD_LAZY | RTLD_NOLOAD);
+    for (unsigned i = 0; i < FGCU_ALL; i++) {
+        void *found = fgcu.driver ? dlsym(fgcu.driver, names[i]) : NULL;
+        fgcu.next[i] = found ? found : (void *)missing;
+    }
+}
+
+/* The lease's device by its UUID, in the driver's own terms: then it is the only one that the program sees, whatever order
+ * was asked for. A program that asked for none gets none. */
+static void only_device(const char *device)
+{
+    const char *uuid = strstr(device, "GPU-"), *asked = getenv("CUDA_VISIBLE_DEVICES");
+    if (!uuid)
+        uuid = strstr(device, "MIG-");
+    if (uuid && !(asked && (!*asked || *asked == '-')))
+        setenv("CUDA_VISIBLE_DEVICES", uuid, 1);
+}
+
+void fgcu_attach(void)
+{
+    if (fg_get(&fgcu.looked))
+        return;
+    fg_lock(&fgcu.attach_lock);
+    if (!fgcu.looked) {
+        enum fg_lease_status status = fg_lease_attach(&fgcu.lease, NULL);
+        fgcu.refused = status == FG_LEASE_NONE ? FG_LEASE_OK : status;
+        if (status == FG_LEASE_OK) {
+            fg_ledger_init(&fgcu.ledger, &fgcu.lease);
+            fg_gate_init(&fgcu.gate, &fgcu.lease);
+            only_device(fgcu.lease.limits->device);
+            fg_put(&fgcu.attached, 1);
+        }
+        fg_put(&fgcu.looked, 1);
+    }
+    fg_unlock(&fgcu.attach_lock);
+}
+
+CUresult fgcu_do_cuInit(unsigned which, unsigned int flags)
+{
+    fgcu_attach();
+    if (fgcu.refused != FG_LEASE_OK)
+        return CUDA_ERROR_SYSTEM_NOT_READY;
+    return FGCU_WHICH(cuInit)(flags);
+}
+
+CUresult fgcu_do_cuGetErrorString(unsigned which, CUresult error, const char **text)
+{
+    if (error != CUDA_ERROR_SYSTEM_NOT_READY || fgcu.refused == FG_LEASE_OK || !text)
+        return FGCU_WHICH(cuGetErrorString)(error, text);
+    *text = fg_lease_text(fgcu.refused);
+    return CUDA_SUCCESS;
+}

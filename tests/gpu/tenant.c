@@ -1,0 +1,87 @@
+/* tenant.c - a program that keeps the device busy in one shape, and says in bins how much it got done.
+ *
+ *   grid    200 us, 8 blocks a processor          block   one block, 1 ms            long   5 ms, 8,192 blocks
+ *   graph   a graph of 20 kernels of 50 us        coop    cooperative, 200 us        sync   200 us and a wait after each
+ *
+ * usage: tenant --shape S [--seconds N] [--bin_ms N] [--driver PATH] [--device N] [--inflight N]
+ * A line for each bin: milliseconds since start, launches done, device milliseconds they are worth alone. */
+#define CU_TABLE
+#include "common.h"
+#include "kernels.h"
+
+enum { MOST = 256 };
+static const struct shape { const char *name; unsigned us, blocks_per_sm, blocks, launches; int cooperative, graph, sync; } shapes[] = {
+    {"grid", 200, 8, 0, 1, 0, 0, 0}, {"block", 1000, 0, 1, 1, 0, 0, 0}, {"long", 5000, 0, 8192, 1, 0, 0, 0},
+    {"graph", 50, 8, 0, 20, 0, 1, 0}, {"coop", 200, 1, 0, 1, 1, 0, 0}, {"sync", 200, 8, 0, 1, 0, 0, 1},
+};
+
+static CUgraphExec make_graph(const struct spin *spin, const struct shape *shape, CUstream stream)
+{
+    CUgraph graph;
+    CUgraphExec exec;
+    DO(cu.cuStreamBeginCapture_v2(stream, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL));
+    for (unsigned i = 0; i < shape->launches; i++)
+        DO(spin_launch(spin, stream, shape->us));
+    DO(cu.cuStreamEndCapture(stream, &graph));
+    DO(cu.cuGraphInstantiateWithFlags(&exec, graph, 0));
+    return exec;
+}
+
+int main(int argc, char **argv)
+{
+    const char *name = option(argc, argv, "--shape", "grid");
+    const struct shape *shape = NULL;
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        if (!strcmp(shapes[i].name, name))
+            shape = &shapes[i];
+    if (!shape) {
+        fprintf(stderr, "tenant: no shape '%s'\n", name);
+        return 2;
+    }
+    double seconds = atof(option(argc, argv, "--seconds", "5"));
+    uint64_t bin_ns = strtoull(option(argc, argv, "--bin_ms", "1000"), NULL, 10) * 1000000u;
+    unsigned inflight = (unsigned)atoi(option(argc, argv, "--inflight", "32"));
+    unsigned sms = (unsigned)begin(argc, argv);
+    struct spin spin = {.grid = shape->blocks ? shape->blocks : shape->blocks_per_sm * sms, .cooperative = shape->cooperative};
+    CUstream stream;
+    CUevent done[MOST];
+    DO(spin_load(&spin));
+    DO(spin_calibrate(&spin, shape->us));
+    DO(cu.cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING));
+    if (!inflight || inflight > MOST)
+        inflight = MOST;
+    for (unsigned i = 0; i < inflight; i++)
+        DO(cu.cuEventCreate(&done[i], CU_EVENT_DISABLE_TIMING));
+    CUgraphExec exec = shape->graph ? make_graph(&spin, shape, stream) : NULL;
+    uint64_t start = now_ns(), bin_end = start + bin_ns, end = start + (uint64_t)(seconds * 1e9), sent = 0, got = 0, before = 0;
+    printf("shape %s us %u per_us %u grid %u\n", shape->name, shape->us, spin.per_us, spin.grid);
+    fflush(stdout);
+    for (uint64_t now = start; now < end;) {
+        if (sent - got == inflight) {
+            DO(cu.cuEventSynchronize(done[got % inflight]));
+            got++;
+        }
+        DO(exec ? cu.cuGraphLaunch(exec, stream) : spin_launch(&spin, stream, shape->us));
+        DO(cu.cuEventRecord(done[sent % inflight], stream));
+        sent++;
+        if (shape->sync) {
+            DO(cu.cuStreamSynchronize(stream));
+            got = sent;
+        }
+        while (got < sent && cu.cuEventQuery(done[got % inflight]) == CUDA_SUCCESS)
+            got++;
+        now = now_ns();
+        if (now >= bin_end) {
+            uint64_t n = got - before;
+            printf("bin %.0f launches %llu worth_ms %.3f\n", (double)(now - start) / 1e6, (unsigned long long)n,
+                   (double)(n * shape->launches) * shape->us / 1000.0);
+            fflush(stdout);
+            before = got;
+            bin_end = now + bin_ns;
+        }
+    }
+    DO(cu.cuStreamSynchronize(stream));
+    printf("total_ms %.3f launches %llu worth_ms %.3f\n", (double)(now_ns() - start) / 1e6, (unsigned long long)sent,
+           (double)(sent * shape->launches) * shape->us / 1000.0);
+    return 0;
+}

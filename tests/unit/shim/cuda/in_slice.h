@@ -1,0 +1,130 @@
+/* in_slice.h - a test's process in a vGPU: a lease, the stand-in driver, and the shim before it in a folder as `fgpu slice` makes it.
+ *
+ *     FOLDER/libcuda.so.1          -> the shim
+ *     FOLDER/driver/libcuda.so.1   -> the stand-in driver
+ *
+ * The driver's functions are called through what dlsym finds in the shim, as a program would. */
+#pragma once
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include "unit.h"
+#include "shim/cuda/cuda_abi.h"
+#include "cuda_table.h"
+#include "fake_cuda.h"
+#include "vgpu/ledger.h"
+#include "vgpu/server.h"
+
+#define MIB   (UINT64_C(1) << 20)
+#define QUOTA (512 * MIB)
+
+#ifdef __SANITIZE_ADDRESS__
+/* The stand-in keeps what handles point to, so that a use after the end is an error and no crash. */
+__attribute__((visibility("default"))) const char *__lsan_default_suppressions(void);
+const char *__lsan_default_suppressions(void) { return "leak:/driver/libcuda.so.1\n"; }
+#endif
+
+static struct fg_vgpu_server *server;
+static void *shim;                /* what dlopen gave */
+static char folder[512], lease_env[256];
+static CUcontext context;
+
+static void *symbol(const char *name)
+{
+    void *found = dlsym(shim, name);
+    if (!found)
+        fail_msg("%s: %s", name, dlerror());
+    return found;
+}
+
+/* A driver function by its exported name; type: the row of api/cuda.toml. */
+#define CU(export, type)  ((fgcu_fn_##type)symbol(#export))
+#define FAKE(name)        ((__typeof__(name) *)symbol(#name))
+#define assert_cu(call)   assert_int_equal((call), CUDA_SUCCESS)
+
+static inline struct fg_lease_stats stats(void)
+{
+    struct fg_lease_stats now;
+    struct fg_error err;
+    assert_ok(fg_vgpu_server_stats(server, "unit", &now, &err), err);
+    return now;
+}
+
+static inline uint64_t used(void) { return stats().used_bytes; }
+static inline unsigned device_index(void) { return (unsigned)FAKE(fake_device_of)(0); }
+static inline uint64_t truth(void) { return FAKE(fake_live)((uint32_t)getpid(), device_index(), FAKE_ALL); }
+
+/* The vGPU's books say what the driver took. */
+#define assert_true_books() assert_int_equal(used(), truth())
+
+static inline void make_folder(const char *driver)
+{
+    char path[600];
+    unit_folder(folder, sizeof folder);
+    snprintf(path, sizeof path, "%s/driver", folder);
+    assert_int_equal(mkdir(path, 0700), 0);
+    snprintf(path, sizeof path, "%s/libcuda.so.1", folder);
+    assert_int_equal(symlink(SHIM, path), 0);
+    snprintf(path, sizeof path, "%s/driver/libcuda.so.1", folder);
+    assert_int_equal(symlink(driver, path), 0);
+}
+
+static inline void remove_folder(void)
+{
+    static const char *const names[] = {"driver/libcuda.so.1", "driver", "libcuda.so.1", "world", ""};
+    char path[600];
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        snprintf(path, sizeof path, "%s/%s", folder, names[i]);
+        remove(path);
+    }
+}
+
+static inline int open_lease(uint64_t quota, uint32_t share_permille, enum fg_share_mode mode)
+{
+    struct fg_lease_spec spec = {.id = "unit", .device = "stand-in", .memory_bytes = quota, .share_permille = share_permille, .mode = mode};
+    struct fg_error err;
+    if (fg_vgpu_server_create(&server, &(struct fg_vgpu_server_config){0}, &err) < 0 ||
+        fg_vgpu_server_device(server, "stand-in", 64 * quota, &err) < 0 || fg_vgpu_server_open(server, &spec, NULL, &err) < 0 ||
+        fg_vgpu_server_env(server, "unit", lease_env, sizeof lease_env, &err) < 0)
+        return -1;
+    return setenv(FG_LEASE_ENV, lease_env, 1);
+}
+
+static inline void set_quota(uint64_t quota)
+{
+    struct fg_lease_spec spec = stats().spec;
+    struct fg_error err;
+    spec.memory_bytes = quota;
+    assert_ok(fg_vgpu_server_set(server, &spec, &err), err);
+}
+
+/* Load the shim; setup: of the stand-in machine. */
+static inline int load(const char *setup)
+{
+    char path[600];
+    make_folder(DRIVER);
+    snprintf(path, sizeof path, "%s/world", folder);
+    setenv("FGPU_FAKE_CUDA", path, 1);
+    setenv("FGPU_FAKE_CUDA_SETUP", setup, 1);
+    setenv("FGPU_CUDA_CONTEXT_BYTES", "67108864", 0); /* as the stand-in has it; there is no NVML beside it here */
+    snprintf(path, sizeof path, "%s/libcuda.so.1", folder);
+    shim = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    if (!shim)
+        print_error("%s\n", dlerror());
+    return shim ? 0 : -1;
+}
+
+static inline int start(void)
+{
+    return CU(cuInit, cuInit)(0) || CU(cuDevicePrimaryCtxRetain, cuDevicePrimaryCtxRetain)(&context, 0) ||
+           ((CUresult (*)(CUcontext))symbol("cuCtxSetCurrent"))(context);
+}
+
+static inline int end(void **state)
+{
+    fg_vgpu_server_destroy(server);
+    remove_folder();
+    return 0;
+}
