@@ -15,8 +15,8 @@ check-san: build-san/build.ninja ## unit tests under the address and undefined-b
 	@ninja -C build-san -j$(JOBS)
 	@UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 $(MESON) test -C build-san --no-rebuild --print-errorlogs --num-processes $(JOBS)
 
-check-gpu: ## tests that need a real GPU
-	@echo 'check-gpu: there are no GPU checks yet, so nothing was checked' >&2; exit 1
+check-gpu: all ## check an NVIDIA GPU and the CUDA front end on it: a table, also in check-gpu.txt
+	@tests/gpu/run
 
 bench: all ## measure; prints the numbers that docs quote
 	@$(call need,bench/run,there are no benchmarks yet)

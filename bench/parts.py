@@ -8,6 +8,7 @@ import subprocess
 import threading
 import time
 
+import jobs
 import openb
 from load import wrk
 from server import FGPU, ROOT, server
@@ -253,4 +254,5 @@ def core(scale):
 
 
 PARTS = {"core": core, "submit": submit, "reads": reads, "latency": latency, "trivial": trivial, "queue": queue, "idle": idle, "engine": engine,
-         "opencl": opencl, "cuda": cuda, "sched": openb.part}
+         "opencl": opencl, "cuda": cuda, "sched": openb.part,
+         "jobs": jobs.jobs, "estimate": jobs.estimate, "replan": jobs.replan}

@@ -73,4 +73,4 @@ struct fg_device_backend {
     int (*last_use)(const void *counters, size_t size, struct fg_usage *ret);
     void (*close)(void *state);          /* vGPUs and their processes stay */
 };
-extern const struct fg_device_backend fg_cpu_backend, fg_opencl_backend;
+extern const struct fg_device_backend fg_cpu_backend, fg_opencl_backend, fg_nvidia_backend, fg_amd_backend;

@@ -7,7 +7,7 @@
 
 #define MAX_DEVICES 64
 
-static const struct fg_device_backend *const backends[] = {&fg_cpu_backend, &fg_opencl_backend};
+static const struct fg_device_backend *const backends[] = {&fg_cpu_backend, &fg_nvidia_backend, &fg_amd_backend, &fg_opencl_backend};
 
 struct fg_backend_options devices_options(const struct settings *set, bool make)
 {
@@ -56,7 +56,8 @@ int devices_open(struct agent *a, struct fg_error *err)
             continue;
         if (i == 0 || err->code == FG_E_INVALID)
             return -1;
-        fg_log_warn("no devices of %s: %s", backends[i]->name, err->text);
+        if (err->code != FG_E_UNSUPPORTED) /* a machine without such devices is no news */
+            fg_log_warn("no devices of %s: %s", backends[i]->name, err->text);
     }
     return 0;
 }

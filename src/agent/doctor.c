@@ -101,6 +101,10 @@ static json_t *device_report(const struct settings *set, struct fg_error *err)
 {
     json_t *out = json_array(), *missing = json_array();
     int rc = report_backend(set, &fg_cpu_backend, out, missing, err);
+    static const struct fg_device_backend *const drivers[] = {&fg_nvidia_backend, &fg_amd_backend};
+    for (size_t i = 0; rc == 0 && i < FG_COUNT(drivers); i++)
+        if (report_backend(set, drivers[i], out, missing, err) != 0)
+            rc = err->code == FG_E_UNSUPPORTED ? 0 : -1; /* no such driver here */
     if (rc == 0)
         rc = report_backend(set, &fg_opencl_backend, out, missing, err);
     json_t *both = json_pack("{s:o,s:o}", "devices", out, "missing", missing);

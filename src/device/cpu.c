@@ -226,6 +226,24 @@ int fg_cpu_host_part(void *state, const char *name, uint64_t memory_bytes, uint3
     return make_group(s, name, err) != 0 ? -1 : set_limits(s, name, memory_bytes, 1000, weight_permille, err);
 }
 
+char *fg_cpu_v2_group(void *state, const char *name)
+{
+    const struct fg_cgroup_tree *t = ((const struct cpu_state *)state)->cg.v2;
+    if (!t)
+        return NULL;
+    const char *root = strcmp(t->root, "/") == 0 ? "" : t->root, *below = t->group + strlen(t->mount);
+    return fg_asprintf("%s%s%s%s", root, below, *name ? "/" : "", name);
+}
+
+char *fg_cpu_v2_folder(void *state, const char *name, char **ret_mount)
+{
+    const struct fg_cgroup_tree *t = ((const struct cpu_state *)state)->cg.v2;
+    if (!t)
+        return NULL;
+    *ret_mount = fg_strdup(t->mount);
+    return *name ? fg_cgroup_path(t, name, NULL) : fg_strdup(t->group);
+}
+
 static int cpu_resize(void *state, const char *device, const char *name, const struct fg_vgpu_limits *limits, struct fg_error *err)
 {
     struct cpu_state *s = state;

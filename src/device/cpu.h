@@ -10,3 +10,8 @@ int fg_cpu_open_at(const struct fg_backend_options *options, const struct fg_cgr
 /* For backends of other devices: the cgroup of a task's processes on the host, as cpu create makes it, but with a weight in the place of
  * a quota of the processor. Entry, kill, destroy and names of the cpu backend (device "cpu0") go with it. */
 int fg_cpu_host_part(void *state, const char *name, uint64_t memory_bytes, uint32_t weight_permille, struct fg_error *err);
+/* The v2 cgroup of a task's processes as the kernel names it (/proc/PID/cgroup), the caller's to free; NULL: there is no v2
+ * hierarchy. name "": of all. */
+char *fg_cpu_v2_group(void *state, const char *name);
+/* The folder of the same; *ret_mount, the caller's too: where the hierarchy is mounted. */
+char *fg_cpu_v2_folder(void *state, const char *name, char **ret_mount);

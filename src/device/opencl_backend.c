@@ -4,9 +4,7 @@
 #include "device/opencl_backend.h"
 
 #include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
-#include <glob.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -14,11 +12,23 @@
 
 #include "base/io.h"
 #include "device/cpu.h"
-#include "device/opencl_state.h"
+#include "device/leased.h"
 
-#define LAYER_THERE FG_VGPU_FOLDER "/" LAYER
 #define VENDORS     "/etc/OpenCL/vendors"
+#define LAYER       "libfgpu_opencl.so"
+#define LAYER_THERE FG_VGPU_FOLDER "/" LAYER
+#define DRIVERS_MAX 32
 #define GIB         (UINT64_C(1) << 30)
+
+struct opencl_state {
+    struct fg_leased l;
+    struct fg_opencl_list found;
+    struct fg_error none;                /* why there is no device; code NONE when there is */
+    char *mode, *vendors;
+    bool layer;
+    char *drivers[DRIVERS_MAX];
+    size_t driver_count;
+};
 
 /* --- what is there --- */
 
@@ -48,16 +58,6 @@ size_t fg_opencl_drivers(const char *vendors, char **ret, size_t max)
     return n;
 }
 
-/* Other users' processes show their maps to who has CAP_SYS_PTRACE; one's own children, in whatever namespace, to their owner. */
-static bool can_look(void)
-{
-    FG_AUTO_STR struct fg_str status = {0};
-    const char *at = fg_read_file("/proc/self/status", 65536, &status, NULL) == 0 ? strstr(fg_str_cstr(&status), "\nCapEff:") : NULL;
-    if (!at || access("/proc/self/maps", R_OK) != 0)
-        return false;
-    return geteuid() != 0 || strtoull(at + 8, NULL, 16) >> 19 & 1;
-}
-
 bool fg_opencl_offer(const struct fg_opencl_device *found, const char *mode, bool layer, bool look, uint64_t host_bytes, struct fg_device *ret,
                      char why[200])
 {
@@ -83,11 +83,11 @@ bool fg_opencl_offer(const struct fg_opencl_device *found, const char *mode, boo
     return !*why;
 }
 
-static void find_devices(struct opencl_state *s)
+static void find_devices(struct opencl_state *s, bool doctor)
 {
     struct stat st;
     bool files = stat(s->vendors, &st) == 0 && (!S_ISDIR(st.st_mode) || s->driver_count > 0);
-    if (strcmp(s->mode, "none") == 0 && s->leases)
+    if (strcmp(s->mode, "none") == 0 && !doctor)
         return;                          /* doctor lists them anyway */
     if (!files && !getenv("OCL_ICD_VENDORS")) {
         fg_fail(&s->none, FG_E_UNSUPPORTED, "no OpenCL driver is installed in %s", s->vendors);
@@ -101,7 +101,7 @@ static bool offers_any(const struct opencl_state *s)
     struct fg_device d;
     char why[200];
     for (size_t i = 0; i < s->found.count; i++)
-        if (fg_opencl_offer(&s->found.devices[i], s->mode, s->layer, s->can_look, s->host_bytes, &d, why))
+        if (fg_opencl_offer(&s->found.devices[i], s->mode, s->layer, s->l.can_look, s->l.host_bytes, &d, why))
             return true;
     return false;
 }
@@ -111,32 +111,22 @@ static void opencl_close(void *state);
 static int opencl_open(const struct fg_backend_options *o, void **ret, struct fg_error *err)
 {
     struct opencl_state *s = fg_alloc(sizeof *s);
-    struct fg_device cpu = {.name = ""};
-    size_t n = 0;
-    FG_AUTO_FREE char *scope = fg_asprintf("%s-ocl", o->scope);
-    struct fg_backend_options host = {.scope = scope, .memory_reserve_bytes = o->memory_reserve_bytes, .cgroup_root = o->cgroup_root};
     const char *vendors = getenv("OCL_ICD_VENDORS");
-    s->mode = fg_strdup(o->opencl ? o->opencl : "gpu");
-    s->shims = fg_strdup(o->shims);
+    *s = (struct opencl_state){.mode = fg_strdup(o->opencl ? o->opencl : "gpu")};
     s->vendors = fg_strdup(vendors && *vendors == '/' ? vendors : VENDORS);
     s->driver_count = fg_opencl_drivers(s->vendors, s->drivers, DRIVERS_MAX);
-    FG_AUTO_FREE char *layer = s->shims ? fg_path_join(s->shims, LAYER) : NULL;
+    FG_AUTO_FREE char *layer = o->shims ? fg_path_join(o->shims, LAYER) : NULL;
     s->layer = layer && access(layer, R_OK) == 0;
-    s->can_look = can_look();
-    /* before the leases' threads begin: it forks */
     int rc = strcmp(s->mode, "none") == 0 || strcmp(s->mode, "gpu") == 0 || strcmp(s->mode, "all") == 0
                  ? 0 : fg_fail(err, FG_E_INVALID, "opencl is none, gpu or all, not '%.20s'", s->mode);
+    if (rc == 0)
+        rc = fg_leased_open(&s->l, o, "opencl", "ocl", err);
     if (rc == 0 && o->folder && strcmp(s->mode, "none") == 0)
         fg_fail(&s->none, FG_E_UNSUPPORTED, "opencl is set to none");
     else if (rc == 0)
-        find_devices(s);
+        find_devices(s, o->folder == NULL);
     if (rc == 0)
-        rc = fg_cpu_backend.open(&host, &s->host, err);
-    if (rc == 0)
-        rc = fg_cpu_backend.list(s->host, &cpu, 1, &n, err);
-    s->host_bytes = cpu.memory_bytes;
-    if (rc == 0 && o->folder)
-        rc = fg_leases_open(&s->leases, o->scope, o->folder, offers_any(s), err);
+        rc = fg_leased_begin(&s->l, o, o->scope, offers_any(s), err);
     if (rc != 0) {
         opencl_close(s);
         return -1;
@@ -150,14 +140,10 @@ static void opencl_close(void *state)
     struct opencl_state *s = state;
     if (!s)
         return;
-    fg_leases_close(s->leases);
-    if (s->host)
-        fg_cpu_backend.close(s->host);
+    fg_leased_close(&s->l);
     for (size_t i = 0; i < s->driver_count; i++)
         free(s->drivers[i]);
-    opencl_audit_fini(s);
     free(s->mode);
-    free(s->shims);
     free(s->vendors);
     free(s);
 }
@@ -169,8 +155,8 @@ static int opencl_list(void *state, struct fg_device *devices, size_t max, size_
     *ret_count = 0;
     for (size_t i = 0; i < s->found.count && *ret_count < max; i++) {
         struct fg_device *d = &devices[*ret_count];
-        bool offered = fg_opencl_offer(&s->found.devices[i], s->mode, s->layer, s->can_look, s->host_bytes, d, why);
-        if (!offered && s->leases)
+        bool offered = fg_opencl_offer(&s->found.devices[i], s->mode, s->layer, s->l.can_look, s->l.host_bytes, d, why);
+        if (!offered && s->l.leases)
             continue;
         if (!offered) {                  /* doctor: there, and why it is not to be had */
             d->healthy = false;
@@ -179,7 +165,7 @@ static int opencl_list(void *state, struct fg_device *devices, size_t max, size_
         }
         char key[128];
         fg_opencl_key(&s->found, &s->found.devices[i], key, sizeof key);
-        if (s->leases && fg_leases_device(s->leases, d->name, key, d->memory_bytes, err) != 0)
+        if (s->l.leases && fg_leases_device(s->l.leases, d->name, key, d->memory_bytes, err) != 0)
             return -1;
         ++*ret_count;
     }
@@ -195,16 +181,7 @@ const char *fg_opencl_why(const void *state, const char **ret_hint)
 
 /* --- a vGPU --- */
 
-static int check_name(const char *device, const char *name, struct fg_error *err)
-{
-    if (strncmp(device, "opencl", 6) != 0)
-        return fg_fail(err, FG_E_NOT_FOUND, "no device '%s' in the opencl backend", device);
-    if (name && (!*name || *name == '.' || strchr(name, '/') || strlen(name) > 63))
-        return fg_fail(err, FG_E_INVALID, "'%s' cannot name a vGPU", name);
-    return 0;
-}
-
-const struct fg_opencl_device *opencl_found(const struct opencl_state *s, const char *device)
+static const struct fg_opencl_device *opencl_found(const struct opencl_state *s, const char *device)
 {
     for (size_t i = 0; i < s->found.count; i++)
         if (strcmp(s->found.devices[i].name, device) == 0)
@@ -220,31 +197,26 @@ uint64_t fg_opencl_host_bytes(const struct fg_opencl_device *device, const struc
     return FG_MIN(bytes + (device->type == FG_OPENCL_CPU ? limits->memory_bytes : 0), FG_MAX(host_bytes, GIB));
 }
 
-static int host_part(const struct opencl_state *s, const char *device, const char *name, const struct fg_vgpu_limits *limits, struct fg_error *err)
+static const struct fg_opencl_device *need(const struct opencl_state *s, const char *device, struct fg_error *err)
 {
     const struct fg_opencl_device *d = opencl_found(s, device);
-    if (!d)
-        return fg_fail(err, FG_E_NOT_FOUND, "device '%s' is not there any more", device);
-    return fg_cpu_host_part(s->host, name, fg_opencl_host_bytes(d, limits, s->host_bytes), limits->share_permille, err);
+    if (!d && fg_leased_check(&s->l, device, NULL, err) == 0)
+        fg_fail(err, FG_E_NOT_FOUND, "device '%s' is not there any more", device);
+    return d;
 }
 
 static int opencl_create(void *state, const char *device, const char *name, const struct fg_vgpu_limits *limits, struct fg_error *err)
 {
     struct opencl_state *s = state;
-    if (check_name(device, name, err) != 0 || host_part(s, device, name, limits, err) != 0)
-        return -1;
-    int rc = fg_leases_make(s->leases, device, name, limits->memory_bytes, limits->share_permille, err);
-    if (rc != 0 && err && err->code == FG_E_CONFLICT)
-        err->code = FG_E_UNAVAILABLE;    /* a slice has it, or a task that is just leaving */
-    return rc;
+    const struct fg_opencl_device *d = need(s, device, err);
+    return d ? fg_leased_create(&s->l, device, name, limits, fg_opencl_host_bytes(d, limits, s->l.host_bytes), err) : -1;
 }
 
 static int opencl_resize(void *state, const char *device, const char *name, const struct fg_vgpu_limits *limits, struct fg_error *err)
 {
     struct opencl_state *s = state;
-    if (check_name(device, name, err) != 0 || fg_leases_set(s->leases, name, limits->memory_bytes, limits->share_permille, err) != 0)
-        return -1;
-    return host_part(s, device, name, limits, err);
+    const struct fg_opencl_device *d = need(s, device, err);
+    return d ? fg_leased_resize(&s->l, device, name, limits, fg_opencl_host_bytes(d, limits, s->l.host_bytes), err) : -1;
 }
 
 /* Device files and what drivers read about them. Which file is which device of OpenCL cannot be told here: all of the vendor's. */
@@ -255,42 +227,18 @@ static void add_nodes(struct fg_vgpu_entry *e, const struct fg_opencl_device *d)
     static const char *const of_others[] = {"/dev/dri/renderD*", "/dev/kfd", "/dev/dxg"};
     static const char *const facts[] = {"/sys/dev/char", "/sys/class/drm", "/sys/class/kfd", "/sys/bus/pci/devices", "/sys/devices/pci*",
                                         "/sys/devices/virtual/kfd", "/sys/module/nvidia", "/sys/module/amdgpu"};
-    const char *const *nodes = nvidia ? of_nvidia : of_others;
-    size_t count = nvidia ? FG_COUNT(of_nvidia) : FG_COUNT(of_others);
-    for (size_t i = 0; i < count + FG_COUNT(facts); i++) {
-        glob_t found;
-        bool node = i < count;
-        if (glob(node ? nodes[i] : facts[i - count], 0, NULL, &found) != 0)
-            continue;
-        for (size_t k = 0; k < found.gl_pathc; k++) {
-            const char *path = found.gl_pathv[k];
-            struct stat st;
-            if (stat(path, &st) != 0)
-                continue;
-            fg_vec_push(&e->binds, fg_asprintf("%s:%s", node ? "dev" : "at", path));
-            if (node && !(st.st_mode & 02) && st.st_mode & 020)
-                fg_vec_push(&e->groups, st.st_gid);
-        }
-        globfree(&found);
-    }
+    fg_leased_add_nodes(e, nvidia ? of_nvidia : of_others, nvidia ? FG_COUNT(of_nvidia) : FG_COUNT(of_others));
+    fg_leased_add_facts(e, facts, FG_COUNT(facts));
 }
 
 static int opencl_entry(void *state, const char *device, const char *name, struct fg_vgpu_entry *ret, struct fg_error *err)
 {
     struct opencl_state *s = state;
-    const struct fg_opencl_device *d = opencl_found(s, device);
+    const struct fg_opencl_device *d = need(s, device, err);
     struct fg_vgpu_entry e = {0};
-    if (check_name(device, name, err) != 0 || fg_cpu_backend.entry(s->host, "cpu0", name, &e, err) != 0)
+    if (!d || fg_leased_entry(&s->l, device, name, &e, err) != 0)
         return -1;
-    e.held_fd = fg_leases_counters(s->leases, name);
-    if (e.held_fd < 0 || !d) {
-        fg_vgpu_entry_fini(&e);
-        return fg_fail(err, FG_E_NOT_FOUND, "there is no vGPU '%s' on '%s'", name, device);
-    }
-    FG_AUTO_FREE char *limits = fg_leases_limits(s->leases, name);
-    fg_vec_push(&e.binds, fg_asprintf("ro:%s:" FG_VGPU_FOLDER "/lease.limits", limits));
-    fg_vec_push(&e.binds, fg_strdup("ln:" FG_VGPU_HELD ":" FG_VGPU_FOLDER "/lease.counters"));
-    fg_vec_push(&e.binds, fg_asprintf("ro:%s/" LAYER ":" LAYER_THERE, s->shims));
+    fg_vec_push(&e.binds, fg_asprintf("ro:%s/" LAYER ":" LAYER_THERE, s->l.shims));
     fg_vec_push(&e.env, fg_strdup("OPENCL_LAYERS=" LAYER_THERE));
     fg_vec_push(&e.env, fg_strdup("POCL_CACHE_DIR=/tmp/pocl"));
     fg_vec_push(&e.env, fg_strdup("CUDA_CACHE_PATH=/tmp/cuda"));
@@ -304,65 +252,39 @@ static int opencl_entry(void *state, const char *device, const char *name, struc
     return 0;
 }
 
-static void to_usage(const struct fg_lease_use *use, struct fg_usage *ret)
-{
-    *ret = (struct fg_usage){.device_ns = use->device_ns, .memory_peak_bytes = use->peak_bytes, .throttled_ns = use->throttle_ns,
-                             .denied = use->denied};
-}
-
 static int opencl_sample(void *state, const char *device, const char *name, struct fg_usage *ret, struct fg_error *err)
 {
-    struct opencl_state *s = state;
-    struct fg_lease_use use;
-    if (check_name(device, name, err) != 0)
-        return -1;
-    if (!fg_leases_use(s->leases, name, &use))
-        return fg_fail(err, FG_E_NOT_FOUND, "there is no vGPU '%s'", name);
-    to_usage(&use, ret);
-    return 0;
-}
-
-static int opencl_last_use(const void *counters, size_t size, struct fg_usage *ret)
-{
-    struct fg_lease_use use;
-    if (!fg_leases_sum(counters, size, &use))
-        return -1;
-    to_usage(&use, ret);
-    return 0;
+    return fg_leased_sample(&((struct opencl_state *)state)->l, device, name, ret, err);
 }
 
 static int opencl_kill(void *state, const char *device, const char *name, struct fg_error *err)
 {
-    struct opencl_state *s = state;
-    return check_name(device, name, err) != 0 ? -1 : fg_cpu_backend.kill(s->host, "cpu0", name, err);
+    return fg_leased_kill(&((struct opencl_state *)state)->l, device, name, err);
 }
 
-/* The lease goes when no process is left that could go on without it. */
 static int opencl_destroy(void *state, const char *device, const char *name, struct fg_error *err)
 {
-    struct opencl_state *s = state;
-    if (check_name(device, name, err) != 0 || fg_cpu_backend.destroy(s->host, "cpu0", name, err) != 0)
-        return -1;
-    fg_leases_end(s->leases, name);
-    opencl_audit_forget(s, name);
-    return 0;
+    return fg_leased_destroy(&((struct opencl_state *)state)->l, device, name, err);
 }
 
 static int opencl_names(void *state, const char *device, void (*fn)(void *arg, const char *name), void *arg, struct fg_error *err)
 {
-    struct opencl_state *s = state;
-    if (check_name(device, NULL, err) != 0)
-        return -1;
-    fg_leases_names(s->leases, fn, arg);
-    return fg_cpu_backend.names(s->host, "cpu0", fn, arg, err);
+    return fg_leased_names(&((struct opencl_state *)state)->l, device, fn, arg, err);
 }
 
 static int opencl_adopt(void *state, const char *device, const char *name, int held_fd, struct fg_error *err)
 {
+    return fg_leased_adopt(&((struct opencl_state *)state)->l, device, name, held_fd, err);
+}
+
+/* Device files say something only where the device is not the processor. */
+static int opencl_audit(void *state, const char *device, const char *name, const int32_t *pids, size_t count, struct fg_vgpu_offence *ret)
+{
     struct opencl_state *s = state;
-    if (check_name(device, name, err) != 0)
-        return -1;
-    return held_fd < 0 ? fg_fail(err, FG_E_NOT_FOUND, "the counters of %s are gone", name) : fg_leases_adopt(s->leases, name, held_fd, err);
+    const struct fg_opencl_device *d = opencl_found(s, device);
+    struct fg_look_for f = {.drivers = (const char *const *)s->drivers, .driver_count = s->driver_count, .layer = LAYER, .loader = "libOpenCL",
+                            .env_on = "OPENCL_LAYERS=", .nodes = d && d->type != FG_OPENCL_CPU};
+    return fg_leased_audit(&s->l, name, &f, &(struct fg_truth){.known = false}, pids, count, ret);
 }
 
 const struct fg_device_backend fg_opencl_backend = {
@@ -379,6 +301,6 @@ const struct fg_device_backend fg_opencl_backend = {
     .names = opencl_names,
     .adopt = opencl_adopt,
     .audit = opencl_audit,
-    .last_use = opencl_last_use,
+    .last_use = fg_leased_last_use,
     .close = opencl_close,
 };

@@ -18,7 +18,8 @@
 #pragma once
 #include "vgpu/page.h"
 
-#define FG_GATE_KEYS 1024u
+#define FG_GATE_KEY_BITS 13
+#define FG_GATE_KEYS (1u << FG_GATE_KEY_BITS)
 
 struct fg_gate {
     struct fg_lease *lease;
@@ -72,7 +73,7 @@ void fg_ticket_merge(struct fg_ticket *batch, const struct fg_ticket *more);
 /* Predicted cost of one job of the key, ns; 0: never measured. */
 static inline struct fg_cost *fg_gate_cost(const struct fg_gate *gate, uint64_t key)
 {
-    return (struct fg_cost *)(uintptr_t)&gate->costs[key * 0x9e3779b97f4a7c15u >> 54];
+    return (struct fg_cost *)(uintptr_t)&gate->costs[key * 0x9e3779b97f4a7c15u >> (64 - FG_GATE_KEY_BITS)];
 }
 static inline uint64_t fg_gate_predict(const struct fg_gate *gate, uint64_t key)
 {

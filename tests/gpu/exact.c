@@ -36,11 +36,11 @@ static CUresult take_created(uint64_t *ret)
 }
 static CUresult give_created(uint64_t thing) { return cu.cuMemRelease(thing); }
 
-/* 4 KiB rows */
-static CUDA_ARRAY3D_DESCRIPTOR box(void) { return (CUDA_ARRAY3D_DESCRIPTOR){1024, chunk / 4096, 0, CU_AD_FORMAT_FLOAT, 1, 0}; }
+/* layers of 2 MiB */
+static CUDA_ARRAY3D_DESCRIPTOR box(void) { return (CUDA_ARRAY3D_DESCRIPTOR){1024, 512, chunk / (2 * MIB), CU_AD_FORMAT_FLOAT, 1, 0}; }
 static CUresult take_array(uint64_t *ret)
 {
-    CUDA_ARRAY_DESCRIPTOR flat = {1024, chunk / 4096, CU_AD_FORMAT_FLOAT, 1};
+    CUDA_ARRAY_DESCRIPTOR flat = {16384, chunk / (64 << 10), CU_AD_FORMAT_FLOAT, 1};
     return cu.cuArrayCreate_v2((CUarray *)ret, &flat);
 }
 static CUresult take_array3d(uint64_t *ret) { CUDA_ARRAY3D_DESCRIPTOR desc = box(); return cu.cuArray3DCreate_v2((CUarray *)ret, &desc); }

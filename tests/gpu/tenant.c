@@ -3,8 +3,10 @@
  *   grid    200 us, 8 blocks a processor          block   one block, 1 ms            long   5 ms, 8,192 blocks
  *   graph   a graph of 20 kernels of 50 us        coop    cooperative, 200 us        sync   200 us and a wait after each
  *
- * usage: tenant --shape S [--seconds N] [--bin_ms N] [--driver PATH] [--device N] [--inflight N]
+ * usage: tenant --shape S [--seconds N] [--bin_ms N] [--driver PATH] [--device N] [--inflight N] [--pause_us N: after each job of shape sync]
  * A line for each bin: milliseconds since start, launches done, device milliseconds they are worth alone. */
+#include <unistd.h>
+
 #define CU_TABLE
 #include "common.h"
 #include "kernels.h"
@@ -14,6 +16,23 @@ static const struct shape { const char *name; unsigned us, blocks_per_sm, blocks
     {"grid", 200, 8, 0, 1, 0, 0, 0}, {"block", 1000, 0, 1, 1, 0, 0, 0}, {"long", 5000, 0, 8192, 1, 0, 0, 0},
     {"graph", 50, 8, 0, 20, 0, 1, 0}, {"coop", 200, 1, 0, 1, 1, 0, 0}, {"sync", 200, 8, 0, 1, 0, 0, 1},
 };
+
+/* Times of single jobs in shape sync, in us. */
+static uint32_t waits[1 << 20];
+static unsigned wait_count;
+
+static int order(const void *a, const void *b)
+{
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+static void say_waits(void)
+{
+    qsort(waits, wait_count, sizeof *waits, order);
+    if (wait_count)
+        printf("wait_us p50 %u p99 %u max %u\n", waits[wait_count / 2], waits[wait_count * 99ull / 100], waits[wait_count - 1]);
+}
 
 static CUgraphExec make_graph(const struct spin *spin, const struct shape *shape, CUstream stream)
 {
@@ -41,6 +60,7 @@ int main(int argc, char **argv)
     double seconds = atof(option(argc, argv, "--seconds", "5"));
     uint64_t bin_ns = strtoull(option(argc, argv, "--bin_ms", "1000"), NULL, 10) * 1000000u;
     unsigned inflight = (unsigned)atoi(option(argc, argv, "--inflight", "32"));
+    unsigned pause_us = (unsigned)atoi(option(argc, argv, "--pause_us", "0"));
     unsigned sms = (unsigned)begin(argc, argv);
     struct spin spin = {.grid = shape->blocks ? shape->blocks : shape->blocks_per_sm * sms, .cooperative = shape->cooperative};
     CUstream stream;
@@ -61,12 +81,17 @@ int main(int argc, char **argv)
             DO(cu.cuEventSynchronize(done[got % inflight]));
             got++;
         }
+        uint64_t before_launch = shape->sync ? now_ns() : 0;
         DO(exec ? cu.cuGraphLaunch(exec, stream) : spin_launch(&spin, stream, shape->us));
         DO(cu.cuEventRecord(done[sent % inflight], stream));
         sent++;
         if (shape->sync) {
             DO(cu.cuStreamSynchronize(stream));
             got = sent;
+            if (wait_count < sizeof waits / sizeof *waits)
+                waits[wait_count++] = (uint32_t)((now_ns() - before_launch) / 1000);
+            if (pause_us)
+                usleep(pause_us);
         }
         while (got < sent && cu.cuEventQuery(done[got % inflight]) == CUDA_SUCCESS)
             got++;
@@ -83,5 +108,6 @@ int main(int argc, char **argv)
     DO(cu.cuStreamSynchronize(stream));
     printf("total_ms %.3f launches %llu worth_ms %.3f\n", (double)(now_ns() - start) / 1e6, (unsigned long long)sent,
            (double)(sent * shape->launches) * shape->us / 1000.0);
+    say_waits();
     return 0;
 }

@@ -236,6 +236,8 @@ static void settle_measured(struct fgcu_batch *batch)
     if (!batch->single)
         start = end - busy_ns(batch, end - start);
     fg_gate_settle(&fgcu.gate, &batch->ticket, (uint64_t)start, (uint64_t)(end > start ? end : start + 1));
+    if (batch->single)
+        fgcu_remember_cost(batch->ticket.key);
 }
 
 static void finish(struct fgcu_batch *batch, int measured)
@@ -390,11 +392,17 @@ void fgcu_stream_gone(CUstream stream)
     }
 }
 
-/* Locked. What is of the context is settled as expected. */
-static void abandon(struct fgcu_lane *lane, const struct fgcu_clock *clock)
+/* Locked. What is of the context is settled, as expected where it is not done. Of a dead one nothing may be asked. */
+static void abandon(struct fgcu_lane *lane, const struct fgcu_clock *clock, int dead)
 {
-    if (lane->open && lane->open->clock == clock)
+    struct fgcu_batch *open = lane->open;
+    if (open && open->clock == clock && dead) {
+        __atomic_exchange_n(&lane->left, CLOSED, __ATOMIC_ACQ_REL);
+        lane->open = NULL;
+        finish(open, 0);
+    } else if (open && open->clock == clock) {
         fgcu_lane_close(lane, 1);
+    }
     struct fgcu_batch **at = &lane->first, *batch;
     lane->last = NULL;
     while ((batch = *at)) {
@@ -404,11 +412,11 @@ static void abandon(struct fgcu_lane *lane, const struct fgcu_clock *clock)
             continue;
         }
         fg_put(at, batch->next);
-        finish(batch, FGCU_NEXT(cuEventQuery, cuEventQuery)(batch->end) == CUDA_SUCCESS);
+        finish(batch, !dead && FGCU_NEXT(cuEventQuery, cuEventQuery)(batch->end) == CUDA_SUCCESS);
     }
 }
 
-void fgcu_clock_gone(CUcontext context)
+void fgcu_clock_gone(CUcontext context, int dead)
 {
     struct fgcu_clock *clock = fg_get(&lanes.clocks);
     while (clock && clock->context != context)
@@ -417,7 +425,7 @@ void fgcu_clock_gone(CUcontext context)
         return;
     for (struct fgcu_lane *lane = fg_get(&lanes.all); lane; lane = lane->next) {
         fg_lock(&lane->lock);
-        abandon(lane, clock);
+        abandon(lane, clock, dead);
         fg_unlock(&lane->lock);
     }
     fg_lock(&lanes.lock);

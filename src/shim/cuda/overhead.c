@@ -216,7 +216,7 @@ CUresult fgcu_do_cuCtxDestroy(unsigned which, CUcontext context)
 {
     if (!fgcu_attached())
         return FGCU_WHICH(cuCtxDestroy)(context);
-    fgcu_clock_gone(context); /* our events in it, before the handles mean nothing */
+    fgcu_clock_gone(context, 0); /* our events in it, before the handles mean nothing */
     CUresult result = FGCU_WHICH(cuCtxDestroy)(context);
     if (result == CUDA_SUCCESS)
         fgcu_context_gone(context);
@@ -227,15 +227,15 @@ CUresult fgcu_do_cuCtxDestroy(unsigned which, CUcontext context)
 CUresult fgcu_do_cuCtxDetach(unsigned which, CUcontext context)
 {
     CUcontext popped;
-    if (fgcu_attached())
-        fgcu_clock_gone(context);
     CUresult result = FGCU_WHICH(cuCtxDetach)(context);
     if (result != CUDA_SUCCESS || !fgcu_attached())
         return result;
-    if (fgcu_call(cuCtxPushCurrent_v2)(context) == CUDA_SUCCESS)
+    if (fgcu_call(cuCtxPushCurrent_v2)(context) == CUDA_SUCCESS) {
         fgcu_call(cuCtxPopCurrent_v2)(&popped);
-    else
+    } else {
+        fgcu_clock_gone(context, 1);
         fgcu_context_gone(context);
+    }
     return result;
 }
 
@@ -288,10 +288,12 @@ CUresult fgcu_do_cuDevicePrimaryCtxRelease(unsigned which, CUdevice device)
     if (!fgcu_attached())
         return FGCU_WHICH(cuDevicePrimaryCtxRelease)(device);
     CUcontext context = primary(device);
-    fgcu_clock_gone(context); /* it may be the last release; if not, measuring begins anew */
+    fgcu_settle_all(); /* it may be the last release */
     CUresult result = FGCU_WHICH(cuDevicePrimaryCtxRelease)(device);
-    if (result == CUDA_SUCCESS && !active(device))
+    if (result == CUDA_SUCCESS && !active(device)) {
+        fgcu_clock_gone(context, 1);
         fgcu_context_gone(context);
+    }
     return result;
 }
 
@@ -300,7 +302,7 @@ CUresult fgcu_do_cuDevicePrimaryCtxReset(unsigned which, CUdevice device)
     if (!fgcu_attached())
         return FGCU_WHICH(cuDevicePrimaryCtxReset)(device);
     CUcontext context = primary(device);
-    fgcu_clock_gone(context);
+    fgcu_clock_gone(context, 0);
     CUresult result = FGCU_WHICH(cuDevicePrimaryCtxReset)(device);
     if (result == CUDA_SUCCESS)
         fgcu_context_gone(context);

@@ -166,6 +166,8 @@ extern __thread struct fgcu_lane *fgcu_last_lane __attribute__((visibility("hidd
 struct fgcu_lane *fgcu_lane(CUstream stream);
 /* Locked. End the open batch. foreign: not the lane's own thread. */
 void fgcu_lane_close(struct fgcu_lane *lane, int foreign);
+/* A job of this kind was measured alone. */
+void fgcu_remember_cost(uint64_t key);
 /* Locked. Settle what has completed, in order. Its context must be current. */
 void fgcu_lane_settle(struct fgcu_lane *lane);
 /* Locked. A batch with its first event recorded on the lane's stream, or NULL. */
@@ -185,8 +187,8 @@ void fgcu_settle_all(void);
 void fgcu_close_all(void);
 /* The stream goes away. */
 void fgcu_stream_gone(CUstream stream);
-/* The context goes away: nothing in it is waited for any more. */
-void fgcu_clock_gone(CUcontext context);
+/* The context goes away, or (dead) is gone already: nothing in it is waited for any more. */
+void fgcu_clock_gone(CUcontext context, int dead);
 /* Something is open or in flight: the helper thread should look now and then. */
 void fgcu_helper_wake(void);
 

@@ -126,6 +126,50 @@ static uint64_t quantum(void)
     return share < QUANTUM_LEAST ? QUANTUM_LEAST : share > QUANTUM_MOST ? QUANTUM_MOST : share;
 }
 
+/* ---- what jobs cost, once they have been pushed out of the gate's table by others of the same place ----
+ *
+ * A training step has a thousand kinds of kernels. One that the gate does not know counts as all that may be in flight, so two
+ * that keep pushing each other out would stop the device at each launch. Sets of four, the oldest goes. */
+
+#define SETS 4096u
+static struct { struct fg_cost ways[4]; uint32_t next; } costs[SETS];
+
+static struct fg_cost *known_cost(uint64_t key)
+{
+    uint64_t set = key * 0xd6e8feb86659fd93u >> 52;
+    for (unsigned i = 0; i < 4; i++)
+        if (fg_get(&costs[set].ways[i].key) == key)
+            return &costs[set].ways[i];
+    return NULL;
+}
+
+void fgcu_remember_cost(uint64_t key)
+{
+    uint64_t mean = fg_gate_predict(&fgcu.gate, key), set = key * 0xd6e8feb86659fd93u >> 52;
+    struct fg_cost *cost = known_cost(key);
+    if (!mean)
+        return;
+    if (!cost)
+        cost = &costs[set].ways[fg_add(&costs[set].next, 1) % 4];
+    fg_put(&cost->mean_ns, mean);
+    fg_put(&cost->key, key); /* torn with another's: a wrong guess, corrected soon */
+}
+
+/* Of one job; 0: never measured. What was pushed out comes back. */
+static uint64_t predict(uint64_t key)
+{
+    uint64_t mean = fg_gate_predict(&fgcu.gate, key);
+    if (mean)
+        return mean;
+    const struct fg_cost *cost = known_cost(key);
+    if (!cost || !(mean = fg_get(&cost->mean_ns)))
+        return 0;
+    struct fg_cost *place = fg_gate_cost(&fgcu.gate, key);
+    fg_put(&place->mean_ns, mean);
+    fg_put(&place->key, key);
+    return mean;
+}
+
 /* Is there room in the open batch? Otherwise it is closed. */
 static int join(struct fgcu_lane *lane, uint64_t predicted_ns, unsigned flags)
 {
@@ -165,7 +209,7 @@ CUresult fgcu_begin(struct fgcu_submit *submit, CUstream stream, uint64_t key, u
     if (!fgcu_attached() || (fg_get(&fgcu.captures) && fgcu_capturing(stream)))
         return CUDA_SUCCESS;
     struct fgcu_lane *lane = fgcu_lane(stream);
-    submit->predicted_ns = fg_gate_predict(&fgcu.gate, key);
+    submit->predicted_ns = predict(key);
     submit->mode = FGCU_JOINED;
     if (lane && join(lane, submit->predicted_ns, flags))
         return CUDA_SUCCESS;
@@ -262,20 +306,28 @@ CUresult fgcu_do_cuEventSynchronize(unsigned which, CUevent event)
     return result;
 }
 
+/* Who asks may submit at once again, so a batch is ended for it only while others want the device and should know early
+ * that it is idle. */
+static int asked(void) { return fgcu_attached() && fg_get(&fgcu.lease.limits->drain_ns); }
+
 CUresult fgcu_do_cuStreamQuery(unsigned which, CUstream stream)
 {
-    fgcu_before_wait();
+    int wanted = asked();
+    if (wanted)
+        fgcu_before_wait();
     CUresult result = FGCU_WHICH(cuStreamQuery)(stream);
-    if (result == CUDA_SUCCESS)
+    if (wanted && result == CUDA_SUCCESS)
         fgcu_after_wait();
     return result;
 }
 
 CUresult fgcu_do_cuEventQuery(unsigned which, CUevent event)
 {
-    fgcu_before_wait();
+    int wanted = asked();
+    if (wanted)
+        fgcu_before_wait();
     CUresult result = FGCU_WHICH(cuEventQuery)(event);
-    if (result == CUDA_SUCCESS)
+    if (wanted && result == CUDA_SUCCESS)
         fgcu_after_wait();
     return result;
 }

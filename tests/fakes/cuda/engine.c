@@ -257,7 +257,7 @@ uint64_t fk_push(struct fk_world *world, unsigned process, unsigned d, const str
     job->started = 0;
     job->state = FK_WAITING;
     unsigned lane = job->lane;
-    if (queue->last[lane])
+    if (queue->first[lane]) /* not `last`: whoever brought the lane up to date may have died before it cleared that */
         job_of(queue, queue->last[lane])->next = number;
     else
         queue->first[lane] = number;

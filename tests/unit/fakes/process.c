@@ -1,8 +1,9 @@
 /* process.c - several processes on one stand-in machine: truth, time slices, death, checkpoints, NVML. */
+#include <poll.h>
 #include <signal.h>
 
 #include "fake_test.h"
-#include "shim/nvml/nvml_abi.h"
+#include "fgpu/nvml_abi.h"
 
 static char world[64];
 
@@ -123,6 +124,61 @@ FAKE_TEST(work_of_a_killed_process_ends, "")
     OK(launch_us(NULL, 132, 20000));
     OK(cu.cuCtxSynchronize());
     CHECK(fake.fake_now() - start < 500000000u); /* not after the second of the dead */
+    unlink(world);
+}
+
+static void use_all_for_ever(void)
+{
+    use_device();
+    use_kernels();
+    CUstream s;
+    OK(cu.cuStreamCreate(&s, CU_STREAM_NON_BLOCKING));
+    char c = 'r';
+    CHECK(write(ready[1], &c, 1) == 1);
+    for (;;) {
+        CUdeviceptr p = 0, q = 0;
+        cu.cuMemAlloc_v2(&p, 3 * MIB);
+        cu.cuMemAllocAsync(&q, MIB, s);
+        launch_us(s, 132, 50);
+        cu.cuMemsetD32Async(p, 1, 100, s);
+        cu.cuMemFreeAsync(q, s);
+        cu.cuStreamSynchronize(s);
+        cu.cuMemFree_v2(p);
+    }
+}
+
+static void neighbour(void)
+{
+    use_device();
+    use_kernels();
+    char c = 'r';
+    CHECK(write(ready[1], &c, 1) == 1);
+    struct pollfd asked = {.fd = go[0]};
+    while (poll(&asked, 1, 0) == 0) {
+        OK(launch_us(NULL, 132, 100));
+        OK(cu.cuCtxSynchronize());
+    }
+    CUdeviceptr p;
+    OK(cu.cuMemAlloc_v2(&p, 1016 * MIB)); /* all that there is */
+    IS(cu.cuMemAlloc_v2(&p, 1), CUDA_ERROR_OUT_OF_MEMORY);
+}
+
+FAKE_TEST(a_hundred_kills_at_any_moment_leave_the_truth_and_the_neighbour_whole, "")
+{
+    shared_world("devices=1 total=1G context=8M module=0");
+    pid_t other = child(neighbour);
+    int end = go[1];
+    for (unsigned i = 0; i < 100; i++) {
+        pid_t pid = child(use_all_for_ever);
+        usleep(i * 7919 % 3000);
+        kill(pid, SIGKILL);
+        reap(pid, SIGKILL);
+        close(ready[0]);
+        close(go[1]);
+        IS(fake.fake_live(0, 0, FAKE_ALL), 8 * MIB);
+    }
+    close(end);
+    reap(other, 0);
     unlink(world);
 }
 
@@ -346,6 +402,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(memory_of_a_killed_process_is_free_again), cmocka_unit_test(work_of_a_killed_process_ends),
+        cmocka_unit_test(a_hundred_kills_at_any_moment_leave_the_truth_and_the_neighbour_whole),
         cmocka_unit_test(two_processes_hold_the_device_in_turns_of_a_slice), cmocka_unit_test(a_checkpointed_process_holds_nothing_and_comes_back),
         cmocka_unit_test(managed_memory_refuses_a_checkpoint), cmocka_unit_test(a_checkpoint_that_fails_ends_the_process),
         cmocka_unit_test(orders_of_devices_differ_and_names_find_them), cmocka_unit_test(visible_devices_are_those_named_up_to_the_first_unknown),

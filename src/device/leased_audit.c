@@ -1,4 +1,4 @@
-/* opencl_audit.c - each process of a vGPU is looked at (look.h) and judged (judge.h); what is remembered from one look to the next. */
+/* leased_audit.c - each process of a vGPU is looked at (look.h) and judged (judge.h); what is remembered from one look to the next. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -6,7 +6,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "device/opencl_state.h"
+#include "device/leased.h"
 
 #define MEMBERS_MAX 256
 
@@ -17,18 +17,18 @@ static int64_t boot_ns(void)
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-static struct watched *watched_as(struct opencl_state *s, const char *name)
+static struct fg_watched *watched_as(struct fg_leased *l, const char *name)
 {
-    for (size_t i = 0; i < s->watched.count; i++)
-        if (strcmp(s->watched.items[i].name, name) == 0)
-            return &s->watched.items[i];
-    struct watched *w = fg_vec_add(&s->watched);
+    for (size_t i = 0; i < l->watched.count; i++)
+        if (strcmp(l->watched.items[i].name, name) == 0)
+            return &l->watched.items[i];
+    struct fg_watched *w = fg_vec_add(&l->watched);
     snprintf(w->name, sizeof w->name, "%s", name);
     return w;
 }
 
 /* What is remembered of a suspect; zeroed when it is none yet. */
-static struct fg_suspect suspect_as(const struct watched *w, pid_t pid)
+static struct fg_suspect suspect_as(const struct fg_watched *w, pid_t pid)
 {
     for (size_t i = 0; i < w->suspects.count; i++)
         if (w->suspects.items[i].pid == pid)
@@ -44,10 +44,10 @@ static bool is_member(const struct fg_lease_member *members, size_t count, pid_t
     return false;
 }
 
-static uint64_t inode_of_counters(struct opencl_state *s, const char *name)
+static uint64_t inode_of_counters(struct fg_leased *l, const char *name)
 {
     struct stat st;
-    FG_AUTO_FD int fd = fg_leases_counters(s->leases, name);
+    FG_AUTO_FD int fd = fg_leases_counters(l->leases, name);
     return fd >= 0 && fstat(fd, &st) == 0 ? st.st_ino : 0;
 }
 
@@ -61,7 +61,7 @@ static enum fg_verdict judge(const struct fg_look_for *f, pid_t pid, bool member
     return verdict;
 }
 
-static int judge_books(struct watched *w, const struct fg_lease_use *use, struct fg_truth *now, struct fg_vgpu_offence *ret)
+static int judge_books(struct fg_watched *w, const struct fg_lease_use *use, struct fg_truth *now, struct fg_vgpu_offence *ret)
 {
     now->used_bytes = use->used_bytes;
     now->charged_ns = (uint64_t)use->device_ns;
@@ -73,31 +73,31 @@ static int judge_books(struct watched *w, const struct fg_lease_use *use, struct
     return twice;
 }
 
-int opencl_audit(void *state, const char *device, const char *name, const int32_t *pids, size_t count, struct fg_vgpu_offence *ret)
+int fg_leased_audit(struct fg_leased *l, const char *name, const struct fg_look_for *for_what, const struct fg_truth *told, const int32_t *pids,
+                    size_t count, struct fg_vgpu_offence *ret)
 {
-    struct opencl_state *s = state;
-    const struct fg_opencl_device *d = opencl_found(s, device);
-    struct watched *w = watched_as(s, name);
+    struct fg_watched *w = watched_as(l, name);
+    struct fg_look_for f = *for_what;
     struct fg_lease_use use;
-    if (!s->can_look || !fg_leases_use(s->leases, name, &use))
+    if (!l->can_look || !fg_leases_use(l->leases, name, &use))
         return 0;
     *ret = (struct fg_vgpu_offence){0};
     if (use.corrupt) {
         snprintf(ret->text, sizeof ret->text, "it wrote over the counters of its vGPU");
         return 1;
     }
-    bool nodes = d && d->type != FG_OPENCL_CPU, full = use.processes >= MEMBERS_MAX; /* more are refused by the layer: no suspects */
-    struct fg_look_for f = {.drivers = (const char *const *)s->drivers, .driver_count = s->driver_count, .layer = LAYER, .loader = "libOpenCL",
-                            .env_on = "OPENCL_LAYERS=", .counters_inode = inode_of_counters(s, name), .nodes = nodes};
+    bool full = use.processes >= MEMBERS_MAX; /* more are refused by the front end: no suspects */
+    f.counters_inode = inode_of_counters(l, name);
     struct fg_lease_member members[MEMBERS_MAX];
-    size_t member_count = fg_leases_members(s->leases, name, members, MEMBERS_MAX);
-    struct fg_truth truth = {.at_ns = boot_ns()};
-    struct suspects odd = {0};
+    size_t member_count = fg_leases_members(l->leases, name, members, MEMBERS_MAX);
+    struct fg_truth truth = *told;
+    struct fg_suspects odd = {0};
     enum fg_verdict verdict = FG_IN_ORDER;
+    truth.at_ns = boot_ns();
     for (size_t i = 0; i < count && verdict != FG_OFFENDER; i++) {
         struct fg_look look = {.hidden = false};
         bool member = is_member(members, member_count, pids[i]);
-        if (member && !nodes)
+        if (member && !f.nodes)
             continue;                    /* in the books, and nothing counts for it besides */
         struct fg_suspect suspect = full ? (struct fg_suspect){0} : suspect_as(w, pids[i]);
         verdict = judge(&f, pids[i], member, truth.at_ns, &suspect, &look, ret->text);
@@ -114,19 +114,25 @@ int opencl_audit(void *state, const char *device, const char *name, const int32_
     return verdict == FG_OFFENDER ? 1 : judge_books(w, &use, &truth, ret);
 }
 
-void opencl_audit_forget(struct opencl_state *s, const char *name)
+void fg_leased_audit_forget(struct fg_leased *l, const char *name)
 {
-    for (size_t i = 0; i < s->watched.count; i++)
-        if (strcmp(s->watched.items[i].name, name) == 0) {
-            fg_vec_fini(&s->watched.items[i].suspects);
-            s->watched.items[i] = s->watched.items[--s->watched.count];
+    for (size_t i = 0; i < l->watched.count; i++)
+        if (strcmp(l->watched.items[i].name, name) == 0) {
+            fg_vec_fini(&l->watched.items[i].suspects);
+            l->watched.items[i] = l->watched.items[--l->watched.count];
             return;
         }
 }
 
-void opencl_audit_fini(struct opencl_state *s)
+void fg_leased_audit_fini(struct fg_leased *l)
 {
-    for (size_t i = 0; i < s->watched.count; i++)
-        fg_vec_fini(&s->watched.items[i].suspects);
-    fg_vec_fini(&s->watched);
+    for (size_t i = 0; i < l->watched.count; i++)
+        fg_vec_fini(&l->watched.items[i].suspects);
+    fg_vec_fini(&l->watched);
+}
+
+bool fg_leased_is_member(struct fg_leased *l, const char *name, int32_t pid)
+{
+    struct fg_lease_member members[MEMBERS_MAX];
+    return is_member(members, fg_leases_members(l->leases, name, members, MEMBERS_MAX), pid);
 }

@@ -1,0 +1,323 @@
+/* nvidia.c - NVIDIA devices. Inventory, health and truth come from NVML (nvml.h), limits from the best rung of the ladder
+ * (ladder.h); what no driver limits is kept by the front ends in the task's process (src/shim/cuda, src/shim/nvml), which
+ * the sandbox puts in the driver's place:
+ *
+ *     /run/fgpu/cuda/libcuda.so.1, libnvidia-ml.so.1     ours, first in LD_LIBRARY_PATH
+ *     /run/fgpu/cuda/driver/...                           the driver's, their dependency by $ORIGIN
+ *
+ * A device is named by its UUID; so is the lease. */
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/io.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "device/cpu.h"
+#include "device/ladder.h"
+#include "device/leased.h"
+#include "device/nvml.h"
+#include "fgpu/device.h"
+
+#define THERE     FG_VGPU_FOLDER "/cuda"
+#define PROCESSES 1024
+
+static const char *const libraries[] = {"libcuda.so.1", "libnvidia-ml.so.1"};
+
+struct gpu {
+    struct fg_nvml_gpu seen;
+    struct fg_ladder ladder;
+    struct fg_health health;
+    bool listed;                         /* at the last look */
+};
+struct state {
+    struct fg_leased l;
+    struct fg_nvml *nvml;
+    char *driver[FG_COUNT(libraries)];   /* where the driver's are, NULL: not found */
+    char why_no_limits[160];
+    FG_VEC(struct gpu) gpus;
+};
+
+static void nvidia_close(void *state)
+{
+    struct state *s = state;
+    if (!s)
+        return;
+    for (size_t i = 0; i < FG_COUNT(libraries); i++)
+        free(s->driver[i]);
+    fg_vec_fini(&s->gpus);
+    fg_leased_close(&s->l);
+    fg_nvml_close(s->nvml);
+    free(s);
+}
+
+/* Whether the driver would keep a cgroup's limits for us: it goes by cgroup v2, and only root may ask. */
+static bool driver_limits(const struct state *s, char why[160])
+{
+    if (!fg_nvml_can_limit(s->nvml))
+        return snprintf(why, 160, "driver %s keeps no memory limits (615 and later do)", fg_nvml_driver(s->nvml)), false;
+    if (geteuid() != 0)
+        return snprintf(why, 160, "only root may set the driver's memory limits"), false;
+    FG_AUTO_FREE char *group = fg_cpu_v2_group(s->l.host, "");
+    if (!group)
+        return snprintf(why, 160, "the driver's memory limits want cgroup v2"), false;
+    return *why = '\0', true;
+}
+
+static int nvidia_open(const struct fg_backend_options *o, void **ret, struct fg_error *err)
+{
+    struct fg_nvml *nvml;
+    if (fg_nvml_open(&nvml, NULL, err) != 0)
+        return -1;
+    struct state *s = fg_alloc(sizeof *s);
+    *s = (struct state){.nvml = nvml};
+    FG_AUTO_FREE char *scope = fg_asprintf("%s-nvidia", o->scope);
+    if (fg_leased_open(&s->l, o, "", "nvidia", err) != 0 || fg_leased_begin(&s->l, o, scope, true, err) != 0) {
+        nvidia_close(s);
+        return -1;
+    }
+    for (size_t i = 0; i < FG_COUNT(libraries); i++)
+        s->driver[i] = fg_nvml_library(nvml, libraries[i]);
+    driver_limits(s, s->why_no_limits);
+    *ret = s;
+    return 0;
+}
+
+/* --- what is there, and how it is --- */
+
+static struct gpu *gpu_as(struct state *s, const char *uuid)
+{
+    for (size_t i = 0; i < s->gpus.count; i++)
+        if (strcmp(s->gpus.items[i].seen.uuid, uuid) == 0)
+            return &s->gpus.items[i];
+    return NULL;
+}
+
+static int look_at_gpus(struct state *s, struct fg_error *err)
+{
+    static struct fg_nvml_gpu seen[FG_NVML_GPUS];
+    struct fg_nvml_fault fault;
+    size_t count = 0;
+    if (fg_nvml_gpus(s->nvml, seen, FG_NVML_GPUS, &count, err) != 0)
+        return -1;
+    for (size_t i = 0; i < s->gpus.count; i++)
+        s->gpus.items[i].listed = false;
+    for (size_t i = 0; i < count; i++) {
+        struct gpu *g = gpu_as(s, seen[i].uuid);
+        if (!g) {
+            g = fg_vec_add(&s->gpus);
+            *g = (struct gpu){.listed = false};
+        }
+        g->seen = seen[i];
+        g->listed = true;
+    }
+    while (fg_nvml_fault(s->nvml, &fault)) {
+        struct gpu *g = gpu_as(s, fault.uuid);
+        fg_log_warn("device %s: Xid %llu%s", fault.uuid, (unsigned long long)fault.xid,
+                    fg_health_xid_is_devices(fault.xid) ? ": no more tasks go there" : " by a program");
+        if (g)
+            fg_health_xid(&g->health, fault.xid);
+    }
+    return 0;
+}
+
+static const char *missing_part(const struct state *s)
+{
+    static char text[160];
+    for (size_t i = 0; i < FG_COUNT(libraries); i++) {
+        FG_AUTO_FREE char *path = s->l.shims ? fg_asprintf("%s/cuda/%s", s->l.shims, libraries[i]) : NULL;
+        if (!path || access(path, R_OK) != 0)
+            return snprintf(text, sizeof text, "our %s is not installed with fgpu", libraries[i]), text;
+        if (!s->driver[i])
+            return snprintf(text, sizeof text, "the driver's %s was not found beside its management library", libraries[i]), text;
+    }
+    return NULL;
+}
+
+static void fill(struct state *s, struct gpu *g, struct fg_device *d)
+{
+    struct fg_nvml_process one[1];
+    struct fg_error ignored;
+    char why[200] = "";
+    size_t n;
+    const char *missing = missing_part(s);
+    bool limits = driver_limits(s, s->why_no_limits) && !g->seen.mig; /* the driver limits whole devices */
+    struct fg_ladder_probe probe = {.driver_limits = limits, .why_no_limits = s->why_no_limits, .can_look = s->l.can_look, .instance = g->seen.mig,
+                                    .tells_processes = fg_nvml_processes(s->nvml, g->seen.uuid, one, 1, &n, &ignored) == 0};
+    *d = (struct fg_device){.memory_bytes = g->seen.total_bytes - FG_MIN(g->seen.reserved_bytes, g->seen.total_bytes), .units = g->seen.units};
+    snprintf(d->name, sizeof d->name, "%.63s", g->seen.uuid);
+    snprintf(d->kind, sizeof d->kind, "%s", g->seen.name);
+    snprintf(d->backend, sizeof d->backend, "nvidia");
+    fg_ladder_step(&g->ladder, &probe, d->level_why);
+    d->memory_level = g->ladder.memory;
+    d->share_level = g->ladder.share;
+    d->healthy = fg_health_step(&g->health, g->seen.lost || !g->listed, g->seen.ecc_uncorrected, g->seen.throttle, why) && !missing;
+    if (!d->healthy)
+        snprintf(d->level_why, sizeof d->level_why, "%s", missing ? missing : why);
+}
+
+static int nvidia_list(void *state, struct fg_device *devices, size_t max, size_t *ret_count, struct fg_error *err)
+{
+    struct state *s = state;
+    if (look_at_gpus(s, err) != 0)
+        return -1;
+    *ret_count = 0;
+    for (size_t i = 0; i < s->gpus.count && *ret_count < max; i++) {
+        struct gpu *g = &s->gpus.items[i];
+        if (g->seen.cut)
+            continue;                    /* its instances are the devices */
+        struct fg_device *d = &devices[(*ret_count)++];
+        fill(s, g, d);
+        if (s->l.leases && fg_leases_device(s->l.leases, d->name, d->name, d->memory_bytes, err) != 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* --- a vGPU --- */
+
+static int driver_limit(struct state *s, const struct gpu *g, const char *name, uint64_t bytes, struct fg_error *err)
+{
+    if (g->ladder.memory != FG_LEVEL_KERNEL)
+        return 0;
+    FG_AUTO_FREE char *group = fg_cpu_v2_group(s->l.host, name);
+    return group ? fg_nvml_limit(s->nvml, g->seen.uuid, group, bytes, err) : fg_fail(err, FG_E_INTERNAL, "vGPU '%s' has no cgroup", name);
+}
+
+static struct gpu *find(struct state *s, const char *device, struct fg_error *err)
+{
+    struct gpu *g = gpu_as(s, device);
+    if (!g)
+        fg_fail(err, FG_E_NOT_FOUND, "no device '%s' in the nvidia backend", device);
+    return g;
+}
+
+static int nvidia_create(void *state, const char *device, const char *name, const struct fg_vgpu_limits *limits, struct fg_error *err)
+{
+    struct state *s = state;
+    struct gpu *g = find(s, device, err);
+    if (!g || fg_leased_create(&s->l, device, name, limits, fg_leased_host_bytes(&s->l, g->seen.total_bytes, limits), err) != 0)
+        return -1;
+    return driver_limit(s, g, name, limits->memory_bytes, err);
+}
+
+static int nvidia_resize(void *state, const char *device, const char *name, const struct fg_vgpu_limits *limits, struct fg_error *err)
+{
+    struct state *s = state;
+    struct gpu *g = find(s, device, err);
+    if (!g || fg_leased_resize(&s->l, device, name, limits, fg_leased_host_bytes(&s->l, g->seen.total_bytes, limits), err) != 0)
+        return -1;
+    return driver_limit(s, g, name, limits->memory_bytes, err);
+}
+
+static int nvidia_entry(void *state, const char *device, const char *name, struct fg_vgpu_entry *ret, struct fg_error *err)
+{
+    struct state *s = state;
+    const struct gpu *g = find(s, device, err);
+    if (!g || fg_leased_entry(&s->l, device, name, ret, err) != 0)
+        return -1;
+    char own[32];
+    snprintf(own, sizeof own, "/dev/nvidia%u", g->seen.minor);
+    const char *nodes[] = {own, "/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools", "/dev/nvidia-caps/nvidia-cap*"};
+    static const char *const facts[] = {"/sys/bus/pci/devices", "/sys/devices/pci*", "/sys/module/nvidia"};
+    fg_leased_add_nodes(ret, nodes, g->seen.mig ? FG_COUNT(nodes) : FG_COUNT(nodes) - 1);
+    fg_leased_add_facts(ret, facts, FG_COUNT(facts));
+    for (size_t i = 0; i < FG_COUNT(libraries) && s->l.shims; i++)
+        if (s->driver[i])
+            fg_leased_add_front_end(ret, s->l.shims, "cuda", libraries[i], s->driver[i]);
+    fg_vec_push(&ret->env, fg_strdup("LD_LIBRARY_PATH=" THERE));
+    fg_vec_push(&ret->env, fg_asprintf("CUDA_VISIBLE_DEVICES=%s", device));
+    fg_vec_push(&ret->env, fg_strdup("CUDA_CACHE_PATH=/tmp/cuda"));
+    return 0;
+}
+
+static int nvidia_sample(void *state, const char *device, const char *name, struct fg_usage *ret, struct fg_error *err)
+{
+    return fg_leased_sample(&((struct state *)state)->l, device, name, ret, err);
+}
+
+static int nvidia_kill(void *state, const char *device, const char *name, struct fg_error *err)
+{
+    return fg_leased_kill(&((struct state *)state)->l, device, name, err);
+}
+
+static int nvidia_destroy(void *state, const char *device, const char *name, struct fg_error *err)
+{
+    return fg_leased_destroy(&((struct state *)state)->l, device, name, err);
+}
+
+static int nvidia_names(void *state, const char *device, void (*fn)(void *arg, const char *name), void *arg, struct fg_error *err)
+{
+    return fg_leased_names(&((struct state *)state)->l, device, fn, arg, err);
+}
+
+static int nvidia_adopt(void *state, const char *device, const char *name, int held_fd, struct fg_error *err)
+{
+    return fg_leased_adopt(&((struct state *)state)->l, device, name, held_fd, err);
+}
+
+/* --- audit --- */
+
+static const struct fg_nvml_process *held_by(const struct fg_nvml_process *list, size_t n, int32_t pid)
+{
+    for (size_t i = 0; i < n; i++)
+        if ((int32_t)list[i].pid == pid)
+            return &list[i];
+    return NULL;
+}
+
+static void name_process(int32_t pid, char *ret, size_t size)
+{
+    FG_AUTO_STR struct fg_str comm = {0};
+    FG_AUTO_FREE char *path = fg_asprintf("/proc/%d/comm", (int)pid);
+    bool known = fg_read_file(path, 64, &comm, NULL) == 0;
+    snprintf(ret, size, "%.*s", known ? (int)strcspn(fg_str_cstr(&comm), "\n") : 1, known ? fg_str_cstr(&comm) : "?");
+}
+
+/* What the driver says that this vGPU's processes hold; a holder who is not in the books goes around the front end, for its
+ * first call there is before its first byte. */
+static int nvidia_audit(void *state, const char *device, const char *name, const int32_t *pids, size_t count, struct fg_vgpu_offence *ret)
+{
+    static struct fg_nvml_process list[PROCESSES];
+    struct state *s = state;
+    struct fg_truth truth = {.known = false};
+    struct fg_error ignored;
+    size_t n = 0;
+    if (fg_nvml_processes(s->nvml, device, list, PROCESSES, &n, &ignored) == 0) {
+        for (size_t i = 0; i < count; i++) {
+            const struct fg_nvml_process *p = held_by(list, n, pids[i]);
+            if (!p)
+                continue;
+            if (!fg_leased_is_member(&s->l, name, pids[i])) {
+                char comm[32];
+                name_process(pids[i], comm, sizeof comm);
+                *ret = (struct fg_vgpu_offence){.pid = pids[i]};
+                snprintf(ret->text, sizeof ret->text, "process %d (%s) uses the device past the front end that keeps the limits, the driver says",
+                         (int)pids[i], comm);
+                return 1;
+            }
+            truth.known |= p->used_bytes != UINT64_MAX;
+            truth.memory_bytes += p->used_bytes != UINT64_MAX ? p->used_bytes : 0;
+            truth.processes++;
+        }
+    }
+    return fg_leased_audit(&s->l, name, &(struct fg_look_for){.nodes = true}, &truth, pids, count, ret);
+}
+
+const struct fg_device_backend fg_nvidia_backend = {
+    .abi = FG_DEVICE_ABI,
+    .name = "nvidia",
+    .open = nvidia_open,
+    .list = nvidia_list,
+    .create = nvidia_create,
+    .entry = nvidia_entry,
+    .resize = nvidia_resize,
+    .sample = nvidia_sample,
+    .kill = nvidia_kill,
+    .destroy = nvidia_destroy,
+    .names = nvidia_names,
+    .adopt = nvidia_adopt,
+    .audit = nvidia_audit,
+    .last_use = fg_leased_last_use,
+    .close = nvidia_close,
+};
