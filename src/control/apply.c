@@ -118,8 +118,7 @@ void core_lease_link(struct fg_core *core, struct entry *e)
     d->share_used_permille += e->t.lease.share_permille;
     d->leases++;
     core->preemptible_live += e->t.spec.preemptible || e->t.spec.spot;
-    if (core->plan_fresh)
-        fg_vec_push(&core->plan_dirty, d->d.id);
+    core_plan_changed(core, d->d.id);
     foresee(core, e, d);
     account_link(core, e, true);
 }
@@ -146,8 +145,7 @@ void core_lease_unlink(struct fg_core *core, struct entry *e)
     d->share_used_permille -= e->t.lease.share_permille;
     d->leases--;
     core->preemptible_live -= e->t.spec.preemptible || e->t.spec.spot;
-    if (core->plan_fresh)
-        fg_vec_push(&core->plan_dirty, d->d.id);
+    core_plan_changed(core, d->d.id);
     account_link(core, e, false);
 }
 
