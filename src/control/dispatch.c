@@ -82,6 +82,12 @@ void core_plan_changed(struct fg_core *core, fg_device_id id)
         fg_vec_push(&core->plan_dirty, id);
 }
 
+void core_plan_node_changed(struct fg_core *core, const struct node *n)
+{
+    for (const struct device *d = NULL; (d = core_next_device(core, n, d));)
+        core_plan_changed(core, d->d.id);
+}
+
 /* As things are, only those that changed since are looked at. */
 void core_plan_devices(struct fg_core *core, bool empty)
 {
