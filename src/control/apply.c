@@ -42,9 +42,26 @@ struct device *core_device(const struct fg_core *core, fg_device_id id)
 
 struct device *core_device_slot(struct fg_core *core, fg_device_id id)
 {
+    if (core->devices.cap < id)          /* they may move, and what planning goes by points to the names of kinds in them */
+        core->plan_fresh = false;
     while (core->devices.count < id)
         (void)fg_vec_add(&core->devices);
     return &core->devices.items[id - 1];
+}
+
+void core_device_at(struct device *d, struct node *n)
+{
+    core_assert(!d->node || d->node == n);
+    if (d->node)
+        return;
+    d->node = n;
+    d->next = n->first;
+    n->first = d->d.id;
+}
+
+struct device *core_next_device(const struct fg_core *core, const struct node *n, const struct device *last)
+{
+    return core_device(core, last ? last->next : n->first);
 }
 
 struct entry *core_entry_create(struct fg_task *task)
@@ -118,8 +135,7 @@ void core_lease_link(struct fg_core *core, struct entry *e)
     d->share_used_permille += e->t.lease.share_permille;
     d->leases++;
     core->preemptible_live += e->t.spec.preemptible || e->t.spec.spot;
-    if (core->plan_fresh)
-        fg_vec_push(&core->plan_dirty, d->d.id);
+    core_plan_changed(core, d->d.id);
     foresee(core, e, d);
     account_link(core, e, true);
 }
@@ -146,8 +162,7 @@ void core_lease_unlink(struct fg_core *core, struct entry *e)
     d->share_used_permille -= e->t.lease.share_permille;
     d->leases--;
     core->preemptible_live -= e->t.spec.preemptible || e->t.spec.spot;
-    if (core->plan_fresh)
-        fg_vec_push(&core->plan_dirty, d->d.id);
+    core_plan_changed(core, d->d.id);
     account_link(core, e, false);
 }
 
@@ -304,21 +319,21 @@ static void joined(struct fg_core *core, const struct fg_event *ev)
     n->n.lost = false;
     n->n.seen_ns = n->joined_ns = ev->time_ns;
     n->changed = true;
-    for (size_t i = 0; i < core->devices.count; i++)
-        if (core->devices.items[i].node == n && core->devices.items[i].d.healthy) {
-            core->devices.items[i].d.healthy = false;
-            core->devices.items[i].changed = true;
-        }
+    for (struct device *d = NULL; (d = core_next_device(core, n, d));) {
+        d->changed = d->changed || d->d.healthy;
+        d->d.healthy = false;
+    }
     for (size_t i = 0; i < ev->joined.count; i++) {
         struct device *d = core_device_slot(core, ev->joined.devices[i].id);
         d->d = ev->joined.devices[i];
         d->d.node = n->n.id;
-        d->node = n;
+        core_device_at(d, n);
         d->changed = true;
     }
     timer_of_node(core, n);
     core->counters_changed = true;
-    core->plan_fresh = core->kinds_fresh = false;
+    core->kinds_fresh = false;
+    core_plan_node_changed(core, n);
     core_room(core);
 }
 
@@ -327,7 +342,7 @@ static void lost(struct fg_core *core, const struct fg_event *ev)
     struct node *n = core_node(core, ev->lost.node);
     n->n.lost = true;
     n->n.connected = false;
-    core->plan_fresh = false;
+    core_plan_node_changed(core, n);
     n->joined_ns = ev->time_ns;
     n->changed = true;
     timer_of_node(core, n);

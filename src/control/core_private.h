@@ -14,6 +14,7 @@
  * restart: who is connected, how far leases were moved, which kills were sent. It is in no row and in no hash. */
 #pragma once
 #include "control/core.h"
+#include "plan/rooms.h"
 
 enum timer_kind { TIMER_TASK, TIMER_NODE };
 struct timer {
@@ -93,12 +94,14 @@ struct node {
     int64_t deadline_ns;                 /* soft: its leases hold until then; 0: not known since the restart */
     struct timer timer;
     struct entry *leases;
+    fg_device_id first;                  /* of its devices; 0: none */
     bool changed;
 };
 
 struct device {
     struct fg_device d;                  /* id 0: a hole */
     struct node *node;
+    fg_device_id next;                   /* of its node */
     uint64_t memory_used_bytes;
     uint32_t share_used_permille;
     size_t leases;
@@ -147,6 +150,7 @@ struct fg_core {
     FG_VEC(struct kind) kinds;           /* kinds.c */
     bool plan_fresh;                     /* plan_devices is as things are, but for plan_dirty */
     FG_VEC(fg_device_id) plan_dirty;
+    struct fg_rooms *rooms;              /* plan_devices as they were when they were fresh, in order */
     struct some_devices some;            /* scratch of reserve.c and forecast.c */
 };
 
@@ -241,6 +245,8 @@ struct node *core_node(const struct fg_core *core, fg_id id);
 struct device *core_device(const struct fg_core *core, fg_device_id id);
 struct node *core_node_add(struct fg_core *core, fg_id id);
 struct device *core_device_slot(struct fg_core *core, fg_device_id id);
+void core_device_at(struct device *d, struct node *n);                      /* it is one of n, from now on */
+struct device *core_next_device(const struct fg_core *core, const struct node *n, const struct device *last);  /* last NULL: the first */
 void core_touch(struct fg_core *core, struct entry *e);                     /* its row changed */
 void core_room(struct fg_core *core);                                       /* there may be room that was not there */
 void core_count(struct fg_core *core, const struct entry *e, int by);       /* in counts */
@@ -276,6 +282,8 @@ void core_tick(struct fg_core *core, int64_t now_ns, struct fg_effects *fx);
 
 /* dispatch.c */
 void core_plan_devices(struct fg_core *core, bool empty);                   /* fill plan_devices; empty: as if nothing ran */
+void core_plan_changed(struct fg_core *core, fg_device_id id);              /* what planning sees of it */
+void core_plan_node_changed(struct fg_core *core, const struct node *n);    /* ... of its devices */
 struct fg_plan_device *core_plan_device(const struct fg_core *core, fg_device_id id);   /* among them, or NULL */
 void core_need(struct fg_core *core, struct entry *e, struct fg_need *ret); /* completed need of a queued task */
 void core_line_need(struct fg_core *core, struct line *l, struct fg_need *ret);

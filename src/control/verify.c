@@ -63,6 +63,9 @@ static void verify_plan_devices(struct fg_core *core)
         return;
     core_plan_devices(core, false);
     size_t n = core->plan_devices.count;
+    core_assert(fg_rooms_count(core->rooms) == n && fg_rooms_sound(core->rooms));
+    for (size_t i = 0; i < n; i++)
+        core_assert(fg_rooms_same(core->rooms, i, &core->plan_devices.items[i]));
     FG_AUTO_FREE struct fg_plan_device *kept = fg_alloc((n + 1) * sizeof *kept);
     memcpy(kept, core->plan_devices.items, n * sizeof *kept);
     core->plan_fresh = false;

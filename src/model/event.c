@@ -149,7 +149,7 @@ static int decode_joined(const struct fg_getter *g, struct fg_event *ev)
     ev->joined.count = json_array_size(list);
     ev->joined.devices = ev->joined.count ? fg_alloc(ev->joined.count * sizeof *ev->joined.devices) : NULL;
     for (size_t i = 0; i < ev->joined.count; i++) {
-        const struct fg_getter one = {json_array_get(list, i), g->what, g->err};
+        const struct fg_getter one = {.object = json_array_get(list, i), .what = g->what, .err = g->err};
         if (decode_device(&one, &ev->joined.devices[i]) < 0)
             return -1;
     }
@@ -203,7 +203,7 @@ int fg_event_decode(const char *json, size_t len, struct fg_event *ev, struct fg
         return fg_fail(err, FG_E_INTERNAL, "stored event %s: not an object", fg_event_name(ev->kind));
     struct fg_event whole = {.seq = ev->seq, .time_ns = ev->time_ns, .kind = ev->kind,
                              .task = ev->task, .tenant = ev->tenant, .attempt = ev->attempt};
-    const struct fg_getter g = {doc, fg_event_name(ev->kind), err};
+    const struct fg_getter g = {.object = doc, .what = fg_event_name(ev->kind), .err = err};
     if (decode_body(&g, &whole) < 0) {
         fg_event_fini(&whole);
         return -1;
