@@ -56,7 +56,7 @@ def test_an_elastic_task_is_lent_what_is_idle_and_gives_it_back_to_who_comes(fgp
     seen = device(fgpu)
     assert (seen["share_free_percent"], seen["share_lent_percent"]) == (80, 60)
     assert [(v["share_percent"], v["share_lent_percent"]) for v in seen["vgpus"]] == [(20, 60)]
-    assert "20 + 60 % lent" in fgpu("get", elastic)
+    assert "20 + 60 % lent" in fgpu("get", elastic) and "80 % (60 lent)" in fgpu("devices")
 
     other = submit(fgpu, "--share", "70")
     until(lambda: slice_of(fgpu, other) == (70, 0, "running"), 60)
