@@ -112,11 +112,14 @@ def check(api):
     for row in api["submit"] + api["hand"]:
         if len(row["since"]) != len(row["exports"]):
             sys.exit(f"api/cuda.toml: {row['name']}: as many versions as exports, please")
-    return wrapped, every
+    passed = [name for row in api["pass"] for name in row["exports"].split()]
+    if twice := {n for n in passed if passed.count(n) > 1 or n in wrapped}:
+        sys.exit(f"api/cuda.toml: to be left alone, and again: {', '.join(sorted(twice))}")
+    return wrapped, every, passed
 
 
 def table(api):
-    wrapped, every = check(api)
+    wrapped, every, passed = check(api)
     rows = api["submit"] + api["hand"]
     types = {}
     for row in rows + api["use"]:
@@ -132,6 +135,8 @@ def table(api):
         "/* X(export, name asked for, first version, the thread's own default stream) */",
         "#define FGCU_WRAPPED_LIST(X) \\\n" + " \\\n".join(f"    X({e}, {n}, {s}, {own_thread(e)})" for e, n, s in known) + "\n",
         "#define FGCU_USED_LIST(X) \\\n" + " \\\n".join(f"    X({r['name']})" for r in api["use"]) + "\n",
+        "/* X(export): left alone */",
+        "#define FGCU_PASSED_LIST(X) \\\n" + " \\\n".join(f"    X({n})" for n in passed) + "\n",
         *[f"CUresult fgcu_do_{i}(unsigned which{''.join(', ' + a for a in types[i])});" for i in
           dict.fromkeys(impl(r) for r in api["hand"])], ""])
 
