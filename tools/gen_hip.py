@@ -54,6 +54,12 @@ def symbol_map(api):
     return "\n".join(out) + "\n"
 
 
+def said(line, asking):
+    """What a function by hand answers is looked at, but for the questions."""
+    call = line.removeprefix("    return ")
+    return f"    return fghip_said({call[:-1]});" if call.startswith("fgcu_do_") and not any(a in call for a in asking) else line
+
+
 def main():
     source, out = map(pathlib.Path, sys.argv[1:3])
     api = tomllib.loads(source.read_text())
@@ -61,8 +67,8 @@ def main():
     made = "generated from api/hip.toml by tools/gen_hip.py; do not edit. */\n"
     table = gen_cuda.table({**api, "use": api["use"] + api["like"]})
     functions = gen_cuda.functions(api).replace("return refused ? refused :", "return refused ? fghip_said(refused) :")
-    functions = functions.replace("    return fgcu_do_", "    return fghip_said(fgcu_do_").splitlines()
-    functions = [f"{line[:-1]});" if "fghip_said(fgcu_do_" in line else line for line in functions]
+    asking = {f"(FGCU_{row['name']})" for row in api["hand"] if row.get("asks")}
+    functions = [said(line, asking) for line in functions.splitlines()]
     (out / "cuda_table.h").write_text(f"/* cuda_table.h - HIP's, {made}#pragma once\n#include \"shim/hip/hip_abi.h\"\n\n{table}\n{unused(api)}\n\n"
                                       f"{aliases(api)}\n")
     (out / "cuda_functions.h").write_text(f"/* cuda_functions.h - HIP's, {made}#pragma once\n#include \"shim/hip/shim.h\"\n\n"

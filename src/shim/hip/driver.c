@@ -173,7 +173,6 @@ CUresult fghip_refused(CUresult result)
     return result;
 }
 
-/* Asked without fghip_said's help: that is for calls which do something. */
 CUresult fgcu_do_hipGetLastError(unsigned which)
 {
     CUresult result = FGCU_WHICH(hipGetLastError)(), ours = last;
