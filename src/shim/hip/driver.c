@@ -149,6 +149,7 @@ static __attribute__((constructor)) void begin(void)
         fgcu.next[i] = found ? found : (void *)missing;
     }
     make_alike();
+    fghip_make_alike_physical();
     fgcu_attach();
     if (fgcu.refused == FG_LEASE_OK)
         return;

@@ -1,6 +1,6 @@
 /* hip_abi.h - what of HIP's binary interface we speak, ROCm 5 to 7, so that building needs no HIP. Most of it is laid out as
- * CUDA's driver interface is, by design: cuda_abi.h serves for that (result codes, descriptors of arrays, pools and physical
- * memory, capture, graphs). Here is what differs. tests/unit/shim/hip/abi.c compares both with the real headers. */
+ * CUDA's driver interface is, by design: cuda_abi.h serves for that (result codes, descriptors of arrays and pools, capture,
+ * graphs). Here is what differs; physical.c has one structure more. tests/unit/shim/hip/abi.c compares both with the real headers. */
 #pragma once
 #include "shim/cuda/cuda_abi.h"
 

@@ -22,6 +22,9 @@ static inline CUresult fghip_said(CUresult result)
     return __builtin_expect(result == CUDA_SUCCESS || result == CUDA_ERROR_NOT_READY, 1) ? result : fghip_refused(result);
 }
 
+/* ---- physical.c ---- */
+void fghip_make_alike_physical(void);
+
 /* ---- what the generated functions need ---- */
 static inline uint64_t fghip_blocks(dim3 blocks) { return (uint64_t)blocks.x * blocks.y * blocks.z; }
 static inline uint64_t fghip_config_blocks(const hipLaunchConfig_t *config) { return config ? fghip_blocks(config->gridDim) : 0; }

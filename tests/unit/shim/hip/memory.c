@@ -93,10 +93,18 @@ static CUresult alloc_from_pool(uint64_t bytes, union thing *ret)
     return HIP(hipMallocFromPoolAsync, cuMemAllocFromPoolAsync)(&ret->address, bytes, pool, NULL);
 }
 
+static uint64_t granules(uint64_t bytes) { return (bytes + 2 * MIB - 1) / (2 * MIB) * (2 * MIB); }
 static CUresult create_physical(uint64_t bytes, union thing *ret)
 {
-    CUmemAllocationProp prop = {.location = {CU_MEM_LOCATION_TYPE_DEVICE, 0}};
-    return HIP(hipMemCreate, cuMemCreate)(&ret->handle, (bytes + 2 * MIB - 1) / (2 * MIB) * (2 * MIB), &prop, 0);
+    CUmemAllocationProp prop = {.type = CU_MEM_ALLOCATION_TYPE_PINNED, .location = {CU_MEM_LOCATION_TYPE_DEVICE, 0}};
+    return HIP(hipMemCreate, hipMemCreate)(&ret->handle, granules(bytes), &prop, 0);
+}
+/* As it was laid out up to ROCm 5.2. */
+static CUresult create_physical_then(uint64_t bytes, union thing *ret)
+{
+    struct { unsigned char compression; int location_type, location_id, handle_type, type; unsigned short usage; void *data; } prop =
+        {0, 1, 0, 0, 1, 0, NULL};
+    return HIP(hipMemCreate, hipMemCreate)(&ret->handle, granules(bytes), &prop, 0);
 }
 static CUresult release_physical(union thing *t) { return HIP(hipMemRelease, cuMemRelease)(t->handle); }
 
@@ -119,6 +127,7 @@ static const struct way { const char *name; make_fn *make; end_fn *end; } ways[]
     {"hipMalloc, freed by hipFreeAsync", alloc, free_async},
     {"hipMallocFromPoolAsync", alloc_from_pool, free_async},
     {"hipMemCreate", create_physical, release_physical},
+    {"hipMemCreate, ROCm 5.2", create_physical_then, release_physical},
 };
 
 /* 96 MiB is a multiple of every step: all of it fits and not one byte more, neither at once nor after. */
