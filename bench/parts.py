@@ -8,6 +8,7 @@ import subprocess
 import threading
 import time
 
+import jobs
 import openb
 from load import wrk
 from server import FGPU, ROOT, server
@@ -237,5 +238,21 @@ def opencl(scale):
     return rows
 
 
-PARTS = {"submit": submit, "reads": reads, "latency": latency, "trivial": trivial, "queue": queue, "idle": idle, "engine": engine,
-         "opencl": opencl, "cuda": cuda, "sched": openb.part}
+def core(scale):
+    """The control core alone, in memory: build/bench/queue_bench prints `what  figure unit`."""
+    n = max(10000, int(1000000 * scale))
+    text = subprocess.run([str(ROOT / "build/bench/queue_bench"), str(n), "8", "50"], capture_output=True, text=True, check=True).stdout
+    figures = {what: float(value) for what, value in re.findall(r"^(.*?)  ([\d.]+) ", text, re.M)}
+    return [at_most(f"core: {n:,} waiting tasks, resident", figures[f"{n} waiting tasks, resident"], "MB", 1073),
+            at_most("core: 150,000 waiting tasks, decoded, loaded, first decision",
+                    figures["restart, 150000 waiting tasks decoded, loaded, first decision"], "s", 2),
+            at_most("core: why, p99", figures["why, p99"] / 1000, "ms", 10, f"p50 {figures['why, p50'] / 1000:.2f} ms"),
+            plain("core: an arrival and its round, p99", figures["an arrival and its round, p99"], "us"),
+            plain("core: an end and its round, p50", figures["an end and its round, p50"], "us",
+                  f"p99 {figures['an end and its round, p99']:.0f} us"),
+            plain("core: submits into the queue", figures["submits into the queue"], "/s")]
+
+
+PARTS = {"core": core, "submit": submit, "reads": reads, "latency": latency, "trivial": trivial, "queue": queue, "idle": idle, "engine": engine,
+         "opencl": opencl, "cuda": cuda, "sched": openb.part,
+         "jobs": jobs.jobs, "estimate": jobs.estimate, "replan": jobs.replan}

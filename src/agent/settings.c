@@ -148,6 +148,7 @@ int settings_init(struct settings *s, const struct fg_config *config, bool make,
     s->memory_reserve_bytes = (uint64_t)fg_config_int(config, "memory_reserve_bytes");
     s->log_limit_bytes = (uint64_t)fg_config_int(config, "log_limit_bytes");
     s->heartbeat_s = fg_config_int(config, "heartbeat_s");
+    s->device_check_s = fg_config_int(config, "device_check_s");
     s->lease_s = fg_config_int(config, "lease_s");
     s->offline = fg_config_int(config, "offline") != 0;
     s->cgroup_root = fg_config_str(config, "cgroup_root");

@@ -270,6 +270,8 @@ static int run_churn(const struct cli *cli, struct job *j, struct fg_error *err)
     struct fg_churn_options o;
     struct fg_churn c;
     struct cli_table t;
+    if (cli_text(j->args, "csv") || cli_text(j->args, "plot"))
+        return fg_fail(err, FG_E_UNSUPPORTED, "--csv and --plot draw arrivals, not --churn: --json has its figures");
     if (read_churn(j->args, &o, err) < 0)
         return -1;
     cli_table_init(&t, "POLICY|>SEED|>ALLOCATED %|>WAIT|>OF >= 4 GPUS|>OF SHARES|>99TH PERCENTILE|>MIGRATIONS %");

@@ -47,17 +47,6 @@ struct device *core_device_slot(struct fg_core *core, fg_device_id id)
     return &core->devices.items[id - 1];
 }
 
-uint64_t core_largest_memory(const struct fg_core *core, const char *kind)
-{
-    uint64_t largest = 0;
-    for (size_t i = 0; i < core->devices.count; i++) {
-        const struct device *d = &core->devices.items[i];
-        if (d->d.id && (!kind[0] || strcmp(kind, d->d.kind) == 0))
-            largest = FG_MAX(largest, core_memory_for_tasks(core, d));
-    }
-    return largest;
-}
-
 struct entry *core_entry_create(struct fg_task *task)
 {
     struct entry *e = fg_alloc(sizeof *e);
@@ -129,6 +118,8 @@ void core_lease_link(struct fg_core *core, struct entry *e)
     d->share_used_permille += e->t.lease.share_permille;
     d->leases++;
     core->preemptible_live += e->t.spec.preemptible || e->t.spec.spot;
+    if (core->plan_fresh)
+        fg_vec_push(&core->plan_dirty, d->d.id);
     foresee(core, e, d);
     account_link(core, e, true);
 }
@@ -155,6 +146,8 @@ void core_lease_unlink(struct fg_core *core, struct entry *e)
     d->share_used_permille -= e->t.lease.share_permille;
     d->leases--;
     core->preemptible_live -= e->t.spec.preemptible || e->t.spec.spot;
+    if (core->plan_fresh)
+        fg_vec_push(&core->plan_dirty, d->d.id);
     account_link(core, e, false);
 }
 
@@ -325,6 +318,7 @@ static void joined(struct fg_core *core, const struct fg_event *ev)
     }
     timer_of_node(core, n);
     core->counters_changed = true;
+    core->plan_fresh = core->kinds_fresh = false;
     core_room(core);
 }
 
@@ -333,6 +327,7 @@ static void lost(struct fg_core *core, const struct fg_event *ev)
     struct node *n = core_node(core, ev->lost.node);
     n->n.lost = true;
     n->n.connected = false;
+    core->plan_fresh = false;
     n->joined_ns = ev->time_ns;
     n->changed = true;
     timer_of_node(core, n);

@@ -4,6 +4,7 @@
  *   queue.c   waiting tasks in order                             core.c     submit, cancel, hold, release; emit
  *   line.c    those of a tenant that ask the same                account.c  what tenants use, and their weights
  *   reserve.c what is held for the heads of the line             preempt.c  whose place is taken
+ *   kinds.c   the largest device of each kind
  *   deadline.c which deadlines cannot be met                     forecast.c when a waiting task will start
  *   timer.c   deadlines of tasks and nodes                       lease.c    nodes: hello, gone, alive, lost
  *   rows.c    stored rows out and in                             report.c   what agents say; how an attempt ends
@@ -82,6 +83,8 @@ struct account {                         /* a tenant, as far as the queue is con
     __int128 live_started;               /* sum of permille x granted_ns */
 };
 
+struct kind { char name[64]; fg_device_id largest; };    /* of devices; "" is any */
+struct some_devices { FG_VEC(struct fg_plan_device) devices; FG_VEC(struct fg_plan_lease) leases; };
 struct gang { fg_id id; struct entry *first; uint32_t count; };
 
 struct node {
@@ -140,7 +143,11 @@ struct fg_core {
     FG_VEC(struct fg_plan_task) plan_tasks;     /* scratch of dispatch */
     FG_VEC(struct entry *) plan_entries;
     FG_VEC(struct fg_plan_device) plan_devices;
-    FG_VEC(struct fg_plan_lease) plan_leases;
+    bool kinds_fresh;
+    FG_VEC(struct kind) kinds;           /* kinds.c */
+    bool plan_fresh;                     /* plan_devices is as things are, but for plan_dirty */
+    FG_VEC(fg_device_id) plan_dirty;
+    struct some_devices some;            /* scratch of reserve.c and forecast.c */
 };
 
 /* An effect that breaks an invariant is our bug, and going on would spread it to the disk: stop, the log is whole. */
@@ -187,6 +194,7 @@ void queue_add(struct fg_core *core, struct entry *e);
 void queue_remove(struct fg_core *core, struct entry *e);
 size_t queue_size(const struct fg_core *core);
 size_t queue_place(const struct fg_core *core, const struct entry *e, int64_t now_ns);   /* from 1; 0: not in it */
+size_t queue_before_own(const struct account *a, int priority, const struct fg_order *key); /* of its tenant's */
 uint64_t queue_charge(struct fg_core *core, struct line *l);                /* what one of its tasks is expected to use */
 /* A walk through the queue in order. Nothing may enter or leave it meanwhile. */
 struct walk {
@@ -215,8 +223,7 @@ struct entry *core_waiting(const struct fg_core *core, fg_id group);        /* t
 int core_rank(const struct entry *e);                                       /* spot 0, low 1, normal 2, high 3 */
 int64_t core_end_expected(const struct entry *e, int64_t now_ns);           /* of a live lease */
 int64_t core_end_latest(const struct entry *e, int64_t now_ns);
-void core_plan_leases(struct fg_core *core, int64_t now_ns);                /* fill plan_leases */
-size_t core_device_leases(const struct device *d, int64_t now_ns, struct fg_plan_lease *ret, size_t max);
+void core_some_devices(struct fg_core *core, const struct fg_plan_task *task, struct some_devices *ret);
 
 /* preempt.c: make room for the head that reservation index is for, if others may be asked to go. Spoils plan_devices. */
 void preempt_for(struct fg_core *core, size_t index, const struct fg_plan_task *task, int64_t now_ns, struct fg_effects *fx);
@@ -242,7 +249,10 @@ void core_lease_link(struct fg_core *core, struct entry *e);                /* t
 void core_lease_unlink(struct fg_core *core, struct entry *e);
 struct entry *core_entry_create(struct fg_task *task);                      /* moves task in */
 void core_entry_destroy(struct entry *e);
-uint64_t core_largest_memory(const struct fg_core *core, const char *kind); /* of a device of that kind, "" any; 0: none */
+
+/* kinds.c: of a kind, "" any */
+const struct device *core_largest(const struct fg_core *core, const char *kind);    /* NULL: there is none */
+uint64_t core_largest_memory(const struct fg_core *core, const char *kind);         /* for tasks; 0: none */
 
 /* core.c: record an event (ev->kind and its body set; body moved), apply it, append it to fx */
 void core_emit(struct fg_core *core, struct fg_effects *fx, int64_t now_ns, struct fg_event *ev);
@@ -266,6 +276,7 @@ void core_tick(struct fg_core *core, int64_t now_ns, struct fg_effects *fx);
 
 /* dispatch.c */
 void core_plan_devices(struct fg_core *core, bool empty);                   /* fill plan_devices; empty: as if nothing ran */
+struct fg_plan_device *core_plan_device(const struct fg_core *core, fg_device_id id);   /* among them, or NULL */
 void core_need(struct fg_core *core, struct entry *e, struct fg_need *ret); /* completed need of a queued task */
 void core_line_need(struct fg_core *core, struct line *l, struct fg_need *ret);
 const struct fg_estimate *core_line_estimate(struct fg_core *core, struct line *l);

@@ -35,21 +35,46 @@ uint64_t core_memory_for_tasks(const struct fg_core *core, const struct device *
     return d->d.memory_bytes > reserve ? d->d.memory_bytes - reserve : 0;
 }
 
+static struct fg_plan_device plan_of(const struct fg_core *core, const struct device *d, bool empty)
+{
+    uint64_t memory = core_memory_for_tasks(core, d), used = empty ? 0 : d->memory_used_bytes;
+    struct fg_price price = core_price(core, d->d.kind);
+    return (struct fg_plan_device){
+        .id = d->d.id, .kind = d->d.kind, .memory_bytes = memory,
+        .memory_free_bytes = memory > used ? memory - used : 0,
+        .share_free_permille = empty ? 1000 : 1000 - d->share_used_permille,
+        .price_nanousd_per_s = price.nanousd_per_s, .spot_nanousd_per_s = price.spot_nanousd_per_s, .usable = empty || core_device_usable(d)};
+}
+
+struct fg_plan_device *core_plan_device(const struct fg_core *core, fg_device_id id)
+{
+    size_t lo = 0, hi = core->plan_devices.count;    /* they are in id order */
+    while (lo < hi) {
+        size_t mid = (lo + hi) / 2;
+        if (core->plan_devices.items[mid].id < id)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo < core->plan_devices.count && core->plan_devices.items[lo].id == id ? &core->plan_devices.items[lo] : NULL;
+}
+
+/* As things are, only those that changed since are looked at. */
 void core_plan_devices(struct fg_core *core, bool empty)
 {
-    core->plan_devices.count = 0;
-    for (size_t i = 0; i < core->devices.count; i++) {
-        const struct device *d = &core->devices.items[i];
-        if (!d->d.id)
-            continue;
-        uint64_t memory = core_memory_for_tasks(core, d), used = empty ? 0 : d->memory_used_bytes;
-        struct fg_price price = core_price(core, d->d.kind);
-        fg_vec_push(&core->plan_devices, (struct fg_plan_device){
-            .id = d->d.id, .kind = d->d.kind, .memory_bytes = memory,
-            .memory_free_bytes = memory > used ? memory - used : 0,
-            .share_free_permille = empty ? 1000 : 1000 - d->share_used_permille,
-            .price_nanousd_per_s = price.nanousd_per_s, .spot_nanousd_per_s = price.spot_nanousd_per_s, .usable = empty || core_device_usable(d)});
+    if (core->plan_fresh && !empty) {
+        for (size_t i = 0; i < core->plan_dirty.count; i++) {
+            fg_device_id id = core->plan_dirty.items[i];
+            *core_plan_device(core, id) = plan_of(core, core_device(core, id), false);
+        }
+        core->plan_dirty.count = 0;
+        return;
     }
+    core->plan_devices.count = core->plan_dirty.count = 0;
+    for (size_t i = 0; i < core->devices.count; i++)
+        if (core->devices.items[i].d.id)
+            fg_vec_push(&core->plan_devices, plan_of(core, &core->devices.items[i], empty));
+    core->plan_fresh = !empty;
 }
 
 /* fg_propose_need, unless it would say what it said last: it goes by type, name, class and what was asked. */

@@ -31,19 +31,19 @@ static int64_t end_at(const struct entry *e, double z, int64_t now_ns)
 
 static void list_ends(struct fg_core *core, double z, int64_t now_ns)
 {
-    core->plan_leases.count = 0;
-    for (size_t i = 0; i < core->devices.count; i++)
-        for (const struct entry *e = core->devices.items[i].first; e; e = e->device_next)
-            fg_vec_push(&core->plan_leases, (struct fg_plan_lease){e->t.lease.device, e->t.lease.memory_bytes, e->t.lease.share_permille,
+    core->some.leases.count = 0;
+    for (size_t i = 0; i < core->some.devices.count; i++)
+        for (const struct entry *e = core_device(core, core->some.devices.items[i].id)->first; e; e = e->device_next)
+            fg_vec_push(&core->some.leases, (struct fg_plan_lease){e->t.lease.device, e->t.lease.memory_bytes, e->t.lease.share_permille,
                         end_at(e, z, now_ns), end_at(e, z, now_ns)});
 }
 
 static bool room_at(struct fg_core *core, const struct fg_plan_task *task, double z, int64_t now_ns, int64_t *ret)
 {
-    struct fg_snapshot snap = {.devices = core->plan_devices.items, .device_count = core->plan_devices.count, .now_ns = now_ns};
+    struct fg_snapshot snap = {.devices = core->some.devices.items, .device_count = core->some.devices.count, .now_ns = now_ns};
     struct fg_reservation r;
     list_ends(core, z, now_ns);
-    if (!fg_reserve(&snap, task, core->plan_leases.items, core->plan_leases.count, &r))
+    if (!fg_reserve(&snap, task, core->some.leases.items, core->some.leases.count, &r))
         return false;
     *ret = r.start_ns;
     fg_reservation_fini(&r);
@@ -80,9 +80,15 @@ static struct work work_before(struct fg_core *core, const struct entry *e, int6
     const struct account *own = e->line->account;
     int priority = (int)e->t.spec.priority;
     size_t lines = 0;
-    for (struct line *l = account_line_after(own, priority, NULL); l && lines < 4096 && fg_order_cmp(&l->head, &key) < 0;
-         l = account_line_after(own, priority, &l->head), lines++)
-        add_line(core, l, (double)line_before(l, &key), &w);
+    double seen = 0, before = (double)queue_before_own(own, priority, &key);
+    for (struct line *l = account_line_after(own, priority, NULL); l && lines < 64 && fg_order_cmp(&l->head, &key) < 0;
+         l = account_line_after(own, priority, &l->head), lines++) {
+        size_t tasks = line_before(l, &key);
+        add_line(core, l, (double)tasks, &w);
+        seen += (double)tasks;
+    }
+    if (seen > 0)                        /* the first lines stand for all */
+        w = (struct work){w.mean_us * before / seen, w.var * before / seen};
     struct fg_fair mine = account_fair(core, e->line->account, now_ns);
     mine.used_us = fg_usage_add(mine.used_us, (uint64_t)w.mean_us);
     for (size_t i = 0; i < core->accounts.count; i++) {
@@ -120,6 +126,7 @@ bool fg_core_forecast(const struct fg_core *reader, fg_id id, int64_t now_ns, st
     size_t capable = 0;
     for (size_t i = 0; i < core->plan_devices.count; i++)
         capable += core->plan_devices.items[i].usable && fg_could_hold(&core->plan_devices.items[i], &task.need);
+    core_some_devices(core, &task, &core->some);
     if (!capable || !room_at(core, &task, -Z90, now_ns, &low) || !room_at(core, &task, 0, now_ns, &middle) || !room_at(core, &task, Z90, now_ns, &high))
         return false;
     struct work w = work_before(core, e, now_ns);
@@ -159,10 +166,8 @@ static size_t ends_needed(const struct device *d, const struct fg_plan_device *p
 static void tell_when(struct fg_core *core, const struct fg_need *need, int64_t now_ns, struct fg_block *b)
 {
     const struct device *d = core_device(core, b->device);
-    const struct fg_plan_device *plan = NULL;
+    const struct fg_plan_device *plan = core_plan_device(core, b->device);
     char text[32];
-    for (size_t i = 0; i < core->plan_devices.count && !plan; i++)
-        plan = core->plan_devices.items[i].id == b->device ? &core->plan_devices.items[i] : NULL;
     if (!d || !plan || !plan->usable || b->reason != FG_REASON_WAITING_CAPACITY)
         return;
     size_t n = ends_needed(d, plan, need, now_ns, &b->free_ns);

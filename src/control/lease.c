@@ -152,6 +152,7 @@ int core_hello(struct fg_core *core, const struct fg_input *in, int64_t now_ns, 
         emit_joined(core, n, in, now_ns, fx);
     n = core_node(core, in->hello.node->id);
     n->n.connected = true;
+    core->plan_fresh = false;
     core_room(core);
     move_deadlines(core, n, now_ns);
 
@@ -174,6 +175,7 @@ void core_gone(struct fg_core *core, fg_id id)
     if (!n)
         return;
     n->n.connected = false;
+    core->plan_fresh = false;
     timer_of_node(core, n);
 }
 

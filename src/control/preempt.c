@@ -49,6 +49,7 @@ static void hold(struct fg_core *core, struct fg_reservation *r, const fg_device
 /* As if those that were asked to go had gone; what is held for another is not to be had. */
 static void prepare(struct fg_core *core, size_t index)
 {
+    core->plan_fresh = false;            /* it is spoilt here */
     for (size_t i = 0; i < core->plan_devices.count; i++) {
         struct fg_plan_device *plan = &core->plan_devices.items[i];
         for (const struct entry *e = core_device(core, plan->id)->first; e; e = e->device_next)

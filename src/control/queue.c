@@ -38,7 +38,7 @@ uint64_t queue_charge(struct fg_core *core, struct line *l)
 }
 
 /* Before it of its own tenant: exact. */
-static size_t before_own(const struct account *a, int priority, const struct fg_order *key)
+size_t queue_before_own(const struct account *a, int priority, const struct fg_order *key)
 {
     size_t n = 0;
     for (const struct line *l = account_line_after(a, priority, NULL); l && fg_order_cmp(&l->head, key) < 0;
@@ -66,7 +66,7 @@ size_t queue_place(const struct fg_core *core, const struct entry *e, int64_t no
     struct fg_core *caches = (struct fg_core *)core;     /* of needs and estimates; no part of the state */
     struct fg_order key = entry_order(e);
     int priority = (int)e->t.spec.priority;
-    size_t before = before_own(e->line->account, priority, &key);
+    size_t before = queue_before_own(e->line->account, priority, &key);
     struct fg_fair mine = account_fair(core, e->line->account, now_ns);
     if (core->accounts.count > 1)
         mine.used_us = fg_usage_add(mine.used_us, charge_each(caches, e->line->account, priority) * before);

@@ -7,6 +7,7 @@
 #include "base/units.h"
 #include "control/core_private.h"
 
+#define SCAN 1024u                       /* devices among which a place is sought */
 #define OVERRUN_NS (30 * FG_NS_PER_S)    /* a task at its run limit is stopped within this */
 
 fg_id core_group(const struct entry *e)
@@ -47,12 +48,25 @@ static struct fg_plan_lease lease_of(const struct entry *e, int64_t now_ns)
                                   .latest_ns = core_end_latest(e, now_ns)};
 }
 
-void core_plan_leases(struct fg_core *core, int64_t now_ns)
+/* Usable devices that could hold it, from one that changes with each lease on, so that no corner of a large cluster is
+ * favoured: the first of SCAN of them to have room has it hardly later than the first of all. */
+void core_some_devices(struct fg_core *core, const struct fg_plan_task *task, struct some_devices *ret)
 {
-    core->plan_leases.count = 0;
-    for (size_t i = 0; i < core->devices.count; i++)
-        for (const struct entry *e = core->devices.items[i].first; e; e = e->device_next)
-            fg_vec_push(&core->plan_leases, lease_of(e, now_ns));
+    size_t n = core->plan_devices.count, most = FG_MAX((size_t)SCAN, (size_t)task->together * 2);
+    ret->devices.count = 0;
+    for (size_t k = 0; k < n && ret->devices.count < most; k++) {
+        const struct fg_plan_device *d = &core->plan_devices.items[(k + core->next_epoch) % n];
+        if (d->usable && fg_could_hold(d, &task->need))
+            fg_vec_push(&ret->devices, *d);
+    }
+}
+
+static void list_leases(const struct fg_core *core, struct some_devices *list, int64_t now_ns)
+{
+    list->leases.count = 0;
+    for (size_t i = 0; i < list->devices.count; i++)
+        for (const struct entry *e = core_device(core, list->devices.items[i].id)->first; e; e = e->device_next)
+            fg_vec_push(&list->leases, lease_of(e, now_ns));
 }
 
 const struct fg_reservation *reserve_find(const struct fg_core *core, const struct entry *e)
@@ -80,19 +94,6 @@ void reserve_drop(struct fg_core *core, size_t index)
     core->plan_due = true;
 }
 
-static const struct fg_plan_device *plan_device(const struct fg_core *core, fg_device_id id)
-{
-    size_t lo = 0, hi = core->plan_devices.count;    /* they are in id order */
-    while (lo < hi) {
-        size_t mid = (lo + hi) / 2;
-        if (core->plan_devices.items[mid].id < id)
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    return lo < core->plan_devices.count && core->plan_devices.items[lo].id == id ? &core->plan_devices.items[lo] : NULL;
-}
-
 struct entry *core_waiting(const struct fg_core *core, fg_id group)
 {
     struct entry *e = table_find(core, group);
@@ -117,11 +118,11 @@ static void count_spare(struct fg_core *core, struct fg_reservation *r, int64_t 
     core_line_need(core, core_waiting(core, r->group)->line, &need);
     for (size_t k = 0; k < r->count; k++) {
         const struct device *d = core_device(core, r->parts[k].device);
-        const struct fg_plan_device *plan = plan_device(core, r->parts[k].device);
-        core->plan_leases.count = 0;
+        const struct fg_plan_device *plan = core_plan_device(core, r->parts[k].device);
+        core->some.leases.count = 0;
         for (const struct entry *other = d->first; other; other = other->device_next)
-            fg_vec_push(&core->plan_leases, lease_of(other, now_ns));
-        fg_reserve_spare(plan, &need, core->plan_leases.items, core->plan_leases.count, r->start_ns, &r->parts[k]);
+            fg_vec_push(&core->some.leases, lease_of(other, now_ns));
+        fg_reserve_spare(plan, &need, core->some.leases.items, core->some.leases.count, r->start_ns, &r->parts[k]);
     }
 }
 
@@ -162,10 +163,11 @@ bool reserve_for(struct fg_core *core, const struct fg_plan_task *task, struct l
     struct fg_reservation made;
     size_t keep = higher_first(core, task->rank);
     core_plan_devices(core, false);
-    core_plan_leases(core, now_ns);
-    struct fg_snapshot snap = {.devices = core->plan_devices.items, .device_count = core->plan_devices.count, .now_ns = now_ns,
+    core_some_devices(core, task, &core->some);
+    list_leases(core, &core->some, now_ns);
+    struct fg_snapshot snap = {.devices = core->some.devices.items, .device_count = core->some.devices.count, .now_ns = now_ns,
                                .reservations = core->reservations, .reservation_count = keep};
-    if (keep == FG_RESERVATIONS_MAX || !fg_reserve(&snap, task, core->plan_leases.items, core->plan_leases.count, &made)) {
+    if (keep == FG_RESERVATIONS_MAX || !fg_reserve(&snap, task, core->some.leases.items, core->some.leases.count, &made)) {
         l->no_reserve_at = core->room_version;
         return false;
     }

@@ -220,5 +220,6 @@ void fg_core_loaded(struct fg_core *core, uint64_t last_seq)
         core->nodes.items[i]->n.connected = false;
         timer_of_node(core, core->nodes.items[i]);
     }
+    core->plan_fresh = core->kinds_fresh = false;
     core_room(core);
 }

@@ -56,6 +56,25 @@ static void verify_devices(const struct fg_core *core, const struct sums *sums)
     core_assert(linked == leases);
 }
 
+/* What planning goes by is what is there: brought up to date, nothing is left that a fresh look would change. */
+static void verify_plan_devices(struct fg_core *core)
+{
+    if (!core->plan_fresh)
+        return;
+    core_plan_devices(core, false);
+    size_t n = core->plan_devices.count;
+    FG_AUTO_FREE struct fg_plan_device *kept = fg_alloc((n + 1) * sizeof *kept);
+    memcpy(kept, core->plan_devices.items, n * sizeof *kept);
+    core->plan_fresh = false;
+    core_plan_devices(core, false);
+    core_assert(core->plan_devices.count == n);
+    for (size_t i = 0; i < n; i++) {
+        const struct fg_plan_device *x = &kept[i], *y = &core->plan_devices.items[i];
+        core_assert(x->id == y->id && x->memory_bytes == y->memory_bytes && x->memory_free_bytes == y->memory_free_bytes &&
+                    x->share_free_permille == y->share_free_permille && x->usable == y->usable && x->kind == y->kind);
+    }
+}
+
 /* Of each tenant: lines by their first tasks, tasks within, and how many there are; of all: a walk meets each once. */
 static void verify_line(const struct line *l, size_t *ret_tasks)
 {
@@ -138,6 +157,7 @@ void fg_core_verify(const struct fg_core *core)
     core_assert(counts.queued == core->counts.queued && counts.starting == core->counts.starting);
     core_assert(counts.running == core->counts.running && counts.held == core->counts.held);
     verify_queue(core);
+    verify_plan_devices((struct fg_core *)core);
     verify_reservations(core);
     verify_accounts(core, all, n);
     for (size_t i = 1; i < core->timers.count; i++)

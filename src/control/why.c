@@ -5,21 +5,10 @@
 #include "base/units.h"
 #include "control/core_private.h"
 
-static const struct device *largest_device(const struct fg_core *core, const char *kind)
-{
-    const struct device *largest = NULL;
-    for (size_t i = 0; i < core->devices.count; i++) {
-        const struct device *d = &core->devices.items[i];
-        if (d->d.id && (!kind[0] || strcmp(kind, d->d.kind) == 0) && (!largest || d->d.memory_bytes > largest->d.memory_bytes))
-            largest = d;
-    }
-    return largest;
-}
-
 enum fg_class core_classify(const struct fg_core *core, const struct fg_spec *spec, enum fg_class_rule *ret_rule)
 {
     struct fg_estimate estimate;
-    const struct device *d = largest_device(core, spec->need.device_kind);
+    const struct device *d = core_largest(core, spec->need.device_kind);
     fg_estimate(core->history, spec, d ? d->d.kind : spec->need.device_kind,
                 spec->need.share_permille ? spec->need.share_permille : 1000, &estimate);
     return fg_classify(spec, estimate.samples ? estimate.p50_ns : 0, core_largest_memory(core, ""), ret_rule);
@@ -65,7 +54,7 @@ size_t fg_core_why(const struct fg_core *core, fg_id task, int64_t now_ns, struc
 static int never_fits(const struct fg_core *core, const struct fg_need *need, struct fg_error *err)
 {
     char asked[32], there[32];
-    const struct device *d = largest_device(core, need->device_kind);
+    const struct device *d = core_largest(core, need->device_kind);
     if (!d) {
         fg_fail(err, FG_E_INVALID, "there is no device of kind '%s'", need->device_kind);
         fg_fail_at(err, "/resources/device_kind");

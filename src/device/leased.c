@@ -130,11 +130,22 @@ static char *find_library(const char *name)
     return NULL;
 }
 
-bool fg_leased_add_front_end(struct fg_vgpu_entry *e, const char *shims, const char *folder, const char *name, const char *driver)
+char *fg_leased_front_end(const struct fg_leased *l, const char *folder, const char *built, const char *name)
 {
-    FG_AUTO_FREE char *ours = fg_asprintf("%s/%s/%s", shims, folder, name);
+    const char *folders[] = {folder, built};
+    for (size_t i = 0; l->shims && i < FG_COUNT(folders); i++) {
+        char *path = fg_asprintf("%s/%s/%s", l->shims, folders[i], name);
+        if (access(path, R_OK) == 0)
+            return path;
+        free(path);
+    }
+    return NULL;
+}
+
+bool fg_leased_add_front_end(struct fg_vgpu_entry *e, const char *ours, const char *folder, const char *name, const char *driver)
+{
     FG_AUTO_FREE char *theirs = driver ? fg_strdup(driver) : find_library(name);
-    if (!theirs || access(ours, R_OK) != 0)
+    if (!theirs)
         return false;
     fg_vec_push(&e->binds, fg_asprintf("ro:%s:" FG_VGPU_FOLDER "/%s/%s", ours, folder, name));
     fg_vec_push(&e->binds, fg_asprintf("ro:%s:" FG_VGPU_FOLDER "/%s/driver/%s", theirs, folder, name));

@@ -22,7 +22,7 @@
 #define THERE     FG_VGPU_FOLDER "/cuda"
 #define PROCESSES 1024
 
-static const char *const libraries[] = {"libcuda.so.1", "libnvidia-ml.so.1"};
+static const struct { const char *name, *built; } libraries[] = {{"libcuda.so.1", "cuda"}, {"libnvidia-ml.so.1", "nvml"}};
 
 struct gpu {
     struct fg_nvml_gpu seen;
@@ -77,7 +77,7 @@ static int nvidia_open(const struct fg_backend_options *o, void **ret, struct fg
         return -1;
     }
     for (size_t i = 0; i < FG_COUNT(libraries); i++)
-        s->driver[i] = fg_nvml_library(nvml, libraries[i]);
+        s->driver[i] = fg_nvml_library(nvml, libraries[i].name);
     driver_limits(s, s->why_no_limits);
     *ret = s;
     return 0;
@@ -125,11 +125,11 @@ static const char *missing_part(const struct state *s)
 {
     static char text[160];
     for (size_t i = 0; i < FG_COUNT(libraries); i++) {
-        FG_AUTO_FREE char *path = s->l.shims ? fg_asprintf("%s/cuda/%s", s->l.shims, libraries[i]) : NULL;
-        if (!path || access(path, R_OK) != 0)
-            return snprintf(text, sizeof text, "our %s is not installed with fgpu", libraries[i]), text;
+        FG_AUTO_FREE char *ours = fg_leased_front_end(&s->l, "cuda", libraries[i].built, libraries[i].name);
+        if (!ours)
+            return snprintf(text, sizeof text, "our %s is not installed with fgpu", libraries[i].name), text;
         if (!s->driver[i])
-            return snprintf(text, sizeof text, "the driver's %s was not found beside its management library", libraries[i]), text;
+            return snprintf(text, sizeof text, "the driver's %s was not found beside its management library", libraries[i].name), text;
     }
     return NULL;
 }
@@ -222,9 +222,11 @@ static int nvidia_entry(void *state, const char *device, const char *name, struc
     static const char *const facts[] = {"/sys/bus/pci/devices", "/sys/devices/pci*", "/sys/module/nvidia"};
     fg_leased_add_nodes(ret, nodes, g->seen.mig ? FG_COUNT(nodes) : FG_COUNT(nodes) - 1);
     fg_leased_add_facts(ret, facts, FG_COUNT(facts));
-    for (size_t i = 0; i < FG_COUNT(libraries) && s->l.shims; i++)
-        if (s->driver[i])
-            fg_leased_add_front_end(ret, s->l.shims, "cuda", libraries[i], s->driver[i]);
+    for (size_t i = 0; i < FG_COUNT(libraries); i++) {
+        FG_AUTO_FREE char *ours = fg_leased_front_end(&s->l, "cuda", libraries[i].built, libraries[i].name);
+        if (ours && s->driver[i])
+            fg_leased_add_front_end(ret, ours, "cuda", libraries[i].name, s->driver[i]);
+    }
     fg_vec_push(&ret->env, fg_strdup("LD_LIBRARY_PATH=" THERE));
     fg_vec_push(&ret->env, fg_asprintf("CUDA_VISIBLE_DEVICES=%s", device));
     fg_vec_push(&ret->env, fg_strdup("CUDA_CACHE_PATH=/tmp/cuda"));

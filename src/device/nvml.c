@@ -10,10 +10,11 @@
 #include <unistd.h>
 
 #include "base/mem.h"
-#include "shim/nvml/nvml_abi.h"
+#include "fgpu/nvml_abi.h"
 
 #define LIBRARY "libnvidia-ml.so.1"
 #define LISTED 1024
+#define LIMITS_SINCE 615
 
 /* name, type, and whether nothing works without it */
 #define NVML_CALLS(X) \
@@ -296,7 +297,10 @@ bool fg_nvml_fault(struct fg_nvml *n, struct fg_nvml_fault *ret)
 
 /* --- limits kept by the driver --- */
 
-bool fg_nvml_can_limit(const struct fg_nvml *n) { return n->nvmlDeviceSetMemoryLimits_v1 && n->nvmlDeviceGetMemoryLimits_v1; }
+bool fg_nvml_can_limit(const struct fg_nvml *n)
+{
+    return n->nvmlDeviceSetMemoryLimits_v1 && n->nvmlDeviceGetMemoryLimits_v1 && fg_nvml_driver_major(n) >= LIMITS_SINCE;
+}
 
 int fg_nvml_limit(struct fg_nvml *n, const char *uuid, const char *cgroup, uint64_t hard_bytes, struct fg_error *err)
 {

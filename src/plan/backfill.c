@@ -104,6 +104,8 @@ static void release(struct fg_backfill *b, struct hold *h)
     *h = b->holds.items[--b->holds.count];
 }
 
+#define HARD_TO_MOVE 100u                /* tasks: a big one in the way ends before it finds another node */
+
 /* Tasks that stand in the way of the type on the node: fewer are better. UINT32_MAX: it can never run there. */
 static uint32_t in_the_way(const struct fg_backfill *b, uint32_t node, const struct fg_pack_type *t)
 {
@@ -114,8 +116,9 @@ static uint32_t in_the_way(const struct fg_backfill *b, uint32_t node, const str
     for (uint32_t k = n->first_task; k != FG_PACK_NONE; k = b->pack->tasks.items[k].next) {
         const struct pk_task *task = &b->pack->tasks.items[k];
         used += task->gpus == 0 && n->room.cpu < t->cpu_milli;
+        uint32_t gpus = b->pack->types.items[task->type].need.gpus, weight = gpus >= b->options.big_gpus ? HARD_TO_MOVE : gpus;
         for (uint32_t g = 0; g < n->whole.gpus; g++)
-            per_gpu[g] += task->gpus >> g & 1;
+            per_gpu[g] += task->gpus >> g & 1 ? weight : 0;
     }
     for (; need > 0; need--) {           /* the GPUs with the fewest tasks */
         uint32_t best = 0;

@@ -4,7 +4,7 @@
  * ln(work) of name i on kind k is a Gaussian field: the same mean for all, plus parts that are shared by kind, by family of
  * names, by closeness of names, and the meetings of these with the kind. Names are of one family when they differ in
  * numbers only ("ResNet-50 (batch size 64)"), and the closer the nearer those numbers are by halvings. From the cells
- * nearest to the one asked for, the mean and its uncertainty follow (docs/decisions/0027-completion.md). */
+ * nearest to the one asked for, the mean and its uncertainty follow (docs/decisions/0042-completion.md). */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>

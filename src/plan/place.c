@@ -52,20 +52,30 @@ static bool same_group(const struct fg_plan_task *a, const struct fg_plan_task *
            strcmp(a->need.device_kind, b->need.device_kind) == 0 && strcmp(task_name(a->spec), task_name(b->spec)) == 0;
 }
 
-/* Why tasks of this group will wait, once they must: known from the snapshot alone. A device that has room for it as
- * the round begins can only have been filled by tasks before it. A device that is away may come back, so what only it
- * can hold is not invalid. */
-static void judge_group(const struct round *r, struct group *g)
+/* Devices with room for the group, and, the first time, why its tasks will wait, once they must: known from the snapshot
+ * alone. A device that has room for it as the round begins can only have been filled by tasks before it. A device that
+ * is away may come back, so what only it can hold is not invalid. */
+void round_judge(struct round *r, struct group *g)
 {
     const struct fg_need *need = &g->task->need;
     bool usable = false, ever = false, now = false;
+    g->fits.count = 0;
+    g->heaped = false;
+    g->fits_version = r->rooms_version;
     for (size_t i = 0; i < r->snap->device_count; i++) {
         const struct fg_plan_device *d = &r->snap->devices[i];
         bool holds = fg_could_hold(d, need);
         usable |= d->usable;
         ever |= holds;
-        now |= d->usable && holds && need->memory_bytes <= d->memory_free_bytes && need->share_permille <= d->share_free_permille;
+        if (!d->usable || !holds)
+            continue;
+        now |= need->memory_bytes <= d->memory_free_bytes && need->share_permille <= d->share_free_permille;
+        if (need->memory_bytes <= r->rooms[i].memory_bytes && need->share_permille <= r->rooms[i].share_permille)
+            fg_vec_push(&g->fits, (struct fit){(uint32_t)i, r->rooms[i].used_permille});
     }
+    if (g->judged)
+        return;
+    g->judged = true;
     g->blocked = !now;
     g->reason = now ? FG_REASON_WAITING_PRIORITY : usable && !ever ? FG_REASON_INVALID : FG_REASON_WAITING_CAPACITY;
 }
@@ -83,119 +93,28 @@ static struct group *find_group(struct round *r, const struct fg_plan_task *t)
     r->slots[at] = (uint32_t)r->groups.count;
     g->task = t;
     g->hash = hash;
-    judge_group(r, g);
+    g->reason = FG_REASON_WAITING_CAPACITY;
     return g;
-}
-
-static struct times time_on(struct round *r, const struct group *g, size_t device)
-{
-    struct times *times = &r->times[r->kinds[device]];
-    struct fg_estimate estimate;
-    if (times->mean_ns == 0) {
-        fg_estimate(r->snap->history, g->task->spec, r->snap->devices[device].kind, g->task->need.share_permille, &estimate);
-        *times = (struct times){estimate.mean_ns, estimate.p95_ns};
-    }
-    return *times;
 }
 
 static void price_group(struct round *r, struct group *g)
 {
+    struct fg_estimate e = {0};
+    const char *kind = NULL;             /* that e is of: models of one kind mostly follow each other */
     g->priced = true;
     g->offers = r->offers.count;
     g->least_cost = INT64_MAX;
-    memset(r->times, 0, r->snap->device_count * sizeof *r->times);
-    for (size_t i = 0; i < r->snap->device_count; i++) {
-        const struct fg_plan_device *d = &r->snap->devices[i];
+    for (size_t m = 0; m < r->all_models.count; m++) {
+        const struct fg_plan_device *d = &r->snap->devices[r->all_models.items[m].first];
         struct offer offer = {-1, 0, 0};
-        if (d->usable && fg_could_hold(d, &g->task->need)) {
-            struct times times = time_on(r, g, i);
-            offer = (struct offer){fg_expected_cost_of(d, g->task, times.mean_ns), times.mean_ns, times.p95_ns};
+        if (r->all_models.items[m].usable && fg_could_hold(d, &g->task->need)) {
+            if (!kind || strcmp(kind, d->kind) != 0)
+                fg_estimate(r->snap->history, g->task->spec, kind = d->kind, g->task->need.share_permille, &e);
+            offer = (struct offer){fg_expected_cost_of(d, g->task, e.mean_ns), e.mean_ns, e.p95_ns};
             g->least_cost = FG_MIN(g->least_cost, offer.cost);
         }
         fg_vec_push(&r->offers, offer);
     }
-}
-
-static bool in_time(const struct round *r, const struct fg_plan_task *t, const struct offer *o)
-{
-    return t->deadline_ns == 0 || o->time_ns <= t->deadline_ns - r->snap->now_ns;
-}
-
-/* The rules, in order: the first that tells a from b decides, and *rule says which. True: a is better. */
-static bool is_better(const struct round *r, const struct group *g, const struct fg_plan_task *t, size_t a, size_t b, enum fg_rule *rule)
-{
-    const struct offer *x = offer_of(r, g, a), *y = offer_of(r, g, b);
-    if (in_time(r, t, x) != in_time(r, t, y))
-        return *rule = FG_RULE_DEADLINE, in_time(r, t, x);
-    if (x->cost != y->cost)
-        return *rule = FG_RULE_LEAST_COST, x->cost < y->cost;
-    if (x->time_ns != y->time_ns)
-        return *rule = FG_RULE_FINISH_FIRST, x->time_ns < y->time_ns;
-    if (r->rooms[a].used_permille != r->rooms[b].used_permille)
-        return *rule = FG_RULE_PACK, r->rooms[a].used_permille > r->rooms[b].used_permille;
-    return *rule = FG_RULE_INDEX, r->snap->devices[a].id < r->snap->devices[b].id;
-}
-
-static fg_id group_of(const struct fg_plan_task *t) { return fg_id_is_none(t->group) ? t->id : t->group; }
-
-static bool has_room(const struct round *r, size_t device, const struct fg_need *need)
-{
-    const struct room *room = &r->rooms[device];
-    return need->memory_bytes <= room->memory_bytes && need->share_permille <= room->share_permille &&
-           r->snap->devices[device].usable;
-}
-
-static bool fits_spare(const struct room *room, const struct fg_need *need)
-{
-    return need->memory_bytes <= room->spare_memory_bytes && need->share_permille <= room->spare_share_permille;
-}
-
-/* On a device that is held for another: it will have ended by then, or what it takes is not needed then. */
-static bool may_use(const struct round *r, size_t device, const struct fg_plan_task *t, const struct offer *offer)
-{
-    const struct room *room = &r->rooms[device];
-    if (!room->reservation)
-        return true;
-    const struct fg_reservation *held = &r->snap->reservations[room->reservation - 1];
-    if (fg_id_eq(held->group, group_of(t)) || t->rank > held->rank)
-        return true;
-    bool passed = r->snap->now_ns >= held->start_ns;
-    return !passed && (offer->p95_ns <= held->start_ns - r->snap->now_ns || fits_spare(room, &t->need));
-}
-
-/* Before anything is priced: a house that is full is answered by integers alone. */
-static bool has_room_anywhere(const struct round *r, const struct fg_need *need)
-{
-    for (size_t i = 0; i < r->snap->device_count; i++)
-        if (has_room(r, i, need))
-            return true;
-    return false;
-}
-
-struct choice { size_t best, second, third; enum fg_rule rule; };  /* SIZE_MAX: none */
-
-static struct choice choose(const struct round *r, const struct group *g, const struct fg_plan_task *t)
-{
-    struct choice c = {SIZE_MAX, SIZE_MAX, SIZE_MAX, FG_RULE_ONLY_FIT};
-    enum fg_rule rule;
-    for (size_t i = 0; i < r->snap->device_count; i++) {
-        const struct offer *offer = offer_of(r, g, i);
-        if (offer->cost < 0 || !has_room(r, i, &t->need) || !may_use(r, i, t, offer))
-            continue;
-        if (c.best == SIZE_MAX || is_better(r, g, t, i, c.best, &rule)) {
-            c.third = c.second;
-            c.second = c.best;
-            c.best = i;
-        } else if (c.second == SIZE_MAX || is_better(r, g, t, i, c.second, &rule)) {
-            c.third = c.second;
-            c.second = i;
-        } else if (c.third == SIZE_MAX || is_better(r, g, t, i, c.third, &rule)) {
-            c.third = i;
-        }
-    }
-    if (c.second != SIZE_MAX)
-        is_better(r, g, t, c.best, c.second, &c.rule);
-    return c;
 }
 
 uint32_t round_used_permille(const struct fg_plan_device *d, const struct room *room)
@@ -231,7 +150,7 @@ static void take(struct round *r, const struct group *g, size_t task, const stru
     tell_other(r, g, c->third, &p.placed.third_device, &p.placed.third_cost_nanousd);
     fg_vec_push(&r->plan.placements, p);
     const struct fg_reservation *held = room->reservation ? &r->snap->reservations[room->reservation - 1] : NULL;
-    bool on_spare = held && !fg_id_eq(held->group, group_of(t)) && t->rank <= held->rank && best->p95_ns > held->start_ns - r->snap->now_ns;
+    bool on_spare = held && !fg_id_eq(held->group, round_group_of(t)) && t->rank <= held->rank && best->p95_ns > held->start_ns - r->snap->now_ns;
     fg_vec_push(&r->done, (struct done){.task = task, .device = c->best, .group = (uint32_t)(g - r->groups.items),
                 .on_spare = on_spare, .pinned = room->reservation || t->together > 1 || t->deadline_ns, .before = *room});
     room->memory_bytes -= t->need.memory_bytes;
@@ -248,11 +167,13 @@ static void take(struct round *r, const struct group *g, size_t task, const stru
 static bool place_one(struct round *r, struct group *g, size_t task)
 {
     const struct fg_plan_task *t = &r->snap->tasks[task];
-    if (!has_room_anywhere(r, &t->need))
+    if (g->fits_version != r->rooms_version)
+        round_judge(r, g);
+    if (g->fits.count == 0 && !g->heaped)              /* before anything is priced: a house that is full is answered by integers alone */
         return false;
     if (!g->priced)
         price_group(r, g);
-    struct choice c = choose(r, g, t);
+    struct choice c = round_choose(r, g, t);
     if (c.best == SIZE_MAX)
         return false;
     take(r, g, task, &c);
@@ -262,6 +183,7 @@ static bool place_one(struct round *r, struct group *g, size_t task)
 /* Back to what stood before: a gang did not fit as a whole. */
 static void undo(struct round *r, size_t keep, int64_t cost, int64_t bound)
 {
+    r->rooms_version += r->done.count > keep;
     while (r->done.count > keep) {
         const struct done *last = &r->done.items[--r->done.count];
         r->rooms[last->device] = last->before;
@@ -298,9 +220,9 @@ static bool wants_reservation(const struct round *r, const struct group *g, cons
     const struct fg_snapshot *snap = r->snap;
     if (!snap->reserve || t->no_reserve || g->reason == FG_REASON_INVALID || full(snap, t->rank))
         return false;
-    for (size_t i = 0; i < snap->device_count; i++) {
-        uint32_t held = r->rooms[i].reservation;
-        if (held && snap->reservations[held - 1].rank >= t->rank && fg_could_hold(&snap->devices[i], &t->need))
+    for (size_t k = 0; k < r->held.count; k++) {
+        size_t i = r->held.items[k];
+        if (snap->reservations[r->rooms[i].reservation - 1].rank >= t->rank && fg_could_hold(&snap->devices[i], &t->need))
             return false;
     }
     return true;
@@ -309,7 +231,7 @@ static bool wants_reservation(const struct round *r, const struct group *g, cons
 static bool holds_reservation(const struct round *r, const struct fg_plan_task *t)
 {
     for (size_t i = 0; i < r->snap->reservation_count; i++)
-        if (fg_id_eq(r->snap->reservations[i].group, group_of(t)))
+        if (fg_id_eq(r->snap->reservations[i].group, round_group_of(t)))
             return true;
     return false;
 }
@@ -321,6 +243,8 @@ static void serve(struct round *r, size_t first, size_t n)
     const struct fg_plan_task *t = &r->snap->tasks[first];
     struct group *g = find_group(r, t);
     bool head = holds_reservation(r, t);
+    if (!t->blocked && !g->judged)
+        round_judge(r, g);
     if ((head || !g->blocked) && !t->blocked && place_together(r, g, first, n))
         return;
     g->blocked = g->blocked || (n == 1 && !head);
@@ -336,28 +260,56 @@ static void hold(struct round *r, uint32_t reservation, const struct fg_reserved
 {
     for (size_t i = 0; i < r->snap->device_count; i++)
         if (r->snap->devices[i].id == part->device) {
+            fg_vec_push(&r->held, i);
             r->rooms[i].reservation = reservation;
             r->rooms[i].spare_memory_bytes = part->spare_memory_bytes;
             r->rooms[i].spare_share_permille = part->spare_share_permille;
         }
 }
 
+static bool same_model(const struct fg_plan_device *a, const struct fg_plan_device *b)
+{
+    return a->memory_bytes == b->memory_bytes && a->price_nanousd_per_s == b->price_nanousd_per_s &&
+           a->spot_nanousd_per_s == b->spot_nanousd_per_s && (a->kind == b->kind || strcmp(a->kind, b->kind) == 0);
+}
+
+static void find_models(struct round *r)
+{
+    size_t n = r->snap->device_count, mask = 15;
+    while (mask <= n * 2)
+        mask = mask * 2 + 1;
+    FG_AUTO_FREE uint32_t *slots = fg_alloc((mask + 1) * sizeof *slots);     /* model + 1 */
+    for (size_t i = 0; i < n; i++) {
+        const struct fg_plan_device *d = &r->snap->devices[i];
+        uint32_t hash = mix(mix(mix(0, d->memory_bytes), (uint64_t)d->price_nanousd_per_s), (uint64_t)d->spot_nanousd_per_s);
+        for (const char *c = d->kind; *c; c++)
+            hash = (hash ^ (unsigned char)*c) * 16777619u;
+        size_t at = hash & mask;
+        while (slots[at] && !same_model(d, &r->snap->devices[r->all_models.items[slots[at] - 1].first]))
+            at = (at + 1) & mask;
+        if (!slots[at]) {
+            fg_vec_push(&r->all_models, (struct model){i, false});
+            slots[at] = (uint32_t)r->all_models.count;
+        }
+        r->models[i] = slots[at] - 1;
+        r->all_models.items[slots[at] - 1].usable |= d->usable;
+    }
+}
+
 static void begin(struct round *r, const struct fg_snapshot *snap)
 {
-    *r = (struct round){.snap = snap, .slot_count = 16};
+    *r = (struct round){.snap = snap, .slot_count = 16, .rooms_version = 1};
     while (r->slot_count <= snap->task_count * 2)
         r->slot_count *= 2;
     r->slots = fg_alloc(r->slot_count * sizeof *r->slots);
     r->rooms = fg_alloc((snap->device_count + 1) * sizeof *r->rooms);
-    r->kinds = fg_alloc((snap->device_count + 1) * sizeof *r->kinds);
-    r->times = fg_alloc((snap->device_count + 1) * sizeof *r->times);
+    r->models = fg_alloc((snap->device_count + 1) * sizeof *r->models);
     for (size_t i = 0; i < snap->device_count; i++) {
         const struct fg_plan_device *d = &snap->devices[i];
         r->rooms[i] = (struct room){d->memory_free_bytes, d->share_free_permille, 0, 0, 0, 0};
         r->rooms[i].used_permille = round_used_permille(d, &r->rooms[i]);
-        while (strcmp(snap->devices[r->kinds[i]].kind, d->kind) != 0)
-            r->kinds[i]++;
     }
+    find_models(r);
     for (size_t i = 0; i < snap->reservation_count; i++)
         for (size_t k = 0; k < snap->reservations[i].count; k++)
             hold(r, (uint32_t)i + 1, &snap->reservations[i].parts[k]);
@@ -365,13 +317,16 @@ static void begin(struct round *r, const struct fg_snapshot *snap)
 
 static void end(struct round *r)
 {
+    for (size_t i = 0; i < r->groups.count; i++)
+        fg_vec_fini(&r->groups.items[i].fits);
     fg_vec_fini(&r->groups);
+    fg_vec_fini(&r->all_models);
+    fg_vec_fini(&r->held);
     fg_vec_fini(&r->offers);
     fg_vec_fini(&r->done);
     free(r->slots);
     free(r->rooms);
-    free(r->kinds);
-    free(r->times);
+    free(r->models);
 }
 
 /* From task first on; what is placed before it stays. */
@@ -391,6 +346,7 @@ static void second_chance(struct round *r)
     __auto_type waiting = r->plan.waiting;
     r->plan.waiting.items = NULL;
     r->plan.waiting.count = r->plan.waiting.cap = 0;
+    r->rooms_version++;
     for (size_t i = 0; i < r->groups.count; i++)
         r->groups.items[i].blocked = false;
     size_t at = 0, n;

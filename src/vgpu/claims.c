@@ -57,12 +57,23 @@ const char *fg_claims_folder(void)
     return "/tmp";
 }
 
-/* Locked before it has a name, so nobody ever sees it without its lock. */
+static char *name_in(const struct fg_claims *c, const char *prefix)
+{
+    return fg_asprintf("%s/%s%u.%llx", c->folder, prefix, (unsigned)geteuid(), (unsigned long long)fg_boot_ns());
+}
+
+/* Made under a name that nobody looks for, and renamed when it is locked: nobody ever sees a claim without its lock. No
+ * O_TMPFILE: containers' file systems may lack it. Names that nobody can have taken beforehand. */
 static int make_file(struct fg_claims *c, struct fg_error *err)
 {
     struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-    char self[48];
-    c->fd = open(c->folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0644);
+    for (unsigned i = 0; i < TRIES && c->fd < 0; i++) {
+        free(c->path);
+        c->path = name_in(c, "fastgpu.new.");
+        c->fd = open(c->path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+    }
+    if (c->fd < 0)
+        free(fg_take_ptr(c->path));
     if (c->fd < 0 || fchmod(c->fd, 0644) < 0 || ftruncate(c->fd, 4096) < 0 || fcntl(c->fd, F_OFD_SETLK, &whole) < 0)
         return fg_fail(err, FG_E_IO, "make a claim in '%s': %m", c->folder);
     c->own = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, c->fd, 0);
@@ -72,13 +83,14 @@ static int make_file(struct fg_claims *c, struct fg_error *err)
     }
     *c->own = (struct file){.scope = c->scope, .pid = getpid()};
     fg_put(&c->own->magic, MAGIC);
-    snprintf(self, sizeof self, "/proc/self/fd/%d", c->fd);
-    for (unsigned i = 0; i < TRIES; i++) { /* a name that nobody can have taken beforehand */
-        c->path = fg_asprintf("%s/" PREFIX "%u.%llx", c->folder, (unsigned)geteuid(), (unsigned long long)fg_boot_ns());
-        if (linkat(AT_FDCWD, self, AT_FDCWD, c->path, AT_SYMLINK_FOLLOW) == 0)
+    for (unsigned i = 0; i < TRIES; i++) {
+        FG_AUTO_FREE char *path = name_in(c, PREFIX);
+        if (renameat2(AT_FDCWD, c->path, AT_FDCWD, path, RENAME_NOREPLACE) == 0 || (errno == EINVAL && rename(c->path, path) == 0)) {
+            free(c->path);
+            c->path = fg_take_ptr(path);
             return 0;
-        fg_fail(err, FG_E_IO, "name the claim '%s': %m", c->path);
-        free(fg_take_ptr(c->path));
+        }
+        fg_fail(err, FG_E_IO, "name the claim '%s': %m", path);
     }
     return -1;
 }
@@ -88,6 +100,7 @@ int fg_claims_open(struct fg_claims **ret, const char *folder, uint64_t scope, s
     struct fg_claims *c = fg_alloc(sizeof *c);
     c->folder = fg_strdup(folder);
     c->scope = scope;
+    c->fd = -1;
     c->opened_ns = fg_boot_ns();
     if (make_file(c, err) < 0) {
         fg_claims_close(c);

@@ -184,7 +184,7 @@ static int check_spec(const struct fg_lease_spec *spec, const struct device *dev
 }
 
 /* Does it fit beside the others of its device? self: the lease that is changed, or NULL. */
-static int admit(struct fg_vgpu_server *server, const struct fg_lease_spec *spec, struct device *device,
+static int admit(struct fg_vgpu_server *server, const struct fg_lease_spec *spec, const struct device *device,
                  const struct lease *self, struct fg_error *err)
 {
     uint64_t memory = spec->memory_bytes;
@@ -210,7 +210,7 @@ static int admit(struct fg_vgpu_server *server, const struct fg_lease_spec *spec
                        1000 - (share - spec->share_permille), spec->share_permille);
     if (others + 2 >= FG_ARBITER_MAX) /* one place is for the guest */
         return fg_fail(err, FG_E_CONFLICT, "device '%s' has %u leases already", device->name, others);
-    return fg_vgpu_claim(server, device, &(struct fg_claim){memory, share, others + 1, spec->mode == FG_SHARE_EXCLUSIVE}, err);
+    return 0;
 }
 
 void fg_vgpu_publish(struct lease *lease)
@@ -271,6 +271,7 @@ static void begin_lease(struct fg_vgpu_server *server, struct lease *lease, char
     arbitrate(lease);
     fg_vgpu_publish(lease);
     fg_vec_push(&server->leases, lease);
+    fg_vgpu_claim_again(server, lease->device); /* what is adopted runs already: it is claimed, not asked for */
     if (ret_id)
         memcpy(ret_id, lease->spec.id, sizeof lease->spec.id);
     fg_vgpu_wake(server);
@@ -296,7 +297,8 @@ static struct device *device_for(struct fg_vgpu_server *server, const struct fg_
 static int open_locked(struct fg_vgpu_server *server, const struct fg_lease_spec *spec, int limits_fd, char *ret_id, struct fg_error *err)
 {
     struct device *device = device_for(server, spec, err);
-    if (!device || check_spec(spec, device, err) != 0 || admit(server, spec, device, NULL, err) != 0)
+    if (!device || check_spec(spec, device, err) != 0 || admit(server, spec, device, NULL, err) != 0 ||
+        fg_vgpu_claim(server, device, NULL, spec, err) != 0)
         return -1;
     struct lease *lease = new_lease(server, device, spec);
     if (fg_vgpu_files_make(server, lease, limits_fd, err) != 0) {
@@ -364,7 +366,8 @@ int fg_vgpu_server_set(struct fg_vgpu_server *server, const struct fg_lease_spec
     pthread_mutex_lock(&server->mutex);
     struct lease *lease = lease_by_id(server, spec->id, err);
     int result = -1;
-    if (lease && check_spec(spec, lease->device, err) == 0 && admit(server, spec, lease->device, lease, err) == 0) {
+    if (lease && check_spec(spec, lease->device, err) == 0 && admit(server, spec, lease->device, lease, err) == 0 &&
+        fg_vgpu_claim(server, lease->device, lease, spec, err) == 0) {
         lease->spec.memory_bytes = spec->memory_bytes;
         lease->spec.share_permille = spec->share_permille;
         lease->spec.mode = spec->mode;

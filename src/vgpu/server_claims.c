@@ -46,18 +46,26 @@ int fg_vgpu_server_claims_fd(const struct fg_vgpu_server *server) { return serve
 
 /* --- admission --- */
 
+static void add_spec(struct fg_claim *sum, const struct fg_lease_spec *spec)
+{
+    sum->leases++;
+    sum->memory_bytes += spec->memory_bytes;
+    sum->share_permille += spec->share_permille;
+    sum->alone |= spec->mode == FG_SHARE_EXCLUSIVE;
+}
+
+static struct fg_claim sum_but(const struct fg_vgpu_server *server, const struct device *device, const struct lease *self)
+{
+    struct fg_claim sum = {0};
+    for (size_t i = 0; i < server->leases.count; i++)
+        if (server->leases.items[i]->device == device && server->leases.items[i] != self)
+            add_spec(&sum, &server->leases.items[i]->spec);
+    return sum;
+}
+
 void fg_vgpu_claim_again(struct fg_vgpu_server *server, struct device *device)
 {
-    struct fg_claim now = {0};
-    for (size_t i = 0; i < server->leases.count; i++) {
-        const struct lease *lease = server->leases.items[i];
-        if (lease->device != device)
-            continue;
-        now.leases++;
-        now.memory_bytes += lease->spec.memory_bytes;
-        now.share_permille += lease->spec.share_permille;
-        now.alone |= lease->spec.mode == FG_SHARE_EXCLUSIVE;
-    }
+    struct fg_claim now = sum_but(server, device, NULL);
     if (server->claims && device->key[0])
         fg_claims_set(server->claims, device->key, &now, NULL);
 }
@@ -78,14 +86,17 @@ static int fits_beside(const struct device *device, const struct fg_claim *want,
     return 0;
 }
 
-int fg_vgpu_claim(struct fg_vgpu_server *server, struct device *device, const struct fg_claim *want, struct fg_error *err)
+int fg_vgpu_claim(struct fg_vgpu_server *server, struct device *device, const struct lease *self, const struct fg_lease_spec *spec,
+                  struct fg_error *err)
 {
     struct fg_claim_sum others;
+    struct fg_claim want = sum_but(server, device, self);
+    add_spec(&want, spec);
     if (!server->claims || !device->key[0])
         return 0;
     /* said first, looked then: of two at once at least one sees the other */
-    if (fg_claims_set(server->claims, device->key, want, err) == 0 && others_of(server, device, &others, err) == 0 &&
-        fits_beside(device, want, &others, err) == 0)
+    if (fg_claims_set(server->claims, device->key, &want, err) == 0 && others_of(server, device, &others, err) == 0 &&
+        fits_beside(device, &want, &others, err) == 0)
         return 0;
     fg_vgpu_claim_again(server, device);
     return -1;

@@ -82,8 +82,10 @@ int fg_vgpu_files_make(struct fg_vgpu_server *server, struct lease *lease, int l
 int fg_vgpu_files_adopt(struct lease *lease, struct fg_error *err);
 
 /* --- server_claims.c; mutex held --- */
-/* Claim this much of the device, if the others leave it; else what was claimed stays. */
-int fg_vgpu_claim(struct fg_vgpu_server *server, struct device *device, const struct fg_claim *want, struct fg_error *err);
+/* Claim what the leases of the device will be with self as spec (NULL: with one more), if the others leave it; else what was
+ * claimed stays. */
+int fg_vgpu_claim(struct fg_vgpu_server *server, struct device *device, const struct lease *self, const struct fg_lease_spec *spec,
+                  struct fg_error *err);
 /* Claim what the leases of the device are now. */
 void fg_vgpu_claim_again(struct fg_vgpu_server *server, struct device *device);
 /* Tell the others that we use our devices, and see whether they use theirs. */

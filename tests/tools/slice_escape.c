@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define CL_TARGET_OPENCL_VERSION 300
@@ -84,12 +85,21 @@ static int fill(const struct opencl *cl, cl_context context, int most)
     return got;
 }
 
+/* Until it is stopped: the processor time of who is not in the books counts. */
+static void work(void)
+{
+    for (time_t end = time(NULL) + 100; time(NULL) < end;)
+        ;
+}
+
 static void try(struct opencl cl, int wait)
 {
     int got = fill(&cl, context_of(&cl), MOST);
     printf("granted %d\n", got);
     fflush(stdout);
-    if (got == MOST || wait)
+    if (got == MOST)
+        work();
+    else if (wait)
         sleep(60);
 }
 
@@ -110,7 +120,7 @@ static int by_fork(void)
         printf("before %d granted %d\n", before, got);
         fflush(stdout);
         if (got == MOST)
-            sleep(60);
+            work();
         _exit(0);
     }
     waitpid(pid, NULL, 0);

@@ -14,20 +14,26 @@
 #include "plan/assign/dual.h"
 
 /* Kinds per class in the lists: a class of many tasks spreads over many kinds, and few classes leave room for it. */
-static uint32_t list_most(const struct work *w) { return FG_MAX(24u, 300000u / FG_MAX(w->classes, 1u)); }
+static bool is_dense(const struct work *w) { return (double)w->classes * w->kinds > 2e6; }
+static uint32_t list_most(const struct work *w) { return is_dense(w) ? 24 : FG_MAX(24u, 300000u / FG_MAX(w->classes, 1u)); }
 
 /* The kinds of class c that are cheapest at prices u, at most `most` of them, unordered; nobody is always among them. */
-static uint32_t cheapest(const struct work *w, uint32_t c, const double *u, uint32_t most, double *key, struct entry *out)
+static uint32_t cheapest(const struct work *w, uint32_t c, const double *u, uint32_t most, double *row, double *key, struct entry *out)
 {
-    uint32_t found = 0, R = w->resources;
+    uint32_t found = 0, R = w->resources, kinds = w->kinds - 1;
+    const int64_t *cost = &w->p->cost[(size_t)c * kinds], *need = &w->p->need[(size_t)c * kinds * R];
     double worst = INFINITY;
     uint32_t at_worst = 0;
-    for (uint32_t k = 0; k + 1 < w->kinds; k++) {
-        int64_t cost = w->p->cost[(size_t)c * (w->kinds - 1) + k];
-        const int64_t *need = &w->p->need[((size_t)c * (w->kinds - 1) + k) * R];
-        double v = (double)cost;
-        for (uint32_t r = 0; r < R; r++)
-            v += u[k * R + r] * (double)need[r];
+    if (R == 1)                                          /* the whole table passes here: a loop without branches */
+        for (uint32_t k = 0; k < kinds; k++)
+            row[k] = (double)cost[k] + u[k] * (double)need[k];
+    for (uint32_t k = 0; k < kinds; k++) {
+        double v = row[k];
+        if (R > 1) {
+            v = (double)cost[k];
+            for (uint32_t r = 0; r < R; r++)
+                v += u[k * R + r] * (double)need[k * R + r];
+        }
         if (v >= worst || !cell_open(w, c, k))
             continue;
         uint32_t slot = found < most - 1 ? found++ : at_worst;
@@ -53,14 +59,15 @@ static uint32_t cheapest(const struct work *w, uint32_t c, const double *u, uint
 static void list_make(struct dual *d, uint32_t most)
 {
     struct work *w = d->w;
-    FG_AUTO_FREE double *key = fg_realloc(NULL, w->kinds + 1, sizeof *key);
+    FG_AUTO_FREE double *row = fg_realloc(NULL, 2 * (size_t)w->kinds + 2, sizeof *row);
+    double *key = row + w->kinds + 1;
     uint32_t at = 0;
     most = FG_MIN(most, w->kinds);
     if (!d->list)
         d->list = fg_realloc(NULL, (size_t)w->classes * most, sizeof *d->list);
     for (uint32_t c = 0; c < w->classes; c++) {
         d->first[c] = at;
-        at += cheapest(w, c, d->best_u, most, key, &d->list[at]);
+        at += cheapest(w, c, d->best_u, most, row, key, &d->list[at]);
     }
     d->first[w->classes] = at;
 }
@@ -168,7 +175,13 @@ static int64_t certify(const struct work *w, const double *u)
     }
     for (uint32_t c = 0; c < w->classes; c++) {
         int64_t min = (int64_t)((uint64_t)w->nobody[c] << shift);
-        for (uint32_t k = 0; k < K; k++) {
+        const int64_t *cost = &w->p->cost[(size_t)c * K], *need = &w->p->need[(size_t)c * K * R];
+        for (uint32_t k = 0; R == 1 && k < K; k++) {     /* the same without a call for each cell */
+            bool open = cost[k] != FG_ASSIGN_NEVER && need[k] <= w->kind_largest[k] && w->kind_first[k + 1] > w->kind_first[k];
+            int64_t v = open ? (int64_t)((uint64_t)cost[k] << shift) + q[k] * need[k] : INT64_MAX;
+            min = FG_MIN(min, v);
+        }
+        for (uint32_t k = 0; R > 1 && k < K; k++) {
             if (!cell_open(w, c, k))
                 continue;
             int64_t v = (int64_t)((uint64_t)cell_cost(w, c, k) << shift);
@@ -181,6 +194,53 @@ static int64_t certify(const struct work *w, const double *u)
     __int128 unit = (__int128)1 << shift;
     __int128 whole = sum / unit + (sum % unit > 0);      /* costs are whole: round up */
     return (int64_t)whole;
+}
+
+/* What a uniform price t per capacity-share leaves demanded of everything, less what there is, in shares. */
+static double excess_demand(const struct work *w, const double *scale, double t, uint32_t stride)
+{
+    uint32_t R = w->resources, seen = 0;
+    double demand = 0;
+    for (uint32_t c = 0; c < w->classes; c += stride) {
+        double min = (double)w->nobody[c], load = 0;
+        for (uint32_t k = 0; k + 1 < w->kinds; k++) {
+            if (!cell_open(w, c, k))
+                continue;
+            double size = 0;
+            for (uint32_t r = 0; r < R; r++)
+                size += scale[k * R + r] * (double)cell_need(w, c, k, r);
+            double v = (double)cell_cost(w, c, k) + t * size;
+            if (v < min)
+                min = v, load = size;
+        }
+        demand += load * w->class_count[c];
+        seen += w->class_count[c];
+    }
+    return demand * w->tasks / FG_MAX(seen, 1u) - (double)(w->kinds - 1) * R;
+}
+
+/* Prices to begin with: u = t / capacity of the kind, t by bisection, so that demand is about what there is. Without
+ * them the first short lists would hold the kinds that are cheap when capacity is free, which are the wrong ones. */
+static void uniform_prices(struct dual *d)
+{
+    struct work *w = d->w;
+    FG_AUTO_FREE double *scale = fg_realloc(NULL, d->dim + 1, sizeof *scale);
+    for (uint32_t x = 0; x < d->dim; x++)
+        scale[x] = 1 / d->capacity[x];
+    double cells = (double)w->classes * w->kinds;
+    uint32_t stride = cells > 4e4 ? (uint32_t)(cells / 4e4) + 1 : 1;
+    double low = 0, high = 1;
+    for (int x = 0; x < 60 && excess_demand(w, scale, high, stride) > 0; x++)
+        low = high, high *= 4;
+    if (low > 0 || excess_demand(w, scale, 0, stride) > 0)
+        for (int x = 0; x < 12; x++) {
+            double mid = (low + high) / 2;
+            *(excess_demand(w, scale, mid, stride) > 0 ? &low : &high) = mid;
+        }
+    else
+        high = 0;
+    for (uint32_t x = 0; x < d->dim; x++)
+        d->best_u[x] = high * scale[x];
 }
 
 void fg_assign_prices(struct work *w)
@@ -197,9 +257,10 @@ void fg_assign_prices(struct work *w)
     for (uint32_t x = 0; x < d->dim; x++)
         d->capacity[x] = FG_MAX(1.0, (double)w->kind_capacity[x]);
     w->price = fg_alloc(room * sizeof *w->price);
-    dual_soft_sample(d);
+    if (is_dense(w))
+        uniform_prices(d);                               /* a sample alone would be too small to tell so many kinds apart */
+    dual_soft_sample(d, is_dense(w));
     list_make(d, list_most(w));
-    dual_soft_lists(d);
     memcpy(w->price, d->best_u, d->dim * sizeof *d->u);
 }
 
@@ -207,6 +268,8 @@ void fg_assign_bound(struct work *w)
 {
     struct dual *d = w->dual;
     double theta = 1;
+    if (!is_dense(w))
+        dual_soft_lists(d);
     /* Long lists are stepped over less often, so that a first answer comes in time. */
     double entries = (double)w->classes * FG_MIN(w->kinds, list_most(w));
     uint32_t steps = (uint32_t)fmin(fmax(1e7 / entries, 40), 250), rounds = 4;
@@ -232,11 +295,42 @@ static int by_reduced(const void *a, const void *b)
     return x->reduced != y->reduced ? (x->reduced < y->reduced ? -1 : 1) : (x->kind > y->kind) - (x->kind < y->kind);
 }
 
+/* Options of the lists at hand, for the first assignment: no pass over the table. Lists are short and nearly in order. */
+void fg_assign_options_of_lists(struct work *w)
+{
+    const struct dual *d = w->dual;
+    uint32_t R = w->resources;
+    w->options = fg_realloc(NULL, d->first[w->classes], sizeof *w->options);
+    w->option_first = fg_realloc(NULL, w->classes + 1, sizeof *w->option_first);
+    memcpy(w->option_first, d->first, (w->classes + 1) * sizeof *d->first);
+    for (uint32_t c = 0; c < w->classes; c++) {
+        struct option *o = &w->options[d->first[c]];
+        double least = INFINITY;
+        uint32_t n = d->first[c + 1] - d->first[c];
+        for (int pass = 0; pass < 2; pass++)
+            for (uint32_t x = 0; x < n; x++) {
+                const struct entry *e = &d->list[d->first[c] + x];
+                double v = e->cost;
+                for (uint32_t r = 0; r < R; r++)
+                    v += w->price[e->kind * R + r] * e->need[r];
+                if (pass == 0) {
+                    least = FG_MIN(least, v);
+                    continue;
+                }
+                o[x] = (struct option){.cost = cell_cost(w, c, e->kind), .kind = e->kind, .reduced = (float)(v - least)};
+                for (uint32_t r = 0; r < R; r++)
+                    o[x].need[r] = cell_need(w, c, e->kind, r);
+            }
+        qsort(o, n, sizeof *o, by_reduced);
+    }
+}
+
 void fg_assign_options_make(struct work *w, uint32_t most)
 {
     uint32_t R = w->resources, at = 0;
     most = FG_MIN(most, w->kinds);
-    FG_AUTO_FREE double *key = fg_realloc(NULL, w->kinds + 1, sizeof *key);
+    FG_AUTO_FREE double *row = fg_realloc(NULL, 2 * (size_t)w->kinds + 2, sizeof *row);
+    double *key = row + w->kinds + 1;
     FG_AUTO_FREE struct entry *found = fg_realloc(NULL, most + 1, sizeof *found);
     free(w->options);
     free(w->option_first);
@@ -244,7 +338,7 @@ void fg_assign_options_make(struct work *w, uint32_t most)
     w->option_first = fg_realloc(NULL, w->classes + 1, sizeof *w->option_first);
     for (uint32_t c = 0; c < w->classes; c++) {
         w->option_first[c] = at;
-        uint32_t n = cheapest(w, c, w->price, most, key, found);
+        uint32_t n = cheapest(w, c, w->price, most, row, key, found);
         double least = INFINITY;
         for (uint32_t s = 0; s < n; s++)
             least = FG_MIN(least, key[s]);

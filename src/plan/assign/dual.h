@@ -13,6 +13,7 @@ struct dual {
     double value;                   /* L(u) over the lists */
 };
 
-/* Set best_u: from whole rows of a sample of the classes, and then from everybody's lists. */
-void dual_soft_sample(struct dual *d);
+/* Set best_u: from whole rows of a sample of the classes, and then from everybody's lists. rough: from best_u as it is, not
+ * far, and only if that is better for the sample. */
+void dual_soft_sample(struct dual *d, bool rough);
 void dual_soft_lists(struct dual *d);

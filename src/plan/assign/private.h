@@ -85,6 +85,7 @@ void work_offer(struct work *w, const uint32_t *agent, int64_t cost);
 
 void fg_assign_prices(struct work *w);                    /* sets price, roughly, for a first assignment */
 void fg_assign_bound(struct work *w);                     /* sets price and bound; after fg_assign_prices */
+void fg_assign_options_of_lists(struct work *w);          /* after fg_assign_prices, before fg_assign_bound */
 void fg_assign_options_make(struct work *w, uint32_t most); /* sets options from price */
 void fg_assign_search(struct work *w);
 void fg_assign_groups(struct work *w);                    /* makes best keep the groups */

@@ -215,7 +215,6 @@ void fg_assign_search(struct work *w)
     fg_assign_greedy(w, agent);
     state_set(q->s, agent);
     work_offer(w, agent, q->s->total);
-    w->start_ns = work_now(w) - w->began_ns;
     chain_init(&q->chain, q->s, TUNE_GAIN * w->unit);
     state_set(q->s, w->best);
     search_anneal(q, &(struct anneal){w->unit, w->unit / 5, (uint64_t)TUNE_FIRST * w->tasks, 1000, 0});

@@ -11,9 +11,11 @@
 
 #include "plan/assign/dual.h"
 
-enum { SAMPLE_CELLS = 250000, SAMPLE_STEPS = 40, LIST_STEPS = 30 };
+enum { SAMPLE_CELLS = 250000, SAMPLE_STEPS = 40, ROUGH_STEPS = 12, LIST_STEPS = 30 };
 #define STEP_MOST 3.0                   /* of t, in the cost of a mean need */
 #define DAMPING 0.7
+#define ROUGH_HOT 0.3                   /* of the spread of costs */
+#define ROUGH_COLD 0.05
 
 struct rows {
     struct entry *list;
@@ -49,7 +51,7 @@ static void demand(const struct dual *d, const struct rows *rows, double t, floa
             double at = e[y].cost;
             for (uint32_t r = 0; r < R; r++)
                 at += u[e[y].kind * R + r] * e[y].need[r];
-            min = fmin(min, at);
+            min = at < min ? at : min;
         }
         for (uint32_t y = 0; y < n; y++) {
             double at = e[y].cost - min;
@@ -101,7 +103,7 @@ static double spread(const struct dual *d, const struct rows *rows)
         uint32_t n = rows->first[x + 1] - rows->first[x];
         double min = INFINITY;
         for (uint32_t y = 0; y < n; y++)
-            min = fmin(min, e[y].cost);
+            min = e[y].cost < min ? e[y].cost : min;
         for (uint32_t y = 0; y < n; y++)
             if (e[y].kind + 1 < d->w->kinds)
                 sum += e[y].cost - min, count++;
@@ -109,7 +111,38 @@ static double spread(const struct dual *d, const struct rows *rows)
     return FG_MAX(sum / FG_MAX(count, 1), 1e-6 * (double)d->w->cost_span + 1e-9);
 }
 
-void dual_soft_sample(struct dual *d)
+/* L at best_u over the rows alone. */
+static double hard_value(const struct dual *d, const struct rows *rows)
+{
+    uint32_t R = d->w->resources;
+    double sum = 0;
+    for (uint32_t x = 0; x < rows->count; x++) {
+        double min = INFINITY;
+        for (uint32_t y = rows->first[x]; y < rows->first[x + 1]; y++) {
+            double at = rows->list[y].cost;
+            for (uint32_t r = 0; r < R; r++)
+                at += d->best_u[rows->list[y].kind * R + r] * rows->list[y].need[r];
+            min = at < min ? at : min;
+        }
+        sum += rows->weight * d->w->class_count[rows->class_of[x]] * min;
+    }
+    for (uint32_t x = 0; x < d->dim; x++)
+        sum -= d->best_u[x] * d->capacity[x];
+    return sum;
+}
+
+/* From the prices at hand, at temperatures where a sample does not yet tell single kinds apart. */
+static void soften_rough(struct dual *d, const struct rows *rows, double t)
+{
+    FG_AUTO_FREE double *before = fg_realloc(NULL, d->dim + 1, sizeof *before);
+    double value = hard_value(d, rows);
+    memcpy(before, d->best_u, d->dim * sizeof *before);
+    soften(d, rows, ROUGH_HOT * t, ROUGH_COLD * t, ROUGH_STEPS);
+    if (hard_value(d, rows) < value)
+        memcpy(d->best_u, before, d->dim * sizeof *before);
+}
+
+void dual_soft_sample(struct dual *d, bool rough)
 {
     const struct work *w = d->w;
     uint32_t most = FG_MAX(SAMPLE_CELLS / w->kinds, 60u), stride = (w->classes + most - 1) / most, R = w->resources;
@@ -134,7 +167,10 @@ void dual_soft_sample(struct dual *d)
     rows.first[rows.count] = at;
     rows.weight = (double)w->tasks / FG_MAX(seen, 1u);
     double t = spread(d, &rows);
-    soften(d, &rows, 0.5 * t, 0.01 * t, SAMPLE_STEPS);
+    if (rough)
+        soften_rough(d, &rows, t);
+    else
+        soften(d, &rows, 0.5 * t, 0.01 * t, SAMPLE_STEPS);
     free(rows.list), free(rows.first), free(rows.class_of);
 }
 

@@ -1,7 +1,7 @@
 /* solve.c - the whole: check, bound, search, result. */
 #include <string.h>
 
-#include "plan/assign/private.h"
+#include "plan/assign/search.h"
 
 int64_t work_now(const struct work *w) { return w->o->now_ns ? w->o->now_ns(w->o->now_arg) : 0; }
 
@@ -143,6 +143,19 @@ static int check_options(const struct fg_assign_problem *p, const struct fg_assi
     return 0;
 }
 
+/* Before anything that takes long: something valid to fall back to. */
+static void first_assignment(struct work *w)
+{
+    FG_AUTO_FREE uint32_t *agent = fg_realloc(NULL, w->tasks, sizeof *agent);
+    int64_t cost = 0;
+    fg_assign_options_of_lists(w);
+    fg_assign_greedy(w, agent);
+    for (uint32_t j = 0; j < w->tasks; j++)
+        cost += cell_cost(w, w->class_of[j], w->kind_of[agent[j]]);
+    work_offer(w, agent, cost);
+    w->start_ns = work_now(w) - w->began_ns;
+}
+
 int fg_assign_solve(const struct fg_assign_problem *p, const struct fg_assign_options *o, struct fg_assign_result *ret,
                     struct fg_error *err)
 {
@@ -150,7 +163,9 @@ int fg_assign_solve(const struct fg_assign_problem *p, const struct fg_assign_op
         return -1;
     struct work w;
     work_init(&w, p, o);
+    w.good_enough = INT64_MIN;                           /* nothing is proven yet */
     fg_assign_prices(&w);
+    first_assignment(&w);
     fg_assign_bound(&w);
     w.good_enough = w.bound + (int64_t)((double)(w.bound < 0 ? -w.bound : w.bound) * (double)o->gap_ppm * 1e-6);
     w.bound_ns = work_now(&w) - w.began_ns;

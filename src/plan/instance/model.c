@@ -210,6 +210,8 @@ bool fg_instance_turns(const struct fg_instance *in, uint32_t vgpu, struct fg_tu
     struct clockwork c = {.in = in, .v = &in->vgpus.items[vgpu], .turns = turns};
     int64_t now = 0;
     bool ok = true;
+    if (n == 0)
+        return true;
     c.slow = c.v->capacity != 1 && (in->slowdown > 1 || in->slowdowns.count > 0);
     for (size_t x = 0; x < n; x++)
         turns[x].end_ns = fg_instance_pair(in, turns[x].task, vgpu).time_ns;   /* the sort's second key */

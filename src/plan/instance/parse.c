@@ -1,164 +1,14 @@
 /* parse.c - a plan file: YAML to an instance. Every value is checked where it stands, so an error has a line and a remedy. */
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <yaml.h>
 
 #include "base/str.h"
 #include "base/units.h"
-#include "plan/instance/private.h"
+#include "plan/instance/field.h"
 
-struct pending { uint32_t task, count; int node; bool times; };
-struct reader {
-    yaml_document_t doc;
-    struct fg_instance in;
-    struct fg_names ids;                 /* of the tasks, then of the vGPUs */
-    FG_VEC(uint32_t) id_lines;           /* by number in ids */
-    /* kinds may be named before their vGPU: sets and times are filled when all are known */
-    FG_VEC(struct pending) pending;
-    struct fg_error *err;
-};
-struct field {
-    const char *name;
-    int (*read)(struct reader *r, const yaml_node_t *node, const struct field *f, void *obj);
-    size_t at;                           /* offset of the member in obj */
-    const char *remedy;                  /* NULL: the parser of the value has its own */
-};
-
-static uint32_t line_of(const yaml_node_t *n) { return (uint32_t)n->start_mark.line + 1; }
-static const char *scalar(const yaml_node_t *n) { return (const char *)n->data.scalar.value; }
-
-static int fail_value(struct reader *r, const yaml_node_t *n, const struct field *f, const char *what)
-{
-    fg_fail(r->err, FG_E_INVALID, "line %u: %s %s", line_of(n), f->name, what);
-    return f->remedy ? fg_fail_hint(r->err, "%s", f->remedy) : -1;
-}
-/* The value's parser has spoken: say where. */
-static int fail_parse(struct reader *r, const yaml_node_t *n, const struct field *f)
-{
-    fg_fail_prefix(r->err, "line %u: %s", line_of(n), f->name);
-    return f->remedy && !r->err->hint[0] ? fg_fail_hint(r->err, "%s", f->remedy) : -1;
-}
-static int want_scalar(struct reader *r, const yaml_node_t *n, const struct field *f)
-{
-    if (n->type == YAML_SCALAR_NODE && n->data.scalar.length > 0 && strlen(scalar(n)) == n->data.scalar.length)
-        return 0;
-    return fail_value(r, n, f, n->type == YAML_SCALAR_NODE ? "is empty" : "should be one value, not a list or a mapping");
-}
-
-static int read_bytes(struct reader *r, const yaml_node_t *n, const struct field *f, void *obj)
-{
-    uint64_t *v = (uint64_t *)((char *)obj + f->at);
-    if (want_scalar(r, n, f) < 0)
-        return -1;
-    if (fg_parse_bytes(scalar(n), v, r->err) < 0)
-        return fail_parse(r, n, f);
-    return *v == 0 || *v > (uint64_t)1 << 50 ? fail_value(r, n, f, "must be more than 0 and at most 1 PiB") : 0;
-}
-static int read_time(struct reader *r, const yaml_node_t *n, const struct field *f, void *obj)
-{
-    int64_t *v = (int64_t *)((char *)obj + f->at);
-    if (want_scalar(r, n, f) < 0)
-        return -1;
-    if (fg_parse_duration(scalar(n), v, r->err) < 0)
-        return fail_parse(r, n, f);
-    if (*v <= FG_INSTANCE_TIME_MOST)
-        return 0;
-    fail_value(r, n, f, "is more than ten years (3650d)");
-    return fg_fail_hint(r->err, "A number without a unit is seconds; units are ns, us, ms, s, m, h, d. Split what really takes longer.");
-}
-static int read_money(struct reader *r, const yaml_node_t *n, const struct field *f, void *obj)
-{
-    int64_t *v = (int64_t *)((char *)obj + f->at);
-    if (want_scalar(r, n, f) < 0)
-        return -1;
-    if (fg_parse_money(scalar(n), v, r->err) < 0)
-        return fail_parse(r, n, f);
-    return *v > 100000 * FG_NANOUSD_PER_USD ? fail_value(r, n, f, "is more than 100000 dollars") : 0;
-}
-static int read_share(struct reader *r, const yaml_node_t *n, const struct field *f, void *obj)
-{
-    if (want_scalar(r, n, f) < 0)
-        return -1;
-    return fg_parse_share(scalar(n), (uint32_t *)((char *)obj + f->at), r->err) < 0 ? fail_parse(r, n, f) : 0;
-}
-/* A count or rate: digits with a point, and optionally a unit of flops (Gflop 1, Tflop 1000, Pflop 10^6). */
-static int read_number(struct reader *r, const yaml_node_t *n, const struct field *f, void *obj)
-{
-    static const struct { const char *name; double size; } units[] = {
-        {"", 1}, {"gflop", 1}, {"gflops", 1}, {"tflop", 1e3}, {"tflops", 1e3}, {"pflop", 1e6}, {"pflops", 1e6}, {"/h", 1}, {"x", 1}};
-    if (want_scalar(r, n, f) < 0)
-        return -1;
-    const char *s = scalar(n);
-    char *end;
-    if ((*s < '0' || *s > '9') && *s != '.')             /* no sign, no nan, no inf, no 0x by any name */
-        return fail_value(r, n, f, "is not a number of 0 or more");
-    if (s[0] == '0' && (s[1] == 'x' || s[1] == 'X'))
-        return fail_value(r, n, f, "is not a decimal number");
-    double v = strtod(s, &end);
-    while (*end == ' ')
-        end++;
-    for (size_t x = 0; x < FG_COUNT(units); x++)
-        if (strcasecmp(end, units[x].name) == 0) {
-            v *= units[x].size;
-            if (!isfinite(v) || v > 1e18)
-                return fail_value(r, n, f, "is too large (most is 1e18)");
-            *(double *)((char *)obj + f->at) = v;
-            return 0;
-        }
-    return fail_value(r, n, f, "is not a number with a unit known here");
-}
-static int read_positive(struct reader *r, const yaml_node_t *n, const struct field *f, void *obj)
-{
-    if (read_number(r, n, f, obj) < 0)
-        return -1;
-    return *(double *)((char *)obj + f->at) > 0 ? 0 : fail_value(r, n, f, "must be more than 0");
-}
-static int read_factor(struct reader *r, const yaml_node_t *n, const struct field *f, void *obj)
-{
-    if (read_number(r, n, f, obj) < 0)
-        return -1;
-    double v = *(double *)((char *)obj + f->at);
-    return v >= 1 && v <= 1000 ? 0 : fail_value(r, n, f, "must be 1 (no slowdown) to 1000");
-}
-static int read_count(struct reader *r, const yaml_node_t *n, const struct field *f, void *obj)
-{
-    int64_t v;
-    if (want_scalar(r, n, f) < 0)
-        return -1;
-    if (fg_parse_int(scalar(n), 1, FG_INSTANCE_TASKS_MOST, &v, r->err) < 0)
-        return fail_parse(r, n, f);
-    *(uint32_t *)((char *)obj + f->at) = (uint32_t)v;
-    return 0;
-}
-static int read_flag(struct reader *r, const yaml_node_t *n, const struct field *f, void *obj)
-{
-    if (want_scalar(r, n, f) < 0)
-        return -1;
-    bool yes = fg_streq(scalar(n), "true") || fg_streq(scalar(n), "yes");
-    if (!yes && !fg_streq(scalar(n), "false") && !fg_streq(scalar(n), "no"))
-        return fail_value(r, n, f, "is neither true nor false");
-    *(bool *)((char *)obj + f->at) = yes;
-    return 0;
-}
-static int read_id(struct reader *r, const yaml_node_t *n, const struct field *f, void *obj)
-{
-    if (want_scalar(r, n, f) < 0)
-        return -1;
-    const char *s = scalar(n);
-    size_t len = strlen(s);
-    bool clean = fg_utf8_valid(s, len) && len <= 64;
-    for (size_t x = 0; x < len; x++)
-        clean &= (unsigned char)s[x] > 0x20 && s[x] != 0x7f;
-    if (!clean)
-        return fail_value(r, n, f, "must be 1 to 64 characters without spaces");
-    free(*(char **)((char *)obj + f->at));
-    *(char **)((char *)obj + f->at) = fg_strdup(s);
-    return 0;
-}
 static int read_word(struct reader *r, const yaml_node_t *n, const struct field *f, void *obj, struct fg_names *names)
 {
-    if (want_scalar(r, n, f) < 0)
+    if (field_want_scalar(r, n, f) < 0)
         return -1;
     *(uint32_t *)((char *)obj + f->at) = fg_names_add(names, scalar(n), NULL);
     return 0;
@@ -169,14 +19,14 @@ WORD(kind) WORD(tenant) WORD(type) WORD(group) WORD(gang)
 
 static int read_choice(struct reader *r, const yaml_node_t *n, const struct field *f, const char *const *names, size_t count, unsigned *ret)
 {
-    if (want_scalar(r, n, f) < 0)
+    if (field_want_scalar(r, n, f) < 0)
         return -1;
     for (size_t x = 0; x < count; x++)
         if (fg_streq(scalar(n), names[x])) {
             *ret = (unsigned)x;
             return 0;
         }
-    return fail_value(r, n, f, "has a value that is not known");
+    return field_fail(r, n, f, "has a value that is not known");
 }
 static int read_isolation(struct reader *r, const yaml_node_t *n, const struct field *f, void *obj)
 {
@@ -213,13 +63,13 @@ static int put_off(struct reader *r, const yaml_node_t *n, bool times)
 static int read_kinds(struct reader *r, const yaml_node_t *n, const struct field *f, void *obj)
 {
     if (n->type != YAML_SEQUENCE_NODE || n->data.sequence.items.start == n->data.sequence.items.top)
-        return fail_value(r, n, f, "should be a list of kinds");
+        return field_fail(r, n, f, "should be a list of kinds");
     return put_off(r, n, false);
 }
 static int read_times(struct reader *r, const yaml_node_t *n, const struct field *f, void *obj)
 {
     if (n->type != YAML_MAPPING_NODE || n->data.mapping.pairs.start == n->data.mapping.pairs.top)
-        return fail_value(r, n, f, "should be a mapping of kinds to times");
+        return field_fail(r, n, f, "should be a mapping of kinds to times");
     return put_off(r, n, true);
 }
 
@@ -227,37 +77,37 @@ static int read_times(struct reader *r, const yaml_node_t *n, const struct field
 #define V(member) offsetof(struct fg_instance_vgpu, member)
 #define I(member) offsetof(struct fg_instance, member)
 static const struct field task_fields[] = {
-    {"id", read_id, T(id), "Give every task a name of its own, e.g. id: train-1."},
-    {"memory", read_bytes, T(memory_bytes), "Write a size, e.g. memory: 4GB."},
-    {"time", read_time, T(time_ns), NULL},
+    {"id", field_id, T(id), "Give every task a name of its own, e.g. id: train-1."},
+    {"memory", field_bytes, T(memory_bytes), "Write a size, e.g. memory: 4GB."},
+    {"time", field_time, T(time_ns), NULL},
     {"times", read_times, 0, "Write e.g. times: {a100: 1h, t4: 3h}."},
-    {"work", read_positive, T(work_gflop), "Write Gflop, e.g. work: 360000, or with a unit: 360 Tflop."},
-    {"share", read_share, T(share_permille), NULL},
-    {"deadline", read_time, T(deadline_ns), NULL},
-    {"budget", read_money, T(budget_nanousd), NULL},
+    {"work", field_positive, T(work_gflop), "Write Gflop, e.g. work: 360000, or with a unit: 360 Tflop."},
+    {"share", field_share, T(share_permille), NULL},
+    {"deadline", field_time, T(deadline_ns), NULL},
+    {"budget", field_money, T(budget_nanousd), NULL},
     {"group", read_group, T(group), "Write a name; tasks of one group are planned all or none."},
     {"gang", read_gang, T(gang), "Write a name; tasks of one gang are planned all or none and start together."},
     {"kinds", read_kinds, 0, "Write e.g. kinds: [a100, t4]."},
     {"tenant", read_tenant, T(tenant), "Write a name."},
     {"type", read_type, T(type), "Write a name; interference is told by type."},
     {"isolation", read_isolation, T(isolation), "Write shared, tenant (only beside the same tenant) or alone."},
-    {"spot", read_flag, T(spot), "Write spot: true where the task may be interrupted and start again."},
-    {"count", read_count, T(count), "Write how many such tasks there are, 1 to 1000000."},
+    {"spot", field_flag, T(spot), "Write spot: true where the task may be interrupted and start again."},
+    {"count", field_count, T(count), "Write how many such tasks there are, 1 to 1000000."},
 };
 static const struct field vgpu_fields[] = {
-    {"id", read_id, V(id), "Give every vGPU a name of its own, e.g. id: gpu-1."},
-    {"memory", read_bytes, V(memory_bytes), "Write a size, e.g. memory: 16GB."},
-    {"gflops", read_positive, V(gflops), "Write a speed in Gflop/s, e.g. gflops: 200."},
+    {"id", field_id, V(id), "Give every vGPU a name of its own, e.g. id: gpu-1."},
+    {"memory", field_bytes, V(memory_bytes), "Write a size, e.g. memory: 16GB."},
+    {"gflops", field_positive, V(gflops), "Write a speed in Gflop/s, e.g. gflops: 200."},
     {"kind", read_kind, V(kind), "Write a name; tasks choose kinds by it."},
-    {"price", read_money, V(price_nanousd_per_h), "Write US dollars per hour, e.g. price: 0.40."},
-    {"spot", read_money, V(spot_nanousd_per_h), "Write US dollars per hour, e.g. spot: 0.12."},
-    {"interruptions", read_number, V(interruptions_per_h), "Write how often an hour spot is taken back, e.g. interruptions: 0.05."},
-    {"capacity", read_count, V(capacity), "Write how many tasks it runs at a time, e.g. capacity: 4."},
-    {"count", read_count, V(count), "Write how many such vGPUs there are."},
+    {"price", field_money, V(price_nanousd_per_h), "Write US dollars per hour, e.g. price: 0.40."},
+    {"spot", field_money, V(spot_nanousd_per_h), "Write US dollars per hour, e.g. spot: 0.12."},
+    {"interruptions", field_number, V(interruptions_per_h), "Write how often an hour spot is taken back, e.g. interruptions: 0.05."},
+    {"capacity", field_count, V(capacity), "Write how many tasks it runs at a time, e.g. capacity: 4."},
+    {"count", field_count, V(count), "Write how many such vGPUs there are."},
 };
 static const struct field pair_fields[] = {
     {"types", NULL, 0, "Write two types, e.g. types: [bert, resnet]."},
-    {"slowdown", read_factor, offsetof(struct fg_slowdown, factor), "Write how many times longer one takes beside the other, e.g. slowdown: 1.3."},
+    {"slowdown", field_factor, offsetof(struct fg_slowdown, factor), "Write how many times longer one takes beside the other, e.g. slowdown: 1.3."},
 };
 
 static yaml_node_t *node_at(struct reader *r, int index) { return yaml_document_get_node(&r->doc, index); }
@@ -412,7 +262,7 @@ static int read_interference(struct reader *r, const yaml_node_t *n)
 static int read_list(struct reader *r, const yaml_node_t *n, const struct field *f, int (*item)(struct reader *, const yaml_node_t *))
 {
     if (n->type != YAML_SEQUENCE_NODE)
-        return fail_value(r, n, f, "should be a list");
+        return field_fail(r, n, f, "should be a list");
     for (yaml_node_item_t *x = n->data.sequence.items.start; x < n->data.sequence.items.top; x++)
         if (item(r, node_at(r, *x)) < 0)
             return -1;
@@ -430,12 +280,12 @@ static const struct field top_fields[] = {
     {"tasks", read_tasks, 0, "Write tasks: and below it lines like - {id: a, memory: 4GB, time: 1h}."},
     {"vgpus", read_vgpus, 0, "Write vgpus: and below it lines like - {id: v, memory: 8GB, gflops: 100, price: 0.40}."},
     {"cost_model", read_model, 0, "Write written (default), fixed (times are the same everywhere) or work (work divided by speed)."},
-    {"reference_gflops", read_positive, I(reference_gflops), "Write the speed that times are for, e.g. reference_gflops: 100."},
+    {"reference_gflops", field_positive, I(reference_gflops), "Write the speed that times are for, e.g. reference_gflops: 100."},
     {"run", read_run, 0, "Write in_turn (default: a vGPU's tasks wait for each other) or at_once (everything starts now)."},
-    {"horizon", read_time, I(horizon_ns), NULL},
-    {"budget", read_money, I(budget_nanousd), NULL},
+    {"horizon", field_time, I(horizon_ns), NULL},
+    {"budget", field_money, I(budget_nanousd), NULL},
     {"interference", read_slowdowns, 0, "Write lines like - {types: [bert, resnet], slowdown: 1.3}."},
-    {"slowdown", read_factor, I(slowdown), "Write how many times longer two tasks take beside each other where nothing else is told, e.g. 1.1."},
+    {"slowdown", field_factor, I(slowdown), "Write how many times longer two tasks take beside each other where nothing else is told, e.g. 1.1."},
 };
 
 /* kinds: [..] and times: {..}, now that every vGPU is known. */
@@ -465,7 +315,7 @@ static int finish_pending(struct reader *r, const struct pending *p)
     for (yaml_node_pair_t *x = n->data.mapping.pairs.start; x < n->data.mapping.pairs.top; x++) {
         const yaml_node_t *name = node_at(r, x->key);
         int64_t v;
-        if (name->type != YAML_SCALAR_NODE || read_time(r, node_at(r, x->value), &time_field, &v) < 0)
+        if (name->type != YAML_SCALAR_NODE || field_time(r, node_at(r, x->value), &time_field, &v) < 0)
             return name->type == YAML_SCALAR_NODE ? -1 : fail_at(r, line_of(name), "times should go by kind", "Write e.g. times: {a100: 1h}.");
         times[fg_names_find(&r->in.kinds, scalar(name))] = v;
     }

@@ -136,6 +136,7 @@ void pk_typicals_fini(struct pk_typicals *t);
 double pk_fragment(const struct pk_typicals *typicals, const struct pk_room *room);
 /* score.c: the best GPUs of a node and the key of that; PK_NEVER: does not fit. */
 int64_t pk_score(struct fg_pack *p, uint32_t type, uint32_t node, uint32_t *ret_gpus);
+uint64_t pk_lot(uint64_t seed, uint64_t version, uint64_t node);
 int64_t pk_rank(const struct fg_pack *p, uint32_t node);
 int64_t pk_key_score(const struct fg_pack *p, int64_t key);
 /* row.c */

@@ -135,6 +135,18 @@ static enum fg_pack_rule rule_of(int64_t key, int64_t second)
     return key >> 24 != second >> 24 ? FG_PACK_TIGHT : FG_PACK_INDEX;
 }
 
+/* Any of the nodes with this key, by lot: the regression test for ties. */
+static uint32_t draw(struct fg_pack *p, const struct pk_row *r, int64_t key)
+{
+    uint64_t equal = 0;
+    for (uint32_t i = 0; i < p->nodes.count; i++)
+        equal += r->key[i] == key;
+    uint64_t left = pk_lot(p->options.seed, p->clock, 0) % equal;
+    for (uint32_t i = 0;; i++)
+        if (r->key[i] == key && left-- == 0)
+            return i;
+}
+
 bool fg_pack_best(struct fg_pack *p, uint32_t type, struct fg_pack_choice *ret)
 {
     pk_learn(p);
@@ -158,6 +170,8 @@ bool fg_pack_best(struct fg_pack *p, uint32_t type, struct fg_pack_choice *ret)
         else if (r->key[i] > second)
             second = r->key[i];
     }
+    if (p->options.random_ties)
+        node = draw(p, r, best);
     *ret = (struct fg_pack_choice){.node = node, .score = pk_key_score(p, best), .rule = rule_of(best, second)};
     pk_score(p, type, node, &ret->gpus);
     return true;

@@ -60,7 +60,7 @@ static int64_t tightness(const struct fg_pack *p, const struct pk_room *after)
     return FG_MAX((int64_t)0, (int64_t)(TIGHT_MOST - left * (TIGHT_MOST / 4.0)));
 }
 
-static uint64_t lot(uint64_t seed, uint64_t version, uint64_t node)
+uint64_t pk_lot(uint64_t seed, uint64_t version, uint64_t node)
 {
     uint64_t z = (seed * 0x9e3779b97f4a7c15u) ^ (version << 32 | node);
     z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
@@ -71,7 +71,7 @@ static uint64_t lot(uint64_t seed, uint64_t version, uint64_t node)
 int64_t pk_rank(const struct fg_pack *p, uint32_t node)
 {
     if (p->options.random_ties)
-        return (int64_t)(lot(p->options.seed, p->log_at, node) & PK_INDEX_MOST);
+        return 0;                        /* drawn anew by every decision */
     return PK_INDEX_MOST - FG_MIN(node, PK_INDEX_MOST);
 }
 

@@ -306,20 +306,28 @@ CUresult fgcu_do_cuEventSynchronize(unsigned which, CUevent event)
     return result;
 }
 
+/* Who asks may submit at once again, so a batch is ended for it only while others want the device and should know early
+ * that it is idle. */
+static int asked(void) { return fgcu_attached() && fg_get(&fgcu.lease.limits->drain_ns); }
+
 CUresult fgcu_do_cuStreamQuery(unsigned which, CUstream stream)
 {
-    fgcu_before_wait();
+    int wanted = asked();
+    if (wanted)
+        fgcu_before_wait();
     CUresult result = FGCU_WHICH(cuStreamQuery)(stream);
-    if (result == CUDA_SUCCESS)
+    if (wanted && result == CUDA_SUCCESS)
         fgcu_after_wait();
     return result;
 }
 
 CUresult fgcu_do_cuEventQuery(unsigned which, CUevent event)
 {
-    fgcu_before_wait();
+    int wanted = asked();
+    if (wanted)
+        fgcu_before_wait();
     CUresult result = FGCU_WHICH(cuEventQuery)(event);
-    if (result == CUDA_SUCCESS)
+    if (wanted && result == CUDA_SUCCESS)
         fgcu_after_wait();
     return result;
 }

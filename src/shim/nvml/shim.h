@@ -8,7 +8,7 @@
  * first call; any thread; libc alone; nothing is printed. Answers come from the lease page: no view can disagree with
  * the driver front end's, and no other tenant is seen. */
 #pragma once
-#include "nvml_abi.h"
+#include "fgpu/nvml_abi.h"
 #include "nvml_table.h"
 #include "vgpu/ledger.h"
 

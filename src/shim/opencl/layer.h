@@ -68,6 +68,8 @@ int fgcl_follow(const struct fgcl_submit *submit);
 enum fgcl_settle { FGCL_IN_ORDER, FGCL_ALL }; /* up to the first that still runs; or each one */
 /* Settle what has ended, and make sure that the end of the rest will be noticed. */
 void fgcl_settle(enum fgcl_settle which);
+/* The program may not come back: if nobody watches, the end of its last job is. */
+void fgcl_turned_away(void);
 
 /* --- queue.c --- */
 void fgcl_flush_all(void);

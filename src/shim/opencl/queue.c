@@ -142,7 +142,9 @@ cl_int CL_API_CALL fgcl_clReleaseCommandQueue(cl_command_queue queue)
     if (fgcl.next.clGetCommandQueueInfo(queue, CL_QUEUE_REFERENCE_COUNT, sizeof references, &references, NULL) == CL_SUCCESS &&
         references == 1)
         forget(queue);
-    return fgcl.next.clReleaseCommandQueue(queue);
+    cl_int status = fgcl.next.clReleaseCommandQueue(queue); /* a flush, too */
+    fgcl_turned_away();
+    return status;
 }
 
 cl_int CL_API_CALL fgcl_clGetCommandQueueInfo(cl_command_queue queue, cl_command_queue_info name, size_t size, void *value,

@@ -250,7 +250,7 @@ static void CL_CALLBACK ended(cl_event event, cl_int status, void *unused)
 
 /* --- where a program finds out, or turns away --- */
 
-static void turned_away(void)
+void fgcl_turned_away(void)
 {
     if (__atomic_load_n(&jobs.count, __ATOMIC_RELAXED) && !fg_get(&jobs.watched))
         fgcl_settle(FGCL_IN_ORDER);
@@ -259,7 +259,7 @@ static void turned_away(void)
 cl_int CL_API_CALL fgcl_clFlush(cl_command_queue queue)
 {
     cl_int status = fgcl.next.clFlush(queue);
-    turned_away();
+    fgcl_turned_away();
     return status;
 }
 
@@ -281,13 +281,13 @@ cl_int CL_API_CALL fgcl_clGetEventInfo(cl_event event, cl_event_info name, size_
 {
     cl_int status = fgcl.next.clGetEventInfo(event, name, size, value, size_ret);
     if (name == CL_EVENT_COMMAND_EXECUTION_STATUS)
-        turned_away();
+        fgcl_turned_away();
     return status;
 }
 
 cl_int CL_API_CALL fgcl_clSetEventCallback(cl_event event, cl_int type, void(CL_CALLBACK *notify)(cl_event, cl_int, void *), void *data)
 {
     cl_int status = fgcl.next.clSetEventCallback(event, type, notify, data);
-    turned_away();
+    fgcl_turned_away();
     return status;
 }

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "shim/nvml/nvml_abi.h"
+#include "fgpu/nvml_abi.h"
 #include "world.h"
 
 #define NVML_API(name, params) __attribute__((visibility("default"))) nvmlReturn_t name params; __attribute__((visibility("default"))) nvmlReturn_t name params

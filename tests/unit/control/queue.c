@@ -159,7 +159,8 @@ static void town_dispatch(struct town *t)
     }
     size_t n = f->fx.actions.count;
     FG_AUTO_FREE struct fg_action *starts = fg_alloc((n + 1) * sizeof *starts);
-    memcpy(starts, f->fx.actions.items, n * sizeof *starts);
+    for (size_t i = 0; i < n; i++)
+        starts[i] = f->fx.actions.items[i];
     for (size_t i = 0; i < n; i++) {
         struct run *r = run_of(t, starts[i].task);
         if (starts[i].kind != FG_ACT_START || !r)

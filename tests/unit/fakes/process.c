@@ -3,7 +3,7 @@
 #include <signal.h>
 
 #include "fake_test.h"
-#include "shim/nvml/nvml_abi.h"
+#include "fgpu/nvml_abi.h"
 
 static char world[64];
 

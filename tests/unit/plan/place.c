@@ -276,6 +276,49 @@ static void a_plan_is_never_overfull_and_costs_the_least_step_by_step(void **sta
     fg_history_destroy(h);
 }
 
+/* Beyond 64 devices with room the best comes from a heap: it is the same device as when all are gone through. */
+static void many_devices_are_chosen_from_as_few_are(void **state)
+{
+    enum { DEVICES = 200, TASKS = 300 };
+    struct rng r = rng_start(__func__);
+    static struct fg_plan_device d[DEVICES];
+    static struct fg_plan_task t[TASKS];
+    for (int round = 0; round < 30; round++) {
+        for (size_t i = 0; i < DEVICES; i++) {
+            d[i] = device((uint32_t)i + 1, rng_below(&r, 2) ? "cpu" : "gpu", (4 + rng_below(&r, 3)) * GIB, (int64_t)rng_below(&r, 2) * 1000);
+            d[i].share_free_permille = (uint32_t)rng_below(&r, 5) * 250;
+        }
+        for (size_t i = 0; i < TASKS; i++)
+            t[i] = task(i + 1, (1 + rng_below(&r, 3)) * GIB, (uint32_t)(1 + rng_below(&r, 4)) * 125);
+        struct fg_plan plan = place(d, DEVICES, t, TASKS);
+        struct fg_plan_device left[DEVICES];
+        memcpy(left, d, sizeof left);
+        for (size_t p = 0; p < plan.placements.count; p++) {
+            const struct fg_placement *at = &plan.placements.items[p];
+            const struct fg_plan_task *one = &t[at->task.lo - 1];
+            size_t best = SIZE_MAX;
+            int64_t best_cost = 0;
+            uint32_t best_used = 0;
+            for (size_t i = 0; i < DEVICES; i++) {
+                if (!fits(&left[i], &one->need))
+                    continue;
+                uint32_t memory = 1000 - fg_price_permille(left[i].memory_free_bytes, left[i].memory_bytes, 0);
+                uint32_t used = 1000 - left[i].share_free_permille > memory ? 1000 - left[i].share_free_permille : memory;
+                int64_t cost = fg_expected_cost(&left[i], &one->need, at->placed.expected_ns);
+                if (best == SIZE_MAX || cost < best_cost || (cost == best_cost && used > best_used)) {
+                    best = i;
+                    best_cost = cost;
+                    best_used = used;
+                }
+            }
+            assert_int_equal(at->device, best + 1);
+            left[best].memory_free_bytes -= at->memory_bytes;
+            left[best].share_free_permille -= at->share_permille;
+        }
+        fg_plan_fini(&plan);
+    }
+}
+
 static void the_same_snapshot_gives_the_same_plan(void **state)
 {
     struct rng r = rng_start(__func__);
@@ -357,6 +400,7 @@ int main(void)
         cmocka_unit_test(nothing_is_invalid_while_a_device_that_could_hold_it_is_known),
         cmocka_unit_test(the_bound_takes_the_cheapest_device_though_it_is_full),
         cmocka_unit_test(a_plan_is_never_overfull_and_costs_the_least_step_by_step),
+        cmocka_unit_test(many_devices_are_chosen_from_as_few_are),
         cmocka_unit_test(the_same_snapshot_gives_the_same_plan),
         cmocka_unit_test(every_device_that_cannot_take_it_says_what_it_lacks),
         cmocka_unit_test(what_is_missing_is_said_in_words),

@@ -44,6 +44,7 @@ static cl_int CL_API_CALL enqueue(cl_command_queue q, cl_kernel k, cl_uint d, co
 static cl_int CL_API_CALL retain(cl_event event) { return __atomic_add_fetch(&of(event)->references, 1, __ATOMIC_SEQ_CST), CL_SUCCESS; }
 static cl_int CL_API_CALL release(cl_event event) { return __atomic_sub_fetch(&of(event)->references, 1, __ATOMIC_SEQ_CST), CL_SUCCESS; }
 static cl_int CL_API_CALL flush(cl_command_queue q) { return CL_SUCCESS; }
+static cl_int CL_API_CALL queue_info(cl_command_queue q, cl_command_queue_info n, size_t s, void *v, size_t *r) { return CL_INVALID_VALUE; }
 static cl_int CL_API_CALL wait_for(cl_uint n, const cl_event *list) { return CL_SUCCESS; }
 
 static cl_int CL_API_CALL event_info(cl_event event, cl_event_info name, size_t size, void *value, size_t *ret)
@@ -109,7 +110,8 @@ static int set_up(void **state)
         return -1;
     setenv(FG_LEASE_ENV, lease, 1);
     target.clEnqueueNDRangeKernel = enqueue;
-    target.clFlush = target.clFinish = flush;
+    target.clFlush = target.clFinish = target.clReleaseCommandQueue = flush;
+    target.clGetCommandQueueInfo = queue_info;
     target.clWaitForEvents = wait_for;
     target.clGetEventInfo = event_info;
     target.clGetEventProfilingInfo = profile;
@@ -204,6 +206,25 @@ static void test_a_long_line_of_short_jobs_is_settled_in_parts(void **state)
     assert_int_equal(stats().device_ns - before_ns, 79 * 100000);
 }
 
+static void test_every_way_to_turn_away_counts(void **state)
+{
+    for (unsigned way = 0; way < 3; way++) {
+        cl_int status;
+        fresh(1, 10000);
+        submit(1);
+        cl_event event = (cl_event)&driver.events[0];
+        if (way == 0)
+            layer->clReleaseCommandQueue(NULL);
+        else if (way == 1)
+            layer->clGetEventInfo(event, CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof status, &status, NULL);
+        else
+            layer->clFlush(NULL);
+        expect(1, 1);
+        end(0, CL_COMPLETE);
+        expect(0, 1);
+    }
+}
+
 static void test_work_left_after_a_wait_is_watched(void **state)
 {
     fresh(1, 10000);
@@ -289,6 +310,7 @@ int main(void)
         cmocka_unit_test(test_a_program_that_waits_for_each_job_costs_no_callback),
         cmocka_unit_test(test_a_program_that_turns_away_has_its_last_job_watched),
         cmocka_unit_test(test_a_long_line_of_short_jobs_is_settled_in_parts),
+        cmocka_unit_test(test_every_way_to_turn_away_counts),
         cmocka_unit_test(test_work_left_after_a_wait_is_watched),
         cmocka_unit_test(test_a_job_that_failed_is_not_charged),
         cmocka_unit_test(test_jobs_that_end_out_of_order_are_all_settled),

@@ -126,6 +126,30 @@ static void a_server_gives_only_what_the_other_leaves(void **state)
     fg_claims_close(other);
 }
 
+/* It runs already: refusing it would leave it with nobody to arbitrate it. Others are refused until there is room again. */
+static void an_adopted_lease_is_claimed_and_not_asked_for(void **state)
+{
+    struct fg_vgpu_server_config config = {.adoptable = 1, .claims_folder = folder, .claims_scope = 1};
+    struct fg_claims *other = claims_of(2);
+    struct fg_lease_spec spec = unit_spec("a", 40 * GIB, 600, 0);
+    int limits, counters;
+    unit_server_start(&config);
+    assert_ok(fg_vgpu_server_device_key(unit_server, "gpu0", "the gpu", &unit_err), unit_err);
+    assert_ok(fg_vgpu_server_open(unit_server, &spec, NULL, &unit_err), unit_err);
+    assert_ok(fg_vgpu_server_fds(unit_server, "a", &limits, &counters, &unit_err), unit_err);
+    limits = dup(limits), counters = dup(counters);
+    fg_vgpu_server_leave(unit_server);
+    claim(other, "the gpu", 30 * GIB, 500, false);
+    unit_server_start(&config);
+    assert_ok(fg_vgpu_server_device_key(unit_server, "gpu0", "the gpu", &unit_err), unit_err);
+    assert_ok(fg_vgpu_server_adopt(unit_server, limits, counters, NULL, &unit_err), unit_err);
+    assert_int_equal(others(other, "the gpu", 0).all.share_permille, 600);
+    unit_server_stop();
+    close(limits);
+    close(counters);
+    fg_claims_close(other);
+}
+
 /* --- the guest, on a fake clock: vGPUs that always have a job of 1 ms to run beside it --- */
 
 struct hungry { int place; uint64_t charged_ns; int64_t end_ns, done_ns; };
@@ -191,6 +215,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(who_used_the_device_lately_is_active, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(a_dead_arbiters_claim_lives_while_its_descriptor_is_held, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(a_server_gives_only_what_the_other_leaves, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(an_adopted_lease_is_claimed_and_not_asked_for, make_folder, remove_folder),
         cmocka_unit_test(beside_a_guest_each_gets_its_part_of_the_whole),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

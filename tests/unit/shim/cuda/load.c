@@ -123,10 +123,34 @@ static int way_older(void) /* a driver of before some entry points: they say tha
     return 0;
 }
 
+static int way_nvml(void) /* the first context is charged what NVML, beside the driver, saw it take */
+{
+    CUcontext made;
+    size_t free_bytes, total;
+    void *library = dlopen("libcuda.so.1", RTLD_NOW);
+    CHECK(library);
+    CHECK(((fgcu_fn_cuInit)dlsym(library, "cuInit"))(0) == CUDA_SUCCESS);
+    CHECK(((fgcu_fn_cuDevicePrimaryCtxRetain)dlsym(library, "cuDevicePrimaryCtxRetain"))(&made, 0) == CUDA_SUCCESS);
+    CHECK(((CUresult (*)(CUcontext))dlsym(library, "cuCtxSetCurrent"))(made) == CUDA_SUCCESS);
+    CHECK(((fgcu_fn_cuMemGetInfo)dlsym(library, "cuMemGetInfo_v2"))(&free_bytes, &total) == CUDA_SUCCESS);
+    CHECK(total == QUOTA_SMALL && free_bytes == QUOTA_SMALL - 64 * MIB);
+    return 0;
+}
+
+static int way_lacking(void) /* a driver that does not export what came later */
+{
+    CUlibrary loaded;
+    void *library = dlopen("libcuda.so.1", RTLD_NOW);
+    CHECK(library);
+    CHECK(((fgcu_fn_cuInit)dlsym(library, "cuInit"))(0) == CUDA_SUCCESS);
+    CHECK(((fgcu_fn_cuLibraryLoadData)dlsym(library, "cuLibraryLoadData"))(&loaded, "", NULL, NULL, 0, NULL, NULL, 0) == CUDA_ERROR_NOT_FOUND);
+    return is_enforced(library, by_dlsym);
+}
+
 static const struct { const char *name; int (*run)(void); } ways[] = {
     {"dlopen", way_dlopen}, {"deepbind", way_deepbind}, {"dlmopen", way_dlmopen}, {"global", way_global},
     {"twice", way_twice}, {"own_path", way_own_path}, {"missing", way_missing}, {"no_lease", way_no_lease}, {"refused", way_refused},
-    {"older", way_older},
+    {"older", way_older}, {"nvml", way_nvml}, {"lacking", way_lacking},
 };
 
 /* ---- the test ---- */
@@ -216,6 +240,30 @@ static void an_older_driver_works_with_what_it_has(void **state)
     assert_int_equal(line, 0);
 }
 
+static void the_first_context_is_charged_what_nvml_saw(void **state)
+{
+    char path[600];
+    snprintf(path, sizeof path, "%s/driver/libnvidia-ml.so.1", folder);
+    assert_int_equal(symlink(FAKE_NVML, path), 0);
+    unsetenv("FGPU_CUDA_CONTEXT_BYTES");
+    int line = way("nvml");
+    setenv("FGPU_CUDA_CONTEXT_BYTES", "67108864", 1);
+    remove(path);
+    assert_int_equal(line, 0);
+}
+
+static void a_driver_without_later_functions_is_enforced_all_the_same(void **state)
+{
+    char path[600];
+    snprintf(path, sizeof path, "%s/driver/libcuda.so.1", folder);
+    remove(path);
+    assert_int_equal(symlink(OLD_DRIVER, path), 0);
+    int line = way("lacking");
+    remove(path);
+    assert_int_equal(symlink(DRIVER, path), 0);
+    assert_int_equal(line, 0);
+}
+
 int main(int argc, char **argv)
 {
     if (argc == 3) {
@@ -237,6 +285,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(without_a_lease_everything_is_the_drivers),
         cmocka_unit_test(a_lease_that_cannot_be_used_says_why),
         cmocka_unit_test(an_older_driver_works_with_what_it_has),
+        cmocka_unit_test(the_first_context_is_charged_what_nvml_saw),
+        cmocka_unit_test(a_driver_without_later_functions_is_enforced_all_the_same),
     };
     return cmocka_run_group_tests(tests, set_up, end);
 }

@@ -1,108 +1,13 @@
 /* The CUDA shim's memory over the stand-in driver: each entry point is granted to the quota and not beyond, with the size that the
  * driver took, and credited on every way that the memory goes. The stand-in takes 64 MiB for a context, 2 MiB for a module,
  * 512-byte granules for linear memory, 2 MiB for physical memory, and grows pools by 32 MiB. */
-#include "in_slice.h"
+#include <pthread.h>
+
+#include "ways.h"
 
 static int set_up(void **state) { return open_lease(QUOTA, 1000, FG_SHARE_WEIGHTED) || load("devices=2 total=16G") || start() ? -1 : 0; }
 
 static CUdevice other_device;
-
-/* ---- the table: one row per way to get memory ---- */
-
-struct thing { CUdeviceptr pointer; void *handle; };
-typedef CUresult make_fn(uint64_t bytes, struct thing *ret);
-typedef CUresult end_fn(struct thing *thing);
-
-static CUresult alloc_linear(uint64_t bytes, struct thing *ret) { return CU(cuMemAlloc_v2, cuMemAlloc)(&ret->pointer, bytes); }
-static CUresult free_linear(struct thing *thing) { return CU(cuMemFree_v2, cuMemFree)(thing->pointer); }
-static CUresult alloc_pitched(uint64_t bytes, struct thing *ret)
-{
-    size_t pitch; /* 100 bytes of each row are asked for, 512 are taken */
-    return CU(cuMemAllocPitch_v2, cuMemAllocPitch)(&ret->pointer, &pitch, 100, bytes / 512, 4);
-}
-static CUresult alloc_managed(uint64_t bytes, struct thing *ret)
-{
-    return CU(cuMemAllocManaged, cuMemAllocManaged)(&ret->pointer, bytes, CU_MEM_ATTACH_GLOBAL);
-}
-
-static CUresult sync_context(void) { return CU(cuCtxSynchronize, cuCtxSynchronize)(); }
-
-static CUresult alloc_async(uint64_t bytes, struct thing *ret) { return CU(cuMemAllocAsync, cuMemAllocAsync)(&ret->pointer, bytes, NULL); }
-static CUresult free_async(struct thing *thing)
-{
-    CUresult result = CU(cuMemFreeAsync, cuMemFreeAsync)(thing->pointer, NULL);
-    return result ? result : sync_context();
-}
-static CUresult alloc_async_own(uint64_t bytes, struct thing *ret)
-{
-    return CU(cuMemAllocAsync_ptsz, cuMemAllocAsync)(&ret->pointer, bytes, NULL);
-}
-static CUresult free_async_own(struct thing *thing)
-{
-    CUresult result = CU(cuMemFreeAsync_ptsz, cuMemFreeAsync)(thing->pointer, NULL);
-    return result ? result : sync_context();
-}
-
-static CUmemoryPool pool;
-static CUresult make_pool(void)
-{
-    CUmemPoolProps props = {.allocType = CU_MEM_ALLOCATION_TYPE_PINNED, .location = {CU_MEM_LOCATION_TYPE_DEVICE, 0}};
-    return pool ? CUDA_SUCCESS : CU(cuMemPoolCreate, cuMemPoolCreate)(&pool, &props);
-}
-static CUresult alloc_from_pool(uint64_t bytes, struct thing *ret)
-{
-    CUresult result = make_pool();
-    return result ? result : CU(cuMemAllocFromPoolAsync, cuMemAllocFromPoolAsync)(&ret->pointer, bytes, pool, NULL);
-}
-static CUresult alloc_from_pool_own(uint64_t bytes, struct thing *ret)
-{
-    CUresult result = make_pool();
-    return result ? result : CU(cuMemAllocFromPoolAsync_ptsz, cuMemAllocFromPoolAsync)(&ret->pointer, bytes, pool, NULL);
-}
-
-static const CUmemAllocationProp physical = {.type = CU_MEM_ALLOCATION_TYPE_PINNED, .location = {CU_MEM_LOCATION_TYPE_DEVICE, 0},
-                                             .requestedHandleTypes = CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR};
-static CUresult create_physical(uint64_t bytes, struct thing *ret)
-{
-    CUmemGenericAllocationHandle handle = 0;
-    CUresult result = CU(cuMemCreate, cuMemCreate)(&handle, bytes, &physical, 0);
-    ret->pointer = handle;
-    return result;
-}
-static CUresult release_physical(struct thing *thing) { return CU(cuMemRelease, cuMemRelease)(thing->pointer); }
-
-static CUresult create_array(uint64_t bytes, struct thing *ret)
-{
-    CUDA_ARRAY_DESCRIPTOR d = {.Width = 1024, .Height = bytes / 4096, .Format = CU_AD_FORMAT_FLOAT, .NumChannels = 1};
-    return CU(cuArrayCreate_v2, cuArrayCreate)((CUarray *)&ret->handle, &d);
-}
-static CUresult create_array_3d(uint64_t bytes, struct thing *ret)
-{
-    CUDA_ARRAY3D_DESCRIPTOR d = {.Width = 256, .Height = 64, .Depth = bytes / 65536, .Format = CU_AD_FORMAT_HALF, .NumChannels = 2};
-    return CU(cuArray3DCreate_v2, cuArray3DCreate)((CUarray *)&ret->handle, &d);
-}
-static CUresult destroy_array(struct thing *thing) { return CU(cuArrayDestroy, cuArrayDestroy)(thing->handle); }
-static CUresult create_mipmap(uint64_t bytes, struct thing *ret)
-{
-    CUDA_ARRAY3D_DESCRIPTOR d = {.Width = 256, .Height = 64, .Depth = bytes / 65536, .Format = CU_AD_FORMAT_HALF, .NumChannels = 2};
-    return CU(cuMipmappedArrayCreate, cuMipmappedArrayCreate)((CUmipmappedArray *)&ret->handle, &d, 1);
-}
-static CUresult destroy_mipmap(struct thing *thing) { return CU(cuMipmappedArrayDestroy, cuMipmappedArrayDestroy)(thing->handle); }
-
-static const struct way { const char *name; make_fn *make; end_fn *end; uint64_t step; } ways[] = {
-    {"cuMemAlloc_v2", alloc_linear, free_linear, 512},
-    {"cuMemAllocPitch_v2", alloc_pitched, free_linear, 512},
-    {"cuMemAllocManaged", alloc_managed, free_linear, 512},
-    {"cuMemAllocAsync", alloc_async, free_async, 32 * MIB},
-    {"cuMemAllocAsync_ptsz", alloc_async_own, free_async_own, 32 * MIB},
-    {"cuMemAllocFromPoolAsync", alloc_from_pool, free_async, 32 * MIB},
-    {"cuMemAllocFromPoolAsync_ptsz", alloc_from_pool_own, free_async_own, 32 * MIB},
-    {"cuMemCreate", create_physical, release_physical, 2 * MIB},
-    {"cuArrayCreate_v2", create_array, destroy_array, 64 * 1024},
-    {"cuArray3DCreate_v2", create_array_3d, destroy_array, 64 * 1024},
-    {"cuMipmappedArrayCreate", create_mipmap, destroy_mipmap, 64 * 1024},
-    {"cuMemAllocAsync, freed by cuMemFree", alloc_async, free_linear, 32 * MIB},
-};
 
 static void check_way(const struct way *way)
 {
@@ -143,7 +48,8 @@ static void a_failed_call_of_the_driver_costs_nothing(void **state)
 {
     static const char *const names[] = {"cuMemAlloc_v2", "cuMemAllocPitch_v2", "cuMemAllocManaged", "cuMemCreate", "cuArrayCreate_v2",
                                         "cuArray3DCreate_v2", "cuMipmappedArrayCreate"};
-    static make_fn *const calls[] = {alloc_linear, alloc_pitched, alloc_managed, create_physical, create_array, create_array_3d, create_mipmap};
+    static make_fn *const calls[] = {alloc_linear, alloc_pitched, alloc_managed, create_physical, create_array, create_array_3d,
+                                     create_mipmap};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         struct thing thing;
         uint64_t before = used();
@@ -236,7 +142,8 @@ static void a_multicast_object_holds_no_memory_that_is_not_charged(void **state)
 
 static void arrays_without_memory_of_their_own_cost_nothing(void **state)
 {
-    CUDA_ARRAY3D_DESCRIPTOR d = {.Width = 4096, .Height = 4096, .Format = CU_AD_FORMAT_FLOAT, .NumChannels = 4, .Flags = CUDA_ARRAY3D_SPARSE};
+    CUDA_ARRAY3D_DESCRIPTOR d = {.Width = 4096, .Height = 4096, .Format = CU_AD_FORMAT_FLOAT, .NumChannels = 4,
+                                 .Flags = CUDA_ARRAY3D_SPARSE};
     CUarray array;
     uint64_t before = used();
     assert_cu(CU(cuArray3DCreate_v2, cuArray3DCreate)(&array, &d));
@@ -290,8 +197,9 @@ static CUresult graph_with_memory(uint64_t bytes, CUgraph *graph, CUgraphExec *e
     CUresult (*create)(CUgraph *, unsigned) = symbol("cuGraphCreate");
     CUresult (*add)(CUgraphNode *, CUgraph, const CUgraphNode *, size_t, CUDA_MEM_ALLOC_NODE_PARAMS *) = symbol("cuGraphAddMemAllocNode");
     CUresult (*release)(CUgraphNode *, CUgraph, const CUgraphNode *, size_t, CUdeviceptr) = symbol("cuGraphAddMemFreeNode");
-    CUDA_MEM_ALLOC_NODE_PARAMS params = {.poolProps = {.allocType = CU_MEM_ALLOCATION_TYPE_PINNED, .location = {CU_MEM_LOCATION_TYPE_DEVICE, 0}},
-                                         .bytesize = bytes};
+    CUDA_MEM_ALLOC_NODE_PARAMS params = {.bytesize = bytes};
+    params.poolProps.allocType = CU_MEM_ALLOCATION_TYPE_PINNED;
+    params.poolProps.location.type = CU_MEM_LOCATION_TYPE_DEVICE;
     CUgraphNode made, freed;
     assert_cu(create(graph, 0));
     assert_cu(add(&made, *graph, NULL, 0, &params));
@@ -423,6 +331,45 @@ static void memory_of_another_interface_is_charged_to_who_imports_it(void **stat
     assert_int_equal(used(), before);
 }
 
+static void *busy_thread(void *seed)
+{
+    uint64_t state = (uintptr_t)seed * 0x9e3779b97f4a7c15u;
+    struct thing held[16] = {0};
+    const struct way *how[16] = {0};
+    ((CUresult (*)(CUcontext))symbol("cuCtxSetCurrent"))(context);
+    for (unsigned i = 0; i < 1500; i++) {
+        state = state * 6364136223846793005u + 1442695040888963407u;
+        unsigned place = state >> 60, way = (unsigned)(state >> 40) % (sizeof ways / sizeof *ways);
+        if (how[place]) {
+            how[place]->end(&held[place]);
+            how[place] = NULL;
+        } else if (ways[way].make(((state >> 20 & 7) + 1) * MIB * 2, &held[place]) == CUDA_SUCCESS) {
+            how[place] = &ways[way];
+        }
+    }
+    for (unsigned place = 0; place < 16; place++)
+        if (how[place])
+            how[place]->end(&held[place]);
+    return NULL;
+}
+
+/* Four threads, every kind of memory, a quota that is often not enough. */
+static void threads_together_neither_lose_nor_find_memory(void **state)
+{
+    pthread_t threads[4];
+    uint64_t before = used();
+    set_quota(before + 200 * MIB);
+    for (uintptr_t i = 0; i < 4; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, busy_thread, (void *)(i + 1)), 0);
+    for (unsigned i = 0; i < 4; i++)
+        pthread_join(threads[i], NULL);
+    assert_cu(sync_context());
+    assert_cu(CU(cuMemPoolTrimTo, cuMemPoolTrimTo)(pool, 0));
+    assert_int_equal(used(), before);
+    assert_true_books();
+    set_quota(QUOTA);
+}
+
 /* After the reset: the process has no context any more. */
 static void the_last_release_of_the_primary_context_gives_all_back(void **state)
 {
@@ -483,6 +430,7 @@ int main(void)
         cmocka_unit_test(the_second_device_is_of_the_same_lease),
         cmocka_unit_test(every_view_is_the_quota),
         cmocka_unit_test(memory_of_another_interface_is_charged_to_who_imports_it),
+        cmocka_unit_test(threads_together_neither_lose_nor_find_memory),
         cmocka_unit_test(a_reset_of_the_primary_context_gives_all_back),
         cmocka_unit_test(the_last_release_of_the_primary_context_gives_all_back),
     };

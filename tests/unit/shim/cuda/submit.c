@@ -14,11 +14,12 @@ static const char ptx[] = ".version 7.0\n.target sm_70\n.address_size 64\n.visib
 
 static CUresult sync_context(void) { return CU(cuCtxSynchronize, cuCtxSynchronize)(); }
 
-static CUresult spin_for(CUstream where, uint32_t us)
+static CUresult spin_on(CUstream where, uint32_t us, unsigned blocks)
 {
     void *params[] = {&us};
-    return CU(cuLaunchKernel, cuLaunchKernel)(spin, 1000, 1, 1, 64, 1, 1, 0, where, params, NULL);
+    return CU(cuLaunchKernel, cuLaunchKernel)(spin, blocks, 1, 1, 64, 1, 1, 0, where, params, NULL);
 }
+static CUresult spin_for(CUstream where, uint32_t us) { return spin_on(where, us, 1000); }
 
 static int set_up(void **state)
 {
@@ -52,7 +53,8 @@ static void every_copy_is_a_job(void **state)
     CUDA_MEMCPY3D deep = {.srcMemoryType = CU_MEMORYTYPE_DEVICE, .srcDevice = from, .srcPitch = 64, .srcHeight = 16,
                           .dstMemoryType = CU_MEMORYTYPE_DEVICE, .dstDevice = to, .dstPitch = 64, .dstHeight = 16, .WidthInBytes = 64,
                           .Height = 16, .Depth = 2};
-    CUDA_MEMCPY3D_PEER peer = {.srcMemoryType = CU_MEMORYTYPE_DEVICE, .srcDevice = from, .srcPitch = 64, .srcHeight = 16, .srcContext = context,
+    CUDA_MEMCPY3D_PEER peer = {.srcMemoryType = CU_MEMORYTYPE_DEVICE, .srcDevice = from, .srcPitch = 64, .srcHeight = 16,
+                               .srcContext = context,
                                .dstMemoryType = CU_MEMORYTYPE_DEVICE, .dstDevice = to, .dstPitch = 64, .dstHeight = 16,
                                .dstContext = context, .WidthInBytes = 64, .Height = 16, .Depth = 2};
     assert_counted(1, CU(cuMemcpyHtoD_v2, cuMemcpyHtoD)(from, host, 100));
@@ -335,41 +337,11 @@ static void a_wait_for_the_host_does_not_block_later_submits(void **state)
     assert_cu(CU(cuStreamDestroy_v2, cuStreamDestroy)(other));
 }
 
-static int64_t now_ns(void) { return fg_boot_ns(); }
-
-static void set_share(uint32_t permille, enum fg_share_mode mode)
-{
-    struct fg_lease_spec spec = stats().spec;
-    struct fg_error err;
-    spec.share_permille = permille;
-    spec.mode = mode;
-    assert_ok(fg_vgpu_server_set(server, &spec, &err), err);
-}
-
-/* A capped share of 20 %: 60 ms of device time take 300 ms, less the windows that it begins with and may run ahead. */
-static void a_capped_share_takes_its_time(void **state)
-{
-    set_share(200, FG_SHARE_CAPPED);
-    for (unsigned i = 0; i < 20; i++)
-        assert_cu(spin_for(stream, 1000));
-    assert_cu(sync_context());
-    int64_t began = now_ns();
-    for (unsigned i = 0; i < 60; i++)
-        assert_cu(spin_for(stream, 1000));
-    assert_cu(sync_context());
-    int64_t took = now_ns() - began;
-    set_share(1000, FG_SHARE_WEIGHTED);
-    print_message("    %d ms\n", (int)(took / 1000000));
-    assert_true(took > 150 * 1000 * 1000);
-}
-
 static void work_in_flight_is_bounded(void **state)
 {
     uint32_t most = 0;
-    assert_cu(spin_for(stream, 1000));
-    assert_cu(sync_context());
-    for (unsigned i = 0; i < 60; i++) {
-        assert_cu(spin_for(stream, 1000));
+    for (unsigned i = 0; i < 60; i++) { /* a kind of its own: what it costs is learnt from the first */
+        assert_cu(spin_on(stream, 1000, 9000));
         uint32_t now = stats().inflight;
         most = now > most ? now : most;
     }
@@ -428,7 +400,6 @@ int main(void)
         cmocka_unit_test(nothing_stays_in_flight_when_a_stream_or_a_context_goes),
         cmocka_unit_test(threads_with_streams_of_their_own_are_counted_together),
         cmocka_unit_test(a_wait_for_the_host_does_not_block_later_submits),
-        cmocka_unit_test(a_capped_share_takes_its_time),
         cmocka_unit_test(work_in_flight_is_bounded),
         cmocka_unit_test(a_forked_child_holds_nothing),
         cmocka_unit_test(a_lease_that_is_over_refuses),

@@ -5,7 +5,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-#include "shim/nvml/nvml_abi.h"
+#include "fgpu/nvml_abi.h"
 #include "vgpu/ledger.h"
 #include "vgpu/server.h"
 

@@ -1,0 +1,160 @@
+/* plan_bench.c - the assignment solver on re-planning: every task and vGPU its own ("dense"), or 151 classes x 15 kinds.
+ * Prints for each instance when the first valid plan and the bound stood, and the gap at the end. Plans are checked here.
+ * usage: plan_bench [TASKS AGENTS [SECONDS]] */
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/mem.h"
+#include "plan/assign.h"
+#include "plan/replan.h"
+
+struct instance { struct fg_assign_problem p; int64_t *cost, *need, *capacity; uint32_t *class_of, *kind_of; };
+
+static uint64_t state;
+static int64_t draw(int64_t least, int64_t most)
+{
+    uint64_t z = (state += 0x9e3779b97f4a7c15u);
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+    return least + (int64_t)((z ^ z >> 31) % (uint64_t)(most - least + 1));
+}
+static int64_t clock_now(void *arg)
+{
+    struct timespec t;
+    clock_gettime(*(clockid_t *)arg, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+/* The classical generators: C free costs, D costs against needs, E needs and costs by logarithm; V vGPUs of speeds 1 to 8. */
+static void cell(char type, int64_t speed, int64_t *cost, int64_t *need)
+{
+    if (type == 'C')
+        *need = draw(5, 25), *cost = draw(10, 50);
+    else if (type == 'D')
+        *need = draw(1, 100), *cost = 111 - *need + draw(-10, 10);
+    else if (type == 'E')
+        *need = draw(1, 1000), *cost = 1000000 / (*need * 10) + draw(0, 10);
+    else
+        *need = 800 / speed + draw(0, 50), *cost = 1000 + 100 * speed + draw(0, 400);
+}
+
+static struct instance make(char type, uint32_t tasks, uint32_t agents, uint32_t classes, uint32_t kinds)
+{
+    struct instance x = {.cost = fg_realloc(NULL, (size_t)classes * kinds, 8), .need = fg_realloc(NULL, (size_t)classes * kinds, 8),
+                         .capacity = fg_alloc(agents * sizeof *x.capacity)};
+    int64_t *speed = fg_alloc(kinds * sizeof *speed);
+    double total = 0;
+    for (uint32_t k = 0; k < kinds; k++)
+        speed[k] = draw(1, 8);
+    for (size_t at = 0; at < (size_t)classes * kinds; at++) {
+        cell(type, speed[at % kinds], &x.cost[at], &x.need[at]);
+        total += (double)x.need[at];
+    }
+    double mean = total / ((double)classes * kinds);
+    for (uint32_t i = 0; i < agents; i++)
+        x.capacity[i] = (int64_t)((type == 'V' ? 1.1 : 0.8) * mean * tasks / agents) + 1;
+    x.p = (struct fg_assign_problem){.agents = agents, .tasks = tasks, .resources = 1, .cost = x.cost, .need = x.need, .capacity = x.capacity};
+    if (classes < tasks) {
+        x.class_of = fg_realloc(NULL, tasks, sizeof *x.class_of), x.kind_of = fg_realloc(NULL, agents, sizeof *x.kind_of);
+        for (uint32_t j = 0; j < tasks; j++)
+            x.class_of[j] = (uint32_t)draw(0, classes - 1);
+        for (uint32_t i = 0; i < agents; i++)
+            x.kind_of[i] = (uint32_t)draw(0, kinds - 1);
+        x.p.classes = classes, x.p.kinds = kinds, x.p.task_class = x.class_of, x.p.agent_kind = x.kind_of;
+    }
+    free(speed);
+    return x;
+}
+
+static bool valid(const struct fg_assign_problem *p, const struct fg_assign_result *r)
+{
+    int64_t *load = fg_alloc(p->agents * sizeof *load), cost = 0;
+    bool ok = true;
+    uint32_t kinds = p->agent_kind ? p->kinds : p->agents;
+    for (uint32_t j = 0; j < p->tasks; j++) {
+        uint32_t i = r->agent[j];
+        if (i == FG_ASSIGN_NOBODY)
+            continue;
+        size_t at = (size_t)(p->task_class ? p->task_class[j] : j) * kinds + (p->agent_kind ? p->agent_kind[i] : i);
+        load[i] += p->need[at], cost += p->cost[at];
+        ok &= load[i] <= p->capacity[i];
+    }
+    free(load);
+    return ok && cost == r->cost;
+}
+
+static void run(const char *name, struct instance x, double seconds)
+{
+    clockid_t cpu = CLOCK_PROCESS_CPUTIME_ID;
+    struct fg_assign_options o = {.seed = 1, .time_limit_ns = (int64_t)(seconds * 1e9), .now_ns = clock_now, .now_arg = &cpu};
+    struct fg_assign_result r;
+    struct fg_error err = {0};
+    int64_t began = clock_now(&cpu);
+    if (fg_assign_solve(&x.p, &o, &r, &err) < 0) {
+        printf("%s %s\n", name, err.text);
+        exit(1);
+    }
+    printf("%-14s first_ms %.1f bound_ms %.1f total_ms %.0f gap_percent %.4f cost %lld bound %lld left %u %s\n", name, (double)r.start_ns * 1e-6, (double)r.bound_ns * 1e-6,
+           (double)(clock_now(&cpu) - began) * 1e-6, 100 * r.gap, (long long)r.cost, (long long)r.lower_bound, r.left_count, valid(&x.p, &r) ? "valid" : "INVALID");
+    fflush(stdout);
+    fg_assign_result_fini(&r);
+    free(x.cost), free(x.need), free(x.capacity), free(x.class_of), free(x.kind_of);
+}
+
+/* One change at a time on a plan that is kept: an ending, an arrival, or a price. */
+static void run_replan(struct instance x, uint32_t changes)
+{
+    clockid_t cpu = CLOCK_PROCESS_CPUTIME_ID;
+    int64_t *nobody = fg_realloc(NULL, x.p.classes, sizeof *nobody), worst = 0;
+    uint32_t *number = fg_realloc(NULL, x.p.tasks, sizeof *number);
+    struct fg_assign_options o = {.seed = 1, .time_limit_ns = 1000000000, .now_ns = clock_now, .now_arg = &cpu};
+    struct fg_assign_result r;
+    struct fg_replan *plan;
+    struct fg_error err = {0};
+    for (uint32_t c = 0; c < x.p.classes; c++)
+        nobody[c] = 100000;
+    x.p.nobody_cost = nobody;
+    if (fg_assign_solve(&x.p, &o, &r, &err) < 0 || fg_replan_create(&x.p, r.agent, &plan, &err) < 0) {
+        printf("replan %s\n", err.text);
+        exit(1);
+    }
+    for (uint32_t j = 0; j < x.p.tasks; j++)
+        number[j] = j;
+    int64_t began = clock_now(&cpu);
+    for (uint32_t n = 0; n < changes; n++) {
+        int64_t at = clock_now(&cpu);
+        uint32_t j = (uint32_t)draw(0, x.p.tasks - 1);
+        fg_replan_remove(plan, number[j]);
+        number[j] = fg_replan_add(plan, (uint32_t)draw(0, x.p.classes - 1));
+        if (n % 100 == 0)
+            fg_replan_price(plan, (uint32_t)draw(0, x.p.classes - 1), (uint32_t)draw(0, x.p.kinds - 1), draw(1100, 2200));
+        at = clock_now(&cpu) - at;
+        worst = at > worst ? at : worst;
+    }
+    double ns = (double)(clock_now(&cpu) - began);
+    printf("incremental %u changes us_each %.2f worst_us %.1f moves_each %.2f\n", changes, ns / 1e3 / (2.01 * changes), (double)worst * 1e-3,
+           (double)fg_replan_moves(plan) / (2.01 * changes));
+    fg_replan_destroy(plan);
+    fg_assign_result_fini(&r);
+    free(nobody), free(number), free(x.cost), free(x.need), free(x.capacity), free(x.class_of), free(x.kind_of);
+}
+
+int main(int argc, char **argv)
+{
+    uint32_t tasks = argc > 2 ? (uint32_t)atoi(argv[1]) : 10000, agents = argc > 2 ? (uint32_t)atoi(argv[2]) : 1000;
+    double seconds = argc > 3 ? atof(argv[3]) : 1;
+    for (const char *type = "CDEV"; *type; type++) {
+        char name[32];
+        state = 42;
+        snprintf(name, sizeof name, "dense %c", *type);
+        run(name, make(*type, tasks, agents, tasks, agents), seconds);
+    }
+    state = 42;
+    run("classes V", make('V', tasks, agents, 151, 15), seconds);
+    state = 42;
+    run("classes D", make('D', tasks, agents, 151, 15), seconds);
+    state = 42;
+    run_replan(make('V', tasks, agents, 151, 15), 20000);
+    return 0;
+}
