@@ -54,6 +54,17 @@ def symbol_map(api):
     return "\n".join(out) + "\n"
 
 
+def through(api):
+    """First line of each exported function: what the real library calls by its own name has been counted already."""
+    out = {}
+    for row in api["submit"] + api["hand"]:
+        for export in gen_cuda.exports(row):
+            call = f"FGCU_NEXT({export}, {gen_cuda.impl(row)})({gen_cuda.names(row['args'])})"
+            out[f"FGCU_EXPORT CUresult {export}({gen_cuda.typed(row['args'])})"] = [
+                "    if (fghip_nested(__builtin_return_address(0)))", f"        return {call};"]
+    return out
+
+
 def said(line, asking):
     """What a function by hand answers is looked at, but for the questions."""
     call = line.removeprefix("    return ")
@@ -68,7 +79,10 @@ def main():
     table = gen_cuda.table({**api, "use": api["use"] + api["like"]})
     functions = gen_cuda.functions(api).replace("return refused ? refused :", "return refused ? fghip_said(refused) :")
     asking = {f"(FGCU_{row['name']})" for row in api["hand"] if row.get("asks")}
-    functions = [said(line, asking) for line in functions.splitlines()]
+    functions, first, before = [said(line, asking) for line in functions.splitlines()], through(api), ""
+    for at, line in enumerate(functions):
+        functions[at] = "\n".join([line, *first[before]]) if line == "{" and before in first else line
+        before = line
     (out / "cuda_table.h").write_text(f"/* cuda_table.h - HIP's, {made}#pragma once\n#include \"shim/hip/hip_abi.h\"\n\n{table}\n{unused(api)}\n\n"
                                       f"{aliases(api)}\n")
     (out / "cuda_functions.h").write_text(f"/* cuda_functions.h - HIP's, {made}#pragma once\n#include \"shim/hip/shim.h\"\n\n"

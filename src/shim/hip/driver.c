@@ -1,5 +1,6 @@
 /* driver.c - find the real library's functions, attach to the lease, and make of HIP what the shared files expect of CUDA. */
 #include <dlfcn.h>
+#include <link.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,6 +19,9 @@ static const char *const names[FGCU_ALL] = {
     FGCU_USED_LIST(NAME)
 #undef NAME
 };
+
+static void *exports[FGCU_WRAPPED];
+void *fghip_export(unsigned function) { return exports[function]; }
 
 const char *fgcu_name(unsigned function) { return names[function]; }
 int fgcu_has(unsigned function) { return fgcu.next[function] != (void *)missing; }
@@ -95,6 +99,34 @@ static void make_alike(void)
 
 /* ---- load and attach ---- */
 
+struct fghip_range fghip_own, fghip_real;
+
+/* The object that this address is in: from its first to its last byte in memory. */
+static int measure(struct dl_phdr_info *info, size_t size, void *to)
+{
+    struct fghip_range *range = to;
+    uintptr_t low = UINTPTR_MAX, high = 0;
+    for (unsigned i = 0; i < info->dlpi_phnum; i++) {
+        const ElfW(Phdr) *part = &info->dlpi_phdr[i];
+        uintptr_t start = info->dlpi_addr + part->p_vaddr;
+        if (part->p_type != PT_LOAD)
+            continue;
+        low = start < low ? start : low;
+        high = start + part->p_memsz > high ? start + part->p_memsz : high;
+    }
+    if (range->start < low || range->start >= high)
+        return 0;
+    *range = (struct fghip_range){low, high - low};
+    return 1;
+}
+
+static void find_range(struct fghip_range *range, const void *address)
+{
+    range->start = (uintptr_t)address;
+    if (!address || !dl_iterate_phdr(measure, range))
+        *range = (struct fghip_range){0, 0};
+}
+
 /* The machine's libraries, in a folder beside the file that this library was loaded as. */
 void *fgcu_beside(const char *name, int mode)
 {
@@ -147,7 +179,11 @@ static __attribute__((constructor)) void begin(void)
     for (unsigned i = 0; i < FGCU_ALL; i++) {
         void *found = fgcu.driver ? dlsym(fgcu.driver, names[i]) : NULL;
         fgcu.next[i] = found ? found : (void *)missing;
+        if (i < FGCU_WRAPPED)
+            exports[i] = found;
     }
+    find_range(&fghip_own, (void *)begin);
+    find_range(&fghip_real, fgcu.driver ? dlsym(fgcu.driver, "hipMalloc") : NULL);
     make_alike();
     fghip_make_alike_physical();
     fgcu_attach();

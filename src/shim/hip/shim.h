@@ -15,11 +15,24 @@
 extern const char fghip_soname[];
 
 /* ---- driver.c ---- */
+/* The real library's export, whatever stands in fgcu.next. */
+void *fghip_export(unsigned function);
 /* The calling thread was answered `result` by a wrapped function. What the real library has not said, hipGetLastError will. */
 FGCU_SLOW CUresult fghip_refused(CUresult result);
 static inline CUresult fghip_said(CUresult result)
 {
     return __builtin_expect(result == CUDA_SUCCESS || result == CUDA_ERROR_NOT_READY, 1) ? result : fghip_refused(result);
+}
+
+/* Where code lies: ours, the real library's. */
+struct fghip_range { uintptr_t start, size; };
+extern struct fghip_range fghip_own, fghip_real __attribute__((visibility("hidden")));
+/* Was a function of ours called by the library itself (some of its functions call others by their exported names, which are
+ * ours now), or from us by way of it? Then the call from outside has been counted, and this one is passed on. */
+static inline int fghip_nested(const void *caller)
+{
+    uintptr_t at = (uintptr_t)caller;
+    return __builtin_expect(at - fghip_real.start < fghip_real.size || at - fghip_own.start < fghip_own.size, 0);
 }
 
 /* ---- physical.c ---- */

@@ -50,18 +50,35 @@ FK_API(hipGetDeviceProperties, (void *p, int device)) { return properties(p, HIP
 FK_API(hipGetDevicePropertiesR0000, (void *p, int device)) { return properties(p, HIP_PROPERTIES_TOTAL_R0000); }
 FK_API(hipGetDevicePropertiesR0600, (void *p, int device)) { return properties(p, HIP_PROPERTIES_TOTAL_R0600); }
 
-FK_API(hipGetProcAddress, (const char *symbol, void **pointer, int version, uint64_t flags, int *status))
+static int by_soname;
+FK_EXPORT void fake_hip_by_soname(int yes) { by_soname = yes; }
+
+/* The real one looks in the library that is loaded under its own name, which with a front end is another. */
+static CUresult look_up(const char *symbol, void **pointer, int own)
 {
     Dl_info info;
     char name[128];
     snprintf(name, sizeof name, "%s_spt", symbol);
-    void *self = dladdr((void *)hipGetProcAddress, &info) ? dlopen(info.dli_fname, RTLD_LAZY | RTLD_NOLOAD) : NULL;
-    *pointer = self && (flags & CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM) ? dlsym(self, name) : NULL;
+    void *self = dladdr((void *)look_up, &info) ? dlopen(by_soname ? "libamdhip64.so.6" : info.dli_fname, RTLD_LAZY | RTLD_NOLOAD) : NULL;
+    *pointer = self && own ? dlsym(self, name) : NULL;
     if (self && !*pointer)
         *pointer = dlsym(self, symbol);
     if (self)
         dlclose(self);
     return *pointer ? CUDA_SUCCESS : CUDA_ERROR_NOT_FOUND;
+}
+
+FK_API(hipGetProcAddress, (const char *symbol, void **pointer, int version, uint64_t flags, int *status))
+{
+    return look_up(symbol, pointer, (flags & CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM) != 0);
+}
+FK_API(hipGetDriverEntryPoint, (const char *symbol, void **pointer, unsigned long long flags, int *status))
+{
+    return look_up(symbol, pointer, (flags & CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM) != 0);
+}
+FK_API(hipGetDriverEntryPoint_spt, (const char *symbol, void **pointer, unsigned long long flags, int *status))
+{
+    return look_up(symbol, pointer, 1);
 }
 
 FK_EXPORT int fake_hip_newer(int x) { return x + 1; }

@@ -95,8 +95,10 @@ FK_API(hipMallocPitch, (void **pointer, size_t *pitch, size_t width, size_t heig
 }
 FK_API(hipMemAllocPitch, (void **pointer, size_t *pitch, size_t width, size_t height, unsigned element))
 {
-    *pitch = up(width, 256);
-    return make("hipMemAllocPitch", up(*pitch * height, 4096), LINEAR, pointer);
+    pthread_mutex_lock(&fk_lock);
+    CUresult result = fk_enter("hipMemAllocPitch");
+    pthread_mutex_unlock(&fk_lock);
+    return result ? fk_error(result) : hipMallocPitch(pointer, pitch, width, height); /* as the real one */
 }
 FK_API(hipMalloc3D, (hipPitchedPtr *p, hipExtent e))
 {

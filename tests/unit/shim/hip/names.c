@@ -35,22 +35,38 @@ static void every_wrapped_name_is_found_with_and_without_its_version(void **stat
 static CUresult ask(const char *name, uint64_t flags, void **ret)
 {
     *ret = NULL;
-    return HIP(hipGetProcAddress, cuGetProcAddress_v2)(name, ret, 60200000, flags, NULL);
+    return HIP(hipGetProcAddress, hipGetProcAddress)(name, ret, 60200000, flags, NULL);
 }
 
-static void hipGetProcAddress_hands_out_ours_in_the_variant_that_the_library_chose(void **state)
+static void check_look_up(void)
 {
     void *found;
+    CUdeviceptr pointer;
+    const uint64_t own = CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM;
     assert_hip(ask("hipMalloc", 0, &found));
     assert_ptr_equal(found, symbol("hipMalloc"));
+    assert_hip(((fgcu_fn_cuMemAlloc)found)(&pointer, 1)); /* and it does not call itself */
+    assert_hip(HIP(hipFree, cuMemFree)(pointer));
     assert_hip(ask("hipLaunchKernel", 0, &found));
     assert_ptr_equal(found, symbol("hipLaunchKernel"));
-    assert_hip(ask("hipLaunchKernel", CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM, &found));
+    assert_hip(ask("hipLaunchKernel", own, &found));
     assert_ptr_equal(found, symbol("hipLaunchKernel_spt"));
+    assert_hip(HIP(hipGetDriverEntryPoint, hipGetDriverEntryPoint)("hipFreeAsync", &found, 0, NULL));
+    assert_ptr_equal(found, symbol("hipFreeAsync"));
+    assert_hip(HIP(hipGetDriverEntryPoint_spt, hipGetDriverEntryPoint)("hipMemcpy", &found, 0, NULL));
+    assert_ptr_equal(found, symbol("hipMemcpy_spt"));
     assert_hip(ask("fake_hip_newer", 0, &found));
     assert_ptr_equal(found, dlsym(behind, "fake_hip_newer"));
     assert_int_equal(ask("hipNoSuchFunction", 0, &found), CUDA_ERROR_NOT_FOUND);
     assert_null(found);
+}
+
+static void who_asks_for_a_function_gets_ours_in_the_variant_that_the_library_chose(void **state)
+{
+    check_look_up();
+    FAKE(fake_hip_by_soname)(1);
+    check_look_up();
+    FAKE(fake_hip_by_soname)(0);
 }
 
 static void what_an_older_library_lacks_is_not_supported(void **state)
@@ -139,7 +155,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_not_wrapped_is_the_librarys_own),
         cmocka_unit_test(every_wrapped_name_is_found_with_and_without_its_version),
-        cmocka_unit_test(hipGetProcAddress_hands_out_ours_in_the_variant_that_the_library_chose),
+        cmocka_unit_test(who_asks_for_a_function_gets_ours_in_the_variant_that_the_library_chose),
         cmocka_unit_test(what_an_older_library_lacks_is_not_supported),
         cmocka_unit_test(without_a_lease_everything_is_the_librarys),
         cmocka_unit_test(a_lease_that_cannot_be_used_shows_no_device),

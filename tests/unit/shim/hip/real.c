@@ -53,7 +53,7 @@ static void every_submit_fails_as_without_us(void **state)
 {
     for (size_t i = 0; i < sizeof submits / sizeof *submits; i++) {
         void *theirs = dlsym(behind, submits[i].name);
-        if (!theirs)
+        if (!theirs || strncmp(submits[i].name, "_ZN8hip_impl", 12) == 0) /* takes references, which are never empty */
             continue;
         CUresult without = submits[i].call(theirs), with = submits[i].call(symbol(submits[i].name));
         if (with != without)
