@@ -246,6 +246,7 @@ static void keep(struct fgcu_submit *submit)
     }
     fg_lock(&lane->lock);
     lane->open = batch;
+    lane->looks = lane->busy = 0;
     lane->budget_ns = submit->budget_ns;
     if (batch->single)
         fgcu_lane_close(lane, 0);

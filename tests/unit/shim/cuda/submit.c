@@ -254,6 +254,46 @@ static void beside_a_capture_each_job_is_measured_alone(void **state)
     assert_counted(1, spin_for(stream, 5)); /* and measuring goes on */
 }
 
+/* A kernel known to be short; among many short launches, which keep the batch open, long ones that keep the device busy. */
+static void long_kernels_among_short_ones_are_charged(void **state)
+{
+    for (unsigned i = 0; i < 40; i++) {
+        assert_cu(spin_on(stream, 20, 99));
+        assert_cu(CU(cuStreamSynchronize, cuStreamSynchronize)(stream));
+    }
+    uint64_t before = stats().device_ns, truth = 0;
+    for (int64_t end = fg_boot_ns() + 600 * 1000 * 1000; fg_boot_ns() < end;) {
+        assert_cu(spin_on(stream, 10000, 99));
+        truth += 10000000;
+        for (int64_t next = fg_boot_ns() + 9 * 1000 * 1000; fg_boot_ns() < next; truth += 20000) {
+            assert_cu(spin_on(stream, 20, 99));
+            usleep(400);
+        }
+    }
+    assert_cu(CU(cuStreamSynchronize, cuStreamSynchronize)(stream));
+    uint64_t counted = stats().device_ns - before;
+    print_message("    %d of %d ms\n", (int)(counted / 1000000), (int)(truth / 1000000));
+    assert_true(counted > truth / 2);
+}
+
+/* Short ones alone, far between: the device waits for the program, and that costs nothing. */
+static void time_in_which_the_device_waits_is_not_charged(void **state)
+{
+    for (unsigned i = 0; i < 40; i++) {
+        assert_cu(spin_on(stream, 20, 55));
+        assert_cu(CU(cuStreamSynchronize, cuStreamSynchronize)(stream));
+    }
+    uint64_t before = stats().device_ns;
+    for (unsigned i = 0; i < 1000; i++) {
+        assert_cu(spin_on(stream, 20, 55));
+        usleep(400);
+    }
+    assert_cu(CU(cuStreamSynchronize, cuStreamSynchronize)(stream));
+    uint64_t counted = stats().device_ns - before;
+    print_message("    %d of 20 ms in 400\n", (int)(counted / 1000000));
+    assert_true(counted < 150 * 1000 * 1000);
+}
+
 /* A kernel known to be short, which is long from now on: a capture that stays open must not hide that. */
 static void a_capture_left_open_does_not_end_the_measuring(void **state)
 {
@@ -420,6 +460,8 @@ int main(void)
         cmocka_unit_test(many_kinds_of_kernels_are_all_remembered),
         cmocka_unit_test(what_is_captured_is_not_submitted_and_is_left_as_it_is),
         cmocka_unit_test(beside_a_capture_each_job_is_measured_alone),
+        cmocka_unit_test(long_kernels_among_short_ones_are_charged),
+        cmocka_unit_test(time_in_which_the_device_waits_is_not_charged),
         cmocka_unit_test(a_capture_left_open_does_not_end_the_measuring),
         cmocka_unit_test(memory_captured_is_charged_when_its_graph_runs),
         cmocka_unit_test(nothing_stays_in_flight_when_a_stream_or_a_context_goes),
