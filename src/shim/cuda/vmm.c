@@ -56,6 +56,7 @@ CUresult fgcu_do_cuMemRetainAllocationHandle(unsigned which, CUmemGenericAllocat
 CUresult fgcu_do_cuMemImportFromShareableHandle(unsigned which, CUmemGenericAllocationHandle *handle, void *from, int type)
 {
     struct fgcu_entry now;
+    fgcu_mark(FG_HELD_SHARED);
     CUresult result = FGCU_WHICH(cuMemImportFromShareableHandle)(handle, from, type);
     if (result == CUDA_SUCCESS && fgcu_attached())
         fgcu_map_add(&physical, *handle, 1, 0, &now); /* our own, come back under the same handle */

@@ -460,6 +460,22 @@ static void lag_is_at_most_one_window(void **state)
     }
 }
 
+/* Alone it was lent 250 ms ahead; it rests between two jobs as it is capped. Its share of one window is 2.4 ms. */
+static void what_was_lent_ends_when_a_vgpu_is_capped(void **state)
+{
+    struct fg_arbiter a;
+    struct fg_arbiter_input in = {.charged_ns = 0, .waiting = 1, .processes = 1};
+    fg_arbiter_init(&a, NULL, 0);
+    int place = fg_arbiter_add(&a, 1, 300, FG_SHARE_WEIGHTED, 0, 0);
+    fg_arbiter_turn(&a, &in, 1 * MS);
+    assert_int_equal(a.vgpus[place].grant.allow_ns, 250 * MS);
+    in = (struct fg_arbiter_input){.charged_ns = 5 * (uint64_t)MS, .processes = 1};
+    fg_arbiter_turn(&a, &in, 10 * MS);
+    fg_arbiter_set(&a, place, 300, FG_SHARE_CAPPED, 0);
+    fg_arbiter_turn(&a, &in, 11 * MS);
+    assert_in_range(a.vgpus[place].grant.allow_ns, 0, 5 * MS + 8 * MS * 300 / 1000);
+}
+
 static void places_are_reused_and_bounded(void **state)
 {
     static struct fg_arbiter a;
@@ -513,6 +529,7 @@ int main(void)
         cmocka_unit_test(a_sparse_user_does_not_waste_the_device),
         cmocka_unit_test(random_loads_get_their_shares),
         cmocka_unit_test(lag_is_at_most_one_window),
+        cmocka_unit_test(what_was_lent_ends_when_a_vgpu_is_capped),
         cmocka_unit_test(places_are_reused_and_bounded),
         cmocka_unit_test(wild_counters_do_no_harm),
     };
