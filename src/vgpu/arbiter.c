@@ -12,6 +12,7 @@
 #include "vgpu/arbiter.h"
 
 #define NEVER       INT64_MAX
+#define OUTSIDE_NS  100000          /* overlap with a vGPU that does not run here */
 #define BACKLOG_NS  100000000       /* what a waiting capped vGPU may be owed: its share of this */
 #define SANE_NS     1000000000000   /* no more is believed to be in flight, or used between two turns */
 #define SANE_VTIME  ((int64_t)1 << 52)
@@ -269,9 +270,16 @@ static int is_over(const struct fg_arbiter *a, int64_t now, int contended)
            (v->idle_since_ns >= 0 && now - v->idle_since_ns >= (int64_t)a->params.linger_ns);
 }
 
+/* How much of the last owner's work may still be in flight when the next is let in. */
+static int64_t overlap(const struct fg_arbiter *a, const struct fg_arbiter_input *in)
+{
+    int next = choose(a, in);
+    return next >= 0 && a->vgpus[next].outside ? least(OUTSIDE_NS, (int64_t)a->params.overlap_ns) : (int64_t)a->params.overlap_ns;
+}
+
 static int drained(const struct fg_arbiter *a, const struct fg_arbiter_input *in, int64_t now)
 {
-    return a->draining < 0 || !in[a->draining].inflight || a->vgpus[a->draining].inflight_ns <= (int64_t)a->params.overlap_ns ||
+    return a->draining < 0 || !in[a->draining].inflight || a->vgpus[a->draining].inflight_ns <= overlap(a, in) ||
            now >= a->drain_until_ns;
 }
 
@@ -284,7 +292,7 @@ static int64_t finish(struct fg_arbiter *a, const struct fg_arbiter_input *in, i
         if (!v->id)
             continue;
         v->grant.inflight_ns = a->params.window_ns / (in[i].processes > 1 ? in[i].processes : 1);
-        v->grant.drain_ns = i == a->draining ? a->params.overlap_ns : i == a->owner && contended && v->idle_since_ns < 0;
+        v->grant.drain_ns = i == a->draining ? (uint64_t)overlap(a, in) : i == a->owner && contended && v->idle_since_ns < 0;
         if (i != a->owner)
             v->grant.allow_ns = 0;
         if (v->active && v->idle_since_ns >= 0 && i != a->owner) /* stops competing then */

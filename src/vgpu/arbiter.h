@@ -44,6 +44,7 @@ struct fg_arbiter_vgpu {
     uint32_t share_permille;
     enum fg_share_mode mode;
     int latency;
+    int outside;          /* others' windows, of which only the wall clock is known: it is let in when the device is empty */
     /* state */
     int active;           /* wants or uses the device; counted in the weighted mean */
     int64_t vtime;        /* weighted virtual time, ns x 1000 / permille; kept relative to the mean */

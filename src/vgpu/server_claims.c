@@ -117,6 +117,8 @@ static void set_guest(struct fg_vgpu_server *server, struct device *device, uint
         guest->place = fg_arbiter_add(&device->arbiter, GUEST_ID, permille, FG_SHARE_WEIGHTED, 0, guest->charged_ns);
     if (!permille)
         guest->place = -1;
+    if (guest->place >= 0)
+        device->arbiter.vgpus[guest->place].outside = 1;
     guest->share_permille = guest->place >= 0 ? permille : 0;
     guest->end_ns = 0;
     fg_vgpu_wake(server);

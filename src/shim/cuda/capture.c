@@ -1,6 +1,6 @@
 /* capture.c - what is captured into a graph is not submitted: it is not gated, and nothing of ours may be recorded with it.
- * While any stream of the process is captured, nothing is measured (an event of ours in the wrong stream would end the
- * capture): what is submitted beside it counts as expected. */
+ * While any stream of the process is captured, what is submitted beside it is measured alone, each job for itself, and settled
+ * by the helper, which may ask after events then: a capture that is never ended does not end the measuring. */
 #include "shim/cuda/shim.h"
 
 int fgcu_capturing(CUstream stream)
@@ -20,7 +20,7 @@ CUstreamCaptureMode fgcu_relax(void)
 
 void fgcu_strict(CUstreamCaptureMode mode) { fgcu_call(cuThreadExchangeStreamCaptureMode)(&mode); }
 
-/* Nothing of ours is open when a capture begins, and nothing is opened until it ends. */
+/* Nothing of ours is open when a capture begins, nor between two calls until it ends. */
 void fgcu_capture_begins(void)
 {
     if (!fgcu_attached())

@@ -204,14 +204,22 @@ static void settle_expected(struct fgcu_batch *batch)
 
 /* Between jobs that came slowly the device was idle, for as long as it took to submit them at most. So a batch took what its
  * jobs were expected to (give or take half of it), but never less than its span without that time. When that lower bound
- * is far above what was expected, costs have changed: the lane learns anew from batches of one. */
+ * is far above what was expected, costs have changed: the lane learns anew from batches of one. Between the two bounds lies
+ * what the helper saw when it looked in now and then: the stream had work or not. Few looks, or half of them, say little: timers
+ * of the program and of the helper go off together, and then it sees each job begin. */
 static int64_t busy_ns(struct fgcu_batch *batch, int64_t span)
 {
     int64_t submitting = batch->closed_ns - batch->opened_ns;
     int64_t least = span - submitting, most = (int64_t)(batch->spent_ns + batch->spent_ns / 2 + 2000);
-    if (least > most)
+    if (least < 0)
+        least = 0;
+    int sure = batch->looks >= 4 && batch->busy * 4 >= batch->looks * 3;
+    int64_t seen = sure ? least + (span - least) * batch->busy / batch->looks : least;
+    if (span <= most)
+        return span;
+    if (seen > most)
         fg_put(&batch->lane->doubts, DOUBTS);
-    return span <= most ? span : least > most ? least : most;
+    return seen > most ? seen : most;
 }
 
 static void settle_measured(struct fgcu_batch *batch)
@@ -285,6 +293,8 @@ void fgcu_lane_close(struct fgcu_lane *lane, int foreign)
         return;
     }
     batch->closed_ns = fg_boot_ns();
+    batch->looks = lane->looks;
+    batch->busy = lane->busy;
     batch->next = NULL;
     if (lane->last)
         lane->last->next = batch;
@@ -346,6 +356,16 @@ static CUcontext context_of(const struct fgcu_lane *lane)
     return batch ? batch->clock->context : NULL;
 }
 
+/* Locked. Has the open batch's stream work now? Another thread's default stream cannot be asked. */
+static void look_in(struct fgcu_lane *lane)
+{
+    if (lane->stream == CU_STREAM_PER_THREAD)
+        return;
+    CUresult result = FGCU_NEXT(cuStreamQuery, cuStreamQuery)(lane->stream);
+    lane->looks += result == CUDA_SUCCESS || result == CUDA_ERROR_NOT_READY;
+    lane->busy += result == CUDA_ERROR_NOT_READY;
+}
+
 /* One lane, from any thread. patient: leave alone what still gets jobs. Returns whether something is left in it. */
 static int visit(struct fgcu_lane *lane, int patient)
 {
@@ -355,6 +375,8 @@ static int visit(struct fgcu_lane *lane, int patient)
         int64_t left = fg_get(&lane->left);
         if (lane->open && (!patient || left == lane->seen_left))
             fgcu_lane_close(lane, 1);
+        else if (lane->open)
+            look_in(lane);
         lane->seen_left = left;
         fgcu_lane_settle(lane);
         fgcu_call(cuCtxPopCurrent_v2)(&popped);

@@ -132,6 +132,7 @@ struct fgcu_lane {
     struct fgcu_batch *open, *first, *last; /* first..last: closed, in order */
     uint64_t budget_ns;
     int64_t seen_left;            /* by the helper at its last look */
+    uint32_t looks, busy;         /* of the helper at the open batch: how often, and how often the stream had work */
     uint32_t opens, doubts;       /* batches so far; batches of one to come, since costs seem to have changed */
     struct fgcu_lane *next;       /* of all lanes; they are reused, never freed */
 } __attribute__((aligned(64)));
@@ -145,6 +146,7 @@ struct fgcu_batch {
     uint64_t spent_ns;            /* what its jobs are expected to take */
     int64_t opened_ns, closed_ns; /* when its thread began and ended to submit it */
     uint64_t credit_bytes;        /* memory that is free when it has completed */
+    uint32_t looks, busy;         /* the lane's, when it was closed */
     int single, unbound;
 };
 

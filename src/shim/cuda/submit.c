@@ -192,6 +192,8 @@ static int join(struct fgcu_lane *lane, uint64_t predicted_ns, unsigned flags)
 static uint64_t budget(struct fgcu_lane *lane, uint64_t predicted_ns)
 {
     uint64_t room = quantum();
+    if (fg_get(&fgcu.captures)) /* the stream may be drawn into a capture after any call: nothing of ours stays open in it */
+        return 0;
     if (!predicted_ns || predicted_ns * 2 > room || ++lane->opens % SAMPLE == 0)
         return 0;
     if (fg_get(&lane->doubts)) {
@@ -201,7 +203,7 @@ static uint64_t budget(struct fgcu_lane *lane, uint64_t predicted_ns)
     return room;
 }
 
-static int measures(void) { return !(fg_get(&fgcu.lease.limits->flags) & FG_LIMIT_UNGATED) && !fg_get(&fgcu.captures); }
+static int measures(void) { return !(fg_get(&fgcu.lease.limits->flags) & FG_LIMIT_UNGATED); }
 
 CUresult fgcu_begin(struct fgcu_submit *submit, CUstream stream, uint64_t key, unsigned flags)
 {
@@ -244,11 +246,14 @@ static void keep(struct fgcu_submit *submit)
     }
     fg_lock(&lane->lock);
     lane->open = batch;
+    lane->looks = lane->busy = 0;
     lane->budget_ns = submit->budget_ns;
     if (batch->single)
         fgcu_lane_close(lane, 0);
     else
         fg_put(&lane->left, (int64_t)(submit->budget_ns - submit->predicted_ns) << 16 | 1);
+    if (fg_get(&fgcu.captures)) /* begun since its budget was chosen */
+        fgcu_lane_close(lane, 0);
     fg_unlock(&lane->lock);
     fgcu_helper_wake();
 }

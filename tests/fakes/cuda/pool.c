@@ -189,13 +189,14 @@ FK_BOTH(cuMemFreeAsync, _ptsz, (CUdeviceptr pointer, CUstream hStream), (pointer
 FK_API(cuMemPoolCreate, (CUmemoryPool *ret, const CUmemPoolProps *props))
 {
     FK_ENTER(cuMemPoolCreate);
-    if (!ret || !props || props->allocType != CU_MEM_ALLOCATION_TYPE_PINNED)
+    bool managed = props && props->allocType == CU_MEM_ALLOCATION_TYPE_MANAGED; /* since 13.0 */
+    if (!ret || !props || (!managed && props->allocType != CU_MEM_ALLOCATION_TYPE_PINNED))
         return CUDA_ERROR_INVALID_VALUE;
-    bool host = props->location.type != CU_MEM_LOCATION_TYPE_DEVICE;
-    if (!host && !fk_device_ok(props->location.id))
+    bool host = !managed && props->location.type != CU_MEM_LOCATION_TYPE_DEVICE;
+    if (!host && !fk_device_ok(managed ? 0 : props->location.id))
         return CUDA_ERROR_INVALID_VALUE;
     pthread_mutex_lock(&fk_big);
-    CUmemoryPool pool = pool_new((unsigned)fk_visible[host ? 0 : props->location.id], false);
+    CUmemoryPool pool = pool_new((unsigned)fk_visible[host || managed ? 0 : props->location.id], false);
     if (pool) {
         pool->props = *props;
         pool->host = host;

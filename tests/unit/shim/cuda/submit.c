@@ -236,7 +236,7 @@ static void what_is_captured_is_not_submitted_and_is_left_as_it_is(void **state)
     assert_cu(CU(cuGraphExecDestroy, cuGraphExecDestroy)(exec));
 }
 
-static void beside_a_capture_jobs_are_counted_and_not_measured(void **state)
+static void beside_a_capture_each_job_is_measured_alone(void **state)
 {
     CUgraph graph;
     CUstream other;
@@ -252,6 +252,70 @@ static void beside_a_capture_jobs_are_counted_and_not_measured(void **state)
     assert_int_equal(stats().submitted, before + 1);
     assert_cu(CU(cuStreamDestroy_v2, cuStreamDestroy)(other));
     assert_counted(1, spin_for(stream, 5)); /* and measuring goes on */
+}
+
+/* A kernel known to be short; among many short launches, which keep the batch open, long ones that keep the device busy. */
+static void long_kernels_among_short_ones_are_charged(void **state)
+{
+    for (unsigned i = 0; i < 40; i++) {
+        assert_cu(spin_on(stream, 20, 99));
+        assert_cu(CU(cuStreamSynchronize, cuStreamSynchronize)(stream));
+    }
+    uint64_t before = stats().device_ns, truth = 0;
+    for (int64_t end = fg_boot_ns() + 600 * 1000 * 1000; fg_boot_ns() < end;) {
+        assert_cu(spin_on(stream, 10000, 99));
+        truth += 10000000;
+        for (int64_t next = fg_boot_ns() + 9 * 1000 * 1000; fg_boot_ns() < next; truth += 20000) {
+            assert_cu(spin_on(stream, 20, 99));
+            usleep(400);
+        }
+    }
+    assert_cu(CU(cuStreamSynchronize, cuStreamSynchronize)(stream));
+    uint64_t counted = stats().device_ns - before;
+    print_message("    %d of %d ms\n", (int)(counted / 1000000), (int)(truth / 1000000));
+    assert_true(counted > truth / 2);
+}
+
+/* Short ones alone, far between: the device waits for the program, and that costs nothing. */
+static void time_in_which_the_device_waits_is_not_charged(void **state)
+{
+    for (unsigned i = 0; i < 40; i++) {
+        assert_cu(spin_on(stream, 20, 55));
+        assert_cu(CU(cuStreamSynchronize, cuStreamSynchronize)(stream));
+    }
+    uint64_t before = stats().device_ns;
+    for (unsigned i = 0; i < 1000; i++) {
+        assert_cu(spin_on(stream, 20, 55));
+        usleep(400);
+    }
+    assert_cu(CU(cuStreamSynchronize, cuStreamSynchronize)(stream));
+    uint64_t counted = stats().device_ns - before;
+    print_message("    %d of 20 ms in 400\n", (int)(counted / 1000000));
+    assert_true(counted < 150 * 1000 * 1000);
+}
+
+/* A kernel known to be short, which is long from now on: a capture that stays open must not hide that. */
+static void a_capture_left_open_does_not_end_the_measuring(void **state)
+{
+    CUstream other;
+    CUgraph graph;
+    CUresult (*create)(CUstream *, unsigned) = symbol("cuStreamCreate");
+    for (unsigned i = 0; i < 40; i++) {
+        assert_cu(spin_on(stream, 20, 77));
+        assert_cu(CU(cuStreamSynchronize, cuStreamSynchronize)(stream));
+    }
+    assert_cu(create(&other, CU_STREAM_NON_BLOCKING));
+    assert_cu(begin_capture(other));
+    uint64_t before = stats().device_ns;
+    for (unsigned i = 0; i < 40; i++)
+        assert_cu(spin_on(stream, 3000, 77));
+    assert_cu(CU(cuStreamSynchronize, cuStreamSynchronize)(stream));
+    for (unsigned i = 0; i < 2000 && stats().inflight; i++)
+        usleep(10000);
+    uint64_t counted = stats().device_ns - before;
+    assert_cu(CU(cuStreamEndCapture, cuStreamEndCapture)(other, &graph));
+    print_message("    %d of 120 ms\n", (int)(counted / 1000000));
+    assert_true(counted > 100 * 1000 * 1000);
 }
 
 static void memory_captured_is_charged_when_its_graph_runs(void **state)
@@ -395,7 +459,10 @@ int main(void)
         cmocka_unit_test(short_kernels_go_in_batches),
         cmocka_unit_test(many_kinds_of_kernels_are_all_remembered),
         cmocka_unit_test(what_is_captured_is_not_submitted_and_is_left_as_it_is),
-        cmocka_unit_test(beside_a_capture_jobs_are_counted_and_not_measured),
+        cmocka_unit_test(beside_a_capture_each_job_is_measured_alone),
+        cmocka_unit_test(long_kernels_among_short_ones_are_charged),
+        cmocka_unit_test(time_in_which_the_device_waits_is_not_charged),
+        cmocka_unit_test(a_capture_left_open_does_not_end_the_measuring),
         cmocka_unit_test(memory_captured_is_charged_when_its_graph_runs),
         cmocka_unit_test(nothing_stays_in_flight_when_a_stream_or_a_context_goes),
         cmocka_unit_test(threads_with_streams_of_their_own_are_counted_together),
