@@ -308,6 +308,13 @@ static void apply_task(struct fg_core *core, struct entry *e, const struct fg_ev
     core_touch(core, e);
 }
 
+static void touch_node(struct fg_core *core, struct node *n)
+{
+    if (!n->changed)
+        fg_vec_push(&core->changed_nodes, n);
+    n->changed = true;
+}
+
 /* A device that its node no longer names stays known, since leases and history speak of it, but takes nothing. */
 static void joined(struct fg_core *core, const struct fg_event *ev)
 {
@@ -318,7 +325,7 @@ static void joined(struct fg_core *core, const struct fg_event *ev)
     memcpy(n->n.boot_id, ev->joined.node.boot_id, sizeof n->n.boot_id);
     n->n.lost = false;
     n->n.seen_ns = n->joined_ns = ev->time_ns;
-    n->changed = true;
+    touch_node(core, n);
     for (struct device *d = NULL; (d = core_next_device(core, n, d));) {
         d->changed = d->changed || d->d.healthy;
         d->d.healthy = false;
@@ -344,7 +351,7 @@ static void lost(struct fg_core *core, const struct fg_event *ev)
     n->n.connected = false;
     core_plan_node_changed(core, n);
     n->joined_ns = ev->time_ns;
-    n->changed = true;
+    touch_node(core, n);
     timer_of_node(core, n);
 }
 

@@ -134,6 +134,7 @@ struct fg_core {
     uint32_t history_version;
     uint32_t hello_mark;
     FG_VEC(struct entry *) changed;
+    FG_VEC(struct node *) changed_nodes; /* or some of their devices */
     struct fg_core_counts counts;
     bool plan_due;                       /* something changed that planning could use */
     struct {                             /* the last proposal: neighbours in a queue are mostly alike */
