@@ -133,7 +133,10 @@ void core_lease_link(struct fg_core *core, struct entry *e)
     d->first = e;
     d->memory_used_bytes += e->t.lease.memory_bytes;
     d->share_used_permille += e->t.lease.share_permille;
+    d->share_lent_permille += e->t.lease.lent_permille;
     d->leases++;
+    d->elastic += core_elastic(e);
+    core_lend_later(core, d, e->t.lease.granted_ns);
     core->preemptible_live += e->t.spec.preemptible || e->t.spec.spot;
     core_plan_changed(core, d->d.id);
     foresee(core, e, d);
@@ -160,7 +163,9 @@ void core_lease_unlink(struct fg_core *core, struct entry *e)
     e->lease_prev = e->lease_next = e->device_prev = e->device_next = NULL;
     d->memory_used_bytes -= e->t.lease.memory_bytes;
     d->share_used_permille -= e->t.lease.share_permille;
+    d->share_lent_permille -= e->t.lease.lent_permille;
     d->leases--;
+    d->elastic -= core_elastic(e);
     core->preemptible_live -= e->t.spec.preemptible || e->t.spec.spot;
     core_plan_changed(core, d->d.id);
     account_link(core, e, false);
@@ -168,12 +173,12 @@ void core_lease_unlink(struct fg_core *core, struct entry *e)
 
 /* --- changes; legality was checked --- */
 
-static void learn(struct fg_core *core, const struct entry *e, const struct fg_outcome *outcome)
+static void learn(struct fg_core *core, const struct entry *e, const struct fg_outcome *outcome, int64_t now_ns)
 {
     const struct device *d = core_device(core, e->t.lease.device);
     if (!e->t.lease_live || !d)
         return;
-    fg_history_observe(core->history, &e->t.spec, d->d.kind, e->t.lease.share_permille, outcome);
+    fg_history_observe(core->history, &e->t.spec, d->d.kind, core_mean_share(&e->t, now_ns), outcome);
     core->history_version++;
 }
 
@@ -205,7 +210,7 @@ static void queued(struct fg_core *core, struct entry *e, const struct fg_event 
     if (t->state != FG_STATE_QUEUED) {
         if (t->reason == FG_REASON_OOM_HOST || t->reason == FG_REASON_OOM_VRAM) {
             struct fg_outcome ended = {.state = FG_STATE_FAILED, .reason = t->reason, .usage = t->usage};
-            learn(core, e, &ended);
+            learn(core, e, &ended, ev->time_ns);
             grow_need(core, t);
         }
         t->retries_left -= ev->queued.uses_retry;
@@ -234,7 +239,7 @@ static void finished(struct fg_core *core, struct entry *e, const struct fg_even
 {
     struct fg_task *t = &e->t;
     if (t->lease_live)
-        learn(core, e, &ev->finished);
+        learn(core, e, &ev->finished, ev->time_ns);
     t->state = ev->finished.state;
     t->reason = ev->finished.reason;
     t->finished_ns = ev->time_ns;
@@ -243,6 +248,26 @@ static void finished(struct fg_core *core, struct entry *e, const struct fg_even
     if (ev->finished.usage.seq > t->usage.seq)
         t->usage = ev->finished.usage;
     e->killing = false;
+}
+
+static void resized(struct fg_core *core, struct entry *e, const struct fg_event *ev)
+{
+    struct fg_lease *l = &e->t.lease;
+    struct device *d = core_device(core, l->device);
+    l->lent_us += (int64_t)l->lent_permille * ((ev->time_ns - l->resized_ns) / 1000);
+    d->share_lent_permille += ev->resized.lent_permille - l->lent_permille;
+    l->lent_permille = ev->resized.lent_permille;
+    l->resized_ns = ev->time_ns;
+}
+
+static void returned(struct fg_core *core, struct entry *e, int64_t now_ns)
+{
+    account_fold(core, e, now_ns);
+    core_lease_unlink(core, e);
+    e->t.lease_live = false;
+    e->t.lease.lent_permille = 0;
+    core_lend_later(core, core_device(core, e->t.lease.device), now_ns);
+    core_room(core);
 }
 
 static void task_change(struct fg_core *core, struct entry *e, const struct fg_event *ev)
@@ -264,6 +289,7 @@ static void task_change(struct fg_core *core, struct entry *e, const struct fg_e
     case FG_EV_TASK_STARTED:
         t->state = FG_STATE_RUNNING;
         t->started_ns = ev->time_ns;
+        core_lend_later(core, core_device(core, t->lease.device), ev->time_ns);
         break;
     case FG_EV_TASK_CANCEL_REQUESTED: t->cancel_requested = true; break;
     case FG_EV_TASK_HELD:
@@ -276,12 +302,8 @@ static void task_change(struct fg_core *core, struct entry *e, const struct fg_e
         break;
     case FG_EV_USAGE_RECORDED: t->usage = ev->usage; break;
     case FG_EV_TASK_FINISHED: finished(core, e, ev); break;
-    case FG_EV_LEASE_RELEASED:
-        account_fold(core, e, ev->time_ns);
-        core_lease_unlink(core, e);
-        t->lease_live = false;
-        core_room(core);
-        break;
+    case FG_EV_LEASE_RESIZED: resized(core, e, ev); break;
+    case FG_EV_LEASE_RELEASED: returned(core, e, ev->time_ns); break;
     case FG_EV_TASK_SETTLED:
         t->settled = true;
         t->cost_nanousd = ev->settled.cost_nanousd;
@@ -368,8 +390,22 @@ static int check_lease(const struct fg_core *core, const struct entry *e, const 
     if (l->epoch < core->next_epoch)
         return fg_fail(err, FG_E_INTERNAL, "epoch %llu was given before", (unsigned long long)l->epoch);
     if (l->memory_bytes > d->d.memory_bytes || d->memory_used_bytes > d->d.memory_bytes - l->memory_bytes ||
-        l->share_permille < 1 || l->share_permille > 1000 || d->share_used_permille > 1000 - l->share_permille)
+        l->share_permille < 1 || l->share_permille > 1000 || l->lent_permille ||
+        d->share_used_permille + d->share_lent_permille > 1000 - l->share_permille)
         return fg_fail(err, FG_E_INTERNAL, "device %u has no room for the lease", l->device);
+    return 0;
+}
+
+static int check_resized(const struct fg_core *core, const struct entry *e, const struct fg_event *ev, struct fg_error *err)
+{
+    const struct fg_lease *l = &e->t.lease;
+    const struct device *d = core_device(core, l->device);
+    uint32_t lent = ev->resized.lent_permille, most = e->t.spec.need.share_max_permille;
+    if (!e->t.lease_live || l->epoch != ev->resized.epoch)
+        return fg_fail(err, FG_E_INTERNAL, "it holds no lease of epoch %llu", (unsigned long long)ev->resized.epoch);
+    if (lent > 1000 || l->share_permille + lent > FG_MAX(most, l->share_permille) ||
+        d->share_used_permille + d->share_lent_permille - l->lent_permille + lent > 1000)
+        return fg_fail(err, FG_E_INTERNAL, "%u permille cannot be lent", lent);
     return 0;
 }
 
@@ -387,6 +423,7 @@ static int check_body(const struct fg_core *core, const struct entry *e, const s
         return e->t.lease_live ? 0 : fg_fail(err, FG_E_INTERNAL, "it has no lease");
     case FG_EV_TASK_FINISHED:
         return fg_state_is_terminal(ev->finished.state) ? 0 : fg_fail(err, FG_E_INTERNAL, "no terminal state");
+    case FG_EV_LEASE_RESIZED: return check_resized(core, e, ev, err);
     case FG_EV_LEASE_RELEASED:
         return e->t.lease_live && e->t.lease.epoch == ev->released.epoch
                    ? 0 : fg_fail(err, FG_E_INTERNAL, "it holds no lease of epoch %llu", (unsigned long long)ev->released.epoch);

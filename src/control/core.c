@@ -50,6 +50,7 @@ void fg_core_destroy(struct fg_core *core)
     fg_vec_fini(&core->some.devices);
     fg_vec_fini(&core->some.leases);
     fg_vec_fini(&core->plan_dirty);
+    fg_vec_fini(&core->lend_due);
     fg_vec_fini(&core->kinds);
     for (size_t i = 0; i < core->accounts.count; i++)
         free(core->accounts.items[i]);

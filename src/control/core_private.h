@@ -4,7 +4,7 @@
  *   queue.c   waiting tasks in order                             core.c     submit, cancel, hold, release; emit
  *   line.c    those of a tenant that ask the same                account.c  what tenants use, and their weights
  *   reserve.c what is held for the heads of the line             preempt.c  whose place is taken
- *   kinds.c   the largest device of each kind
+ *   kinds.c   the largest device of each kind                    elastic.c idle share: lent and taken back
  *   deadline.c which deadlines cannot be met                     forecast.c when a waiting task will start
  *   timer.c   deadlines of tasks and nodes                       lease.c    nodes: hello, gone, alive, lost
  *   rows.c    stored rows out and in                             report.c   what agents say; how an attempt ends
@@ -103,8 +103,10 @@ struct device {
     struct node *node;
     fg_device_id next;                   /* of its node */
     uint64_t memory_used_bytes;
-    uint32_t share_used_permille;
-    size_t leases;
+    uint32_t share_used_permille;        /* own shares of the leases */
+    uint32_t share_lent_permille;        /* on top of them */
+    size_t leases, elastic;              /* live ones, and how many of them may be lent more */
+    int64_t lend_at_ns;                  /* soft: when idle share is lent; 0: nothing is to be done */
     struct entry *first;                 /* of its live leases */
     bool changed;
 };
@@ -153,6 +155,7 @@ struct fg_core {
     FG_VEC(fg_device_id) plan_dirty;
     struct fg_rooms *rooms;              /* plan_devices as they were when they were fresh, in order */
     struct some_devices some;            /* scratch of reserve.c and forecast.c */
+    FG_VEC(fg_device_id) lend_due;       /* soft: devices with lend_at_ns */
 };
 
 /* An effect that breaks an invariant is our bug, and going on would spread it to the disk: stop, the log is whole. */
@@ -232,6 +235,15 @@ void core_some_devices(struct fg_core *core, const struct fg_plan_task *task, st
 
 /* preempt.c: make room for the head that reservation index is for, if others may be asked to go. Spoils plan_devices. */
 void preempt_for(struct fg_core *core, size_t index, const struct fg_plan_task *task, int64_t now_ns, struct fg_effects *fx);
+
+/* elastic.c */
+bool core_elastic(const struct entry *e);                                   /* of a live lease: it may be lent more */
+void core_lend_later(struct fg_core *core, struct device *d, int64_t now_ns);   /* its idle share changed */
+void core_lend(struct fg_core *core, int64_t now_ns, struct fg_effects *fx);    /* what is due */
+/* Lent share goes down until a lease of so much fits beside it; own shares leave room for it. */
+void core_take_back(struct fg_core *core, struct device *d, uint32_t share_permille, int64_t now_ns, struct fg_effects *fx);
+void core_lend_hello(struct fg_core *core, const struct node *n, int64_t now_ns, struct fg_effects *fx);
+uint32_t core_mean_share(const struct fg_task *t, int64_t now_ns);          /* that an attempt ran with, lent share included */
 
 /* timer.c */
 void timer_set(struct fg_core *core, struct timer *timer, int64_t due_ns);  /* INT64_MAX: none */

@@ -294,8 +294,9 @@ static void collect(struct round_state *r)
 static void grant(struct fg_core *core, const struct fg_placement *p, int64_t now_ns, struct fg_effects *fx)
 {
     struct entry *e = table_find(core, p->task);
-    const struct device *d = core_device(core, p->device);
+    struct device *d = core_device(core, p->device);
     core_assert(e && e->size && d && core_device_usable(d));
+    core_take_back(core, d, p->share_permille, now_ns, fx);
     struct fg_price price = core_price(core, d->d.kind);
     bool spot = e->t.spec.spot && price.spot_nanousd_per_s > 0;
     struct fg_lease lease = {
@@ -407,6 +408,7 @@ int fg_core_dispatch(struct fg_core *core, int64_t now_ns, struct fg_effects *fx
             return -1;
         }
     }
+    core_lend(core, now_ns, fx);
     return 0;
 }
 

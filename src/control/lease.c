@@ -159,6 +159,7 @@ int core_hello(struct fg_core *core, const struct fg_input *in, int64_t now_ns, 
     core->hello_mark++;
     for (size_t i = 0; i < in->hello.attempt_count; i++)
         meet_attempt(core, n, &in->hello.attempts[i], now_ns, fx);
+    core_lend_hello(core, n, now_ns, fx);
     size_t count;
     FG_AUTO_FREE struct entry **leases = leases_of(n, &count);
     for (size_t i = 0; i < count; i++)

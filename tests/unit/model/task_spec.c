@@ -292,7 +292,7 @@ static void a_long_program_name_is_cut_between_characters(void **state)
 
 static json_t *random_value(struct rng *r, int depth)
 {
-    static const char *const strings[] = {"", "1GB", "50%", "5m", "blob:" HEX64, "a.jpg", "batch", "infra", "command", "é\"\\", "-1", "1e9"};
+    static const char *const strings[] = {"", "1GB", "50%", "5m", ("blob:" HEX64), "a.jpg", "batch", "infra", "command", "é\"\\", "-1", "1e9"};
     switch (rng_below(r, depth > 2 ? 6 : 8)) {
     case 0: return json_null();
     case 1: return json_boolean(rng_below(r, 2));
