@@ -1,6 +1,7 @@
 /* queue_bench.c - the control core alone, in memory: many waiting tasks, many devices.
- * usage: queue_bench TASKS DEVICES LINES
- * TASKS wait in LINES lines of three tenants; DEVICES run four tasks each. Prints `what  figure unit`, one a line. The
+ * usage: queue_bench TASKS DEVICES LINES [NODES...]
+ * TASKS wait in LINES lines of three tenants; DEVICES run four tasks each. Then the same decisions on fleets of NODES
+ * machines with eight devices each. Prints `what  figure unit`, one a line. The
  * clock is for measuring only; the core is given its own. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -172,6 +173,90 @@ static void print_times(const char *what, double *t, size_t n)
     printf("%s, p50  %.1f us\n%s, p99  %.1f us\n", what, t[n / 2] * 1e6, what, t[n * 99 / 100] * 1e6);
 }
 
+/* --- fleets --- */
+
+static double *times(size_t n, double (*one)(void *arg), void *arg)
+{
+    double *t = calloc(n, sizeof *t);
+    for (size_t i = 0; i < n; i++) {
+        t[i] = one(arg);
+        stored();
+    }
+    return t;
+}
+
+static double an_arrival(void *arg)
+{
+    double begin = now_s();
+    submit(250);
+    dispatch();
+    return now_s() - begin;
+}
+
+struct ids { FG_VEC(fg_id) list; size_t next; };
+
+/* Those that run end in the order of a stride, so that room comes up all over the fleet. */
+static double an_end(void *arg)
+{
+    struct ids *running = arg;
+    fg_id id = running->list.items[running->next];
+    running->next = (running->next + 7919) % running->list.count;
+    b.now += S / 100;
+    double begin = now_s();
+    report(id, FG_REPORT_FINISHED);
+    dispatch();
+    return now_s() - begin;
+}
+
+static void keep_started(struct ids *running)
+{
+    for (size_t i = 0; i < b.fx.actions.count; i++)
+        if (b.fx.actions.items[i].kind == FG_ACT_START)
+            fg_vec_push(&running->list, b.fx.actions.items[i].task);
+    stored();
+    for (size_t i = 0; i < running->list.count; i++)
+        report(running->list.items[i], FG_REPORT_STARTED);
+    stored();
+}
+
+static void print_row(const char *what, size_t nodes, double (*one)(void *arg), void *arg)
+{
+    enum { N = 2000 };
+    char name[120];
+    snprintf(name, sizeof name, "%zu machines of 8, %s", nodes, what);
+    double *t = times(N, one, arg);
+    print_times(name, t, N);
+    free(t);
+}
+
+static void fleet(size_t nodes)
+{
+    struct ids running = {0};
+    size_t devices = nodes * PER_NODE;
+    double before = resident_mb(), begin = now_s();
+    b.core = make();
+    hello(devices);
+    printf("%zu machines of 8, coming  %.2f s\n", nodes, now_s() - begin);
+    stored();
+    for (size_t i = 0; i < devices * 4; i++)
+        submit(250);
+    fg_effects_clear(&b.fx);
+    begin = now_s();
+    dispatch();
+    printf("%zu machines of 8, filled  %.0f decisions/s\n", nodes, (double)devices * 4 / (now_s() - begin));
+    keep_started(&running);
+    print_row("an end that nobody waits for", nodes, an_end, &running);
+    print_row("an arrival that is placed", nodes, an_arrival, NULL);
+    for (size_t i = 0; i < 10000; i++)
+        submit(250);
+    dispatch();
+    stored();
+    print_row("an end and who takes its place", nodes, an_end, &running);
+    printf("%zu machines of 8, resident  %.0f MB\n", nodes, resident_mb() - before);
+    fg_vec_fini(&running.list);
+    fg_core_destroy(b.core);
+}
+
 int main(int argc, char **argv)
 {
     enum { N = 1000 };
@@ -237,6 +322,8 @@ int main(int argc, char **argv)
     fg_core_destroy(b.core);
     fg_vec_fini(&running);
     restart(150000);
+    for (int i = 4; i < argc; i++)
+        fleet(strtoul(argv[i], NULL, 10));
     fg_effects_fini(&b.fx);
     return 0;
 }

@@ -6,64 +6,6 @@
 
 #include "control/core_private.h"
 
-struct node *core_node(const struct fg_core *core, fg_id id)
-{
-    size_t lo = 0, hi = core->nodes.count;
-    while (lo < hi) {
-        size_t mid = (lo + hi) / 2;
-        int order = fg_id_cmp(core->nodes.items[mid]->n.id, id);
-        if (order == 0)
-            return core->nodes.items[mid];
-        if (order < 0)
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    return NULL;
-}
-
-struct node *core_node_add(struct fg_core *core, fg_id id)
-{
-    struct node *n = fg_alloc(sizeof *n);
-    n->n.id = n->timer.id = id;
-    n->timer.kind = TIMER_NODE;
-    size_t at = core->nodes.count;
-    fg_vec_push(&core->nodes, n);
-    for (; at > 0 && fg_id_cmp(core->nodes.items[at - 1]->n.id, id) > 0; at--)
-        core->nodes.items[at] = core->nodes.items[at - 1];
-    core->nodes.items[at] = n;
-    return n;
-}
-
-struct device *core_device(const struct fg_core *core, fg_device_id id)
-{
-    return id && id <= core->devices.count && core->devices.items[id - 1].d.id ? &core->devices.items[id - 1] : NULL;
-}
-
-struct device *core_device_slot(struct fg_core *core, fg_device_id id)
-{
-    if (core->devices.cap < id)          /* they may move, and what planning goes by points to the names of kinds in them */
-        core->plan_fresh = false;
-    while (core->devices.count < id)
-        (void)fg_vec_add(&core->devices);
-    return &core->devices.items[id - 1];
-}
-
-void core_device_at(struct device *d, struct node *n)
-{
-    core_assert(!d->node || d->node == n);
-    if (d->node)
-        return;
-    d->node = n;
-    d->next = n->first;
-    n->first = d->d.id;
-}
-
-struct device *core_next_device(const struct fg_core *core, const struct node *n, const struct device *last)
-{
-    return core_device(core, last ? last->next : n->first);
-}
-
 struct entry *core_entry_create(struct fg_task *task)
 {
     struct entry *e = fg_alloc(sizeof *e);
@@ -330,6 +272,13 @@ static void apply_task(struct fg_core *core, struct entry *e, const struct fg_ev
     core_touch(core, e);
 }
 
+static void touch_node(struct fg_core *core, struct node *n)
+{
+    if (!n->changed)
+        fg_vec_push(&core->changed_nodes, n);
+    n->changed = true;
+}
+
 /* A device that its node no longer names stays known, since leases and history speak of it, but takes nothing. */
 static void joined(struct fg_core *core, const struct fg_event *ev)
 {
@@ -340,7 +289,7 @@ static void joined(struct fg_core *core, const struct fg_event *ev)
     memcpy(n->n.boot_id, ev->joined.node.boot_id, sizeof n->n.boot_id);
     n->n.lost = false;
     n->n.seen_ns = n->joined_ns = ev->time_ns;
-    n->changed = true;
+    touch_node(core, n);
     for (struct device *d = NULL; (d = core_next_device(core, n, d));) {
         d->changed = d->changed || d->d.healthy;
         d->d.healthy = false;
@@ -366,7 +315,7 @@ static void lost(struct fg_core *core, const struct fg_event *ev)
     n->n.connected = false;
     core_plan_node_changed(core, n);
     n->joined_ns = ev->time_ns;
-    n->changed = true;
+    touch_node(core, n);
     timer_of_node(core, n);
 }
 

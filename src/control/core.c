@@ -42,6 +42,7 @@ void fg_core_destroy(struct fg_core *core)
     fg_vec_fini(&core->devices);
     fg_vec_fini(&core->timers);
     fg_vec_fini(&core->changed);
+    fg_vec_fini(&core->changed_nodes);
     fg_vec_fini(&core->plan_tasks);
     fg_vec_fini(&core->plan_entries);
     fg_vec_fini(&core->plan_devices);

@@ -136,6 +136,7 @@ struct fg_core {
     uint32_t history_version;
     uint32_t hello_mark;
     FG_VEC(struct entry *) changed;
+    FG_VEC(struct node *) changed_nodes; /* or some of their devices */
     struct fg_core_counts counts;
     bool plan_due;                       /* something changed that planning could use */
     struct {                             /* the last proposal: neighbours in a queue are mostly alike */
@@ -252,13 +253,15 @@ void timer_of_node(struct fg_core *core, struct node *n);
 int64_t timer_task_due(const struct fg_core *core, const struct entry *e);
 int64_t core_cost_limit_at(const struct fg_core *core, const struct entry *e); /* when a running task reaches max_cost */
 
-/* apply.c */
+/* machines.c */
 struct node *core_node(const struct fg_core *core, fg_id id);
 struct device *core_device(const struct fg_core *core, fg_device_id id);
 struct node *core_node_add(struct fg_core *core, fg_id id);
 struct device *core_device_slot(struct fg_core *core, fg_device_id id);
 void core_device_at(struct device *d, struct node *n);                      /* it is one of n, from now on */
 struct device *core_next_device(const struct fg_core *core, const struct node *n, const struct device *last);  /* last NULL: the first */
+
+/* apply.c */
 void core_touch(struct fg_core *core, struct entry *e);                     /* its row changed */
 void core_room(struct fg_core *core);                                       /* there may be room that was not there */
 void core_count(struct fg_core *core, const struct entry *e, int by);       /* in counts */

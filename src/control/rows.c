@@ -82,16 +82,17 @@ void fg_core_changes(struct fg_core *core, fg_core_row_fn *fn, void *arg)
         fn(arg, NULL, "core", doc);
     }
     core->counters_changed = false;
-    for (size_t i = 0; i < core->nodes.count; i++)
-        if (core->nodes.items[i]->changed) {
-            core->nodes.items[i]->changed = false;
-            put_node(&sink, core->nodes.items[i]);
+    for (size_t i = 0; i < core->changed_nodes.count; i++) {
+        struct node *n = core->changed_nodes.items[i];
+        n->changed = false;
+        put_node(&sink, n);
+        for (struct device *d = NULL; (d = core_next_device(core, n, d));) {
+            if (d->changed)
+                put_device(&sink, d);
+            d->changed = false;
         }
-    for (size_t i = 0; i < core->devices.count; i++)
-        if (core->devices.items[i].changed) {
-            core->devices.items[i].changed = false;
-            put_device(&sink, &core->devices.items[i]);
-        }
+    }
+    core->changed_nodes.count = 0;
     for (size_t i = 0; i < core->accounts.count; i++)
         if (core->accounts.items[i]->changed) {
             core->accounts.items[i]->changed = false;
