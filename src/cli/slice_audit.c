@@ -9,6 +9,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/units.h"
 #include "device/opencl.h"
 #include "vgpu/ledger.h"
 
@@ -140,13 +141,14 @@ static uint64_t booked(const struct slice_audit *a, pid_t pid)
     return slot ? fg_get(&slot->used) >> 22 /* bytes:42 sequence:22 */ : 0;
 }
 
-static void stop_worst(struct slice_audit *a, const pid_t *pids, size_t n, const char *text, slice_said *said, void *arg)
+/* Who is furthest above the books, or, where those are right, who holds most. */
+static void stop_worst(struct slice_audit *a, const pid_t *pids, size_t n, bool books_right, const char *text, slice_said *said, void *arg)
 {
     pid_t worst = 0;
     uint64_t most = 0;
     for (size_t i = 1; i < n; i++) {
         const struct fg_nvml_process *p = slice_cuda_holder(a->cuda, pids[i]);
-        uint64_t over = p && p->used_bytes != UINT64_MAX ? p->used_bytes - FG_MIN(p->used_bytes, booked(a, pids[i])) : 0;
+        uint64_t over = p && p->used_bytes != UINT64_MAX ? p->used_bytes - FG_MIN(p->used_bytes, books_right ? 0 : booked(a, pids[i])) : 0;
         if (over > most) {
             most = over;
             worst = pids[i];
@@ -159,11 +161,28 @@ static void stop_worst(struct slice_audit *a, const pid_t *pids, size_t n, const
     end(a, worst, pidfd, said, arg, whole);
 }
 
+/* More in the books than the slice was ever granted: its limits were not read where we wrote them. used was read before the quota. */
+static bool above_grant(struct slice_audit *a, uint64_t used, uint64_t quota, char *text)
+{
+    char has[32], had[32];
+    uint32_t generation = fg_get(&a->limits->generation);
+    a->granted_bytes = FG_MAX(a->granted_bytes, quota);
+    if (generation - a->generation > 1) /* changed more than once since: one of the quotas in between we did not see */
+        a->granted_bytes = FG_MAX(a->granted_bytes, used);
+    a->generation = generation;
+    if (used <= a->granted_bytes)
+        return false;
+    snprintf(text, 200, "its processes hold %s of %s that it ever might, and its books say so", fg_format_bytes(has, sizeof has, used),
+             fg_format_bytes(had, sizeof had, a->granted_bytes));
+    return true;
+}
+
 /* Memory alone, and over twice in a row: the driver's list and the books are not read in the same moment. */
 static void audit_books(struct slice_audit *a, const pid_t *pids, size_t n, slice_said *said, void *arg)
 {
     char text[200];
-    struct fg_truth truth = {.known = true, .quota_bytes = fg_get(&a->limits->memory_bytes), .used_bytes = fg_ledger_used(a->counters)};
+    struct fg_truth truth = {.known = true, .used_bytes = fg_ledger_used(a->counters)};
+    truth.quota_bytes = fg_get(&a->limits->memory_bytes);
     for (size_t i = 1; i < n; i++) {
         const struct fg_nvml_process *p = slice_cuda_holder(a->cuda, pids[i]);
         if (p && p->used_bytes != UINT64_MAX) {
@@ -171,9 +190,10 @@ static void audit_books(struct slice_audit *a, const pid_t *pids, size_t n, slic
             truth.processes++;
         }
     }
-    bool over = fg_judge_truth(&(struct fg_truth){.known = false}, &truth, text);
+    bool granted = !above_grant(a, truth.used_bytes, truth.quota_bytes, text);
+    bool over = !granted || fg_judge_truth(&(struct fg_truth){.known = false}, &truth, text);
     if (over && a->over)
-        stop_worst(a, pids, n, text, said, arg);
+        stop_worst(a, pids, n, !granted, text, said, arg);
     a->over = over;
 }
 

@@ -20,6 +20,8 @@ struct slice_audit {
     uint64_t pid_ns;
     FG_VEC(struct fg_suspect) suspects;
     FG_VEC(pid_t) spared;               /* who cannot be stopped, named once */
+    uint64_t granted_bytes;             /* the largest quota that it was seen to have */
+    uint32_t generation;                /* of the limits, when that was looked at */
     bool over;                          /* the books were wrong at the last look */
     int64_t due_ns;
 };
