@@ -41,6 +41,7 @@ static void on_tick(uv_timer_t *timer)
     struct agent *a = timer->data;
     link_tick(a);
     runner_tick(a);
+    devices_tick(a);
 }
 
 static void on_audit(uv_timer_t *timer) { audit_tick(timer->data); }

@@ -4,6 +4,7 @@
 
 #include "agent/internal.h"
 #include "base/log.h"
+#include "base/units.h"
 
 #define MAX_DEVICES 64
 
@@ -12,7 +13,8 @@ static const struct fg_device_backend *const backends[] = {&fg_cpu_backend, &fg_
 struct fg_backend_options devices_options(const struct settings *set, bool make)
 {
     return (struct fg_backend_options){.scope = set->scope, .memory_reserve_bytes = set->memory_reserve_bytes, .cgroup_root = set->cgroup_root,
-                                       .folder = make ? set->root : NULL, .shims = set->shims, .opencl = set->opencl};
+                                       .folder = make ? set->root : NULL, .shims = set->shims, .opencl = set->opencl,
+                                       .reclaim_idle_s = set->reclaim_idle_s, .reclaim_always = set->reclaim_always};
 }
 
 /* The same device through two drivers would be given out twice: who comes first has it. */
@@ -46,6 +48,41 @@ static int open_backend(struct agent *a, const struct fg_device_backend *ops, st
                     fg_level_name(list[i].share_level), *list[i].level_why ? ": " : "", list[i].level_why);
     }
     return 0;
+}
+
+/* Take over what a look found of one device. True: the server should know. */
+static bool renew(struct agent *a, const struct fg_device *d)
+{
+    for (size_t i = 0; i < a->device_list.count; i++) {
+        struct fg_device *old = &a->device_list.items[i];
+        if (strcmp(old->name, d->name) != 0)
+            continue;
+        bool same = old->healthy == d->healthy && old->memory_level == d->memory_level && old->share_level == d->share_level;
+        if (old->healthy != d->healthy)
+            fg_log_warn("device %s %s%s", d->name, d->healthy ? "is well again" : "takes no more tasks: ", d->healthy ? "" : d->level_why);
+        *old = *d;
+        return !same;
+    }
+    return false;                        /* plugged in while the agent ran: after its restart */
+}
+
+void devices_tick(struct agent *a)
+{
+    static struct fg_device list[MAX_DEVICES];
+    struct fg_error err;
+    bool changed = false;
+    if (agent_now(a) - a->devices_seen_ns < a->set.device_check_s * FG_NS_PER_S)
+        return;
+    a->devices_seen_ns = agent_now(a);
+    for (size_t i = 0; i < a->backends.count; i++) {
+        size_t n = 0;
+        if (a->backends.items[i].ops->list(a->backends.items[i].state, list, MAX_DEVICES, &n, &err) != 0)
+            fg_log_warn("the devices of %s cannot be looked at: %s", a->backends.items[i].ops->name, err.text);
+        for (size_t d = 0; d < n; d++)
+            changed |= renew(a, &list[d]);
+    }
+    if (changed)
+        link_close(a);                   /* the next hello tells */
 }
 
 /* The host processor must be there; what another backend cannot do is said, and the machine goes on without it. */

@@ -28,8 +28,11 @@ struct settings {
     char *config_folder;
     uint64_t memory_reserve_bytes, log_limit_bytes;
     int64_t heartbeat_s, lease_s;        /* until the server says */
+    int64_t device_check_s;
     bool offline;
     char *shims;                         /* folder of the libraries that go into tasks' processes; NULL: not found */
+    int64_t reclaim_idle_s;
+    bool reclaim_always;
     const char *cgroup_root, *opencl;    /* borrowed from the config */
     bool own_users;                      /* root: each attempt gets a user of its own */
     uint32_t first_uid;
@@ -133,6 +136,7 @@ struct agent {
     struct fg_clock clock;
     FG_VEC(struct backend) backends;
     FG_VEC(struct fg_device) device_list;
+    int64_t devices_seen_ns;             /* when they were last listed */
     FG_VEC(struct attempt *) attempts;
     FG_VEC(struct fetch *) fetches;
     struct link link;
@@ -155,6 +159,8 @@ void devices_close(struct agent *a);
 const struct backend *devices_backend(const struct agent *a, const char *device);
 /* vGPUs that no attempt has end. */
 void devices_drop_orphans(struct agent *a);
+/* List them again when it is time; what changed (health, levels, a new one) is told to the server by a new hello. */
+void devices_tick(struct agent *a);
 struct fg_backend_options devices_options(const struct settings *set, bool make);
 
 /* --- attempt.c: the list, the folder, attempt.json --- */

@@ -148,10 +148,16 @@ int settings_init(struct settings *s, const struct fg_config *config, bool make,
     s->memory_reserve_bytes = (uint64_t)fg_config_int(config, "memory_reserve_bytes");
     s->log_limit_bytes = (uint64_t)fg_config_int(config, "log_limit_bytes");
     s->heartbeat_s = fg_config_int(config, "heartbeat_s");
+    s->device_check_s = fg_config_int(config, "device_check_s");
     s->lease_s = fg_config_int(config, "lease_s");
     s->offline = fg_config_int(config, "offline") != 0;
     s->cgroup_root = fg_config_str(config, "cgroup_root");
     s->opencl = fg_config_str(config, "opencl");
+    const char *when = fg_config_str(config, "reclaim.when");
+    s->reclaim_idle_s = fg_config_int(config, "reclaim.idle_s");
+    s->reclaim_always = fg_streq(when, "always");
+    if (!s->reclaim_always && !fg_streq(when, "wanted"))
+        return fg_fail(err, FG_E_INVALID, "reclaim.when is 'wanted' or 'always', not '%s'", when);
     s->own_users = geteuid() == 0;
     gethostname(s->host, sizeof s->host - 1);
 

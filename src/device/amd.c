@@ -78,9 +78,9 @@ static struct gpu *find(struct state *s, const char *device, struct fg_error *er
 /* One of our front ends, by the newest name that is installed; NULL: none. */
 static bool has_front_end(const struct state *s)
 {
-    for (size_t i = 0; s->l.shims && i < FG_COUNT(sonames); i++) {
-        FG_AUTO_FREE char *path = fg_asprintf("%s/hip/%s", s->l.shims, sonames[i]);
-        if (access(path, R_OK) == 0)
+    for (size_t i = 0; i < FG_COUNT(sonames); i++) {
+        FG_AUTO_FREE char *path = fg_leased_front_end(&s->l, "hip", "hip", sonames[i]);
+        if (path)
             return true;
     }
     return false;
@@ -188,8 +188,11 @@ static int amd_entry(void *state, const char *device, const char *name, struct f
     }
     fg_leased_add_nodes(ret, kfd, 1);
     fg_leased_add_facts(ret, facts, FG_COUNT(facts));
-    for (size_t i = 0; s->l.shims && i < FG_COUNT(sonames); i++)
-        fg_leased_add_front_end(ret, s->l.shims, "hip", sonames[i], NULL);
+    for (size_t i = 0; i < FG_COUNT(sonames); i++) {
+        FG_AUTO_FREE char *ours = fg_leased_front_end(&s->l, "hip", "hip", sonames[i]);
+        if (ours)
+            fg_leased_add_front_end(ret, ours, "hip", sonames[i], NULL);
+    }
     fg_vec_push(&ret->env, fg_strdup("LD_LIBRARY_PATH=" THERE));
     fg_vec_push(&ret->env, fg_asprintf("ROCR_VISIBLE_DEVICES=%s", device));
     return 0;

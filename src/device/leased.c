@@ -130,11 +130,22 @@ static char *find_library(const char *name)
     return NULL;
 }
 
-bool fg_leased_add_front_end(struct fg_vgpu_entry *e, const char *shims, const char *folder, const char *name, const char *driver)
+char *fg_leased_front_end(const struct fg_leased *l, const char *folder, const char *built, const char *name)
 {
-    FG_AUTO_FREE char *ours = fg_asprintf("%s/%s/%s", shims, folder, name);
+    const char *folders[] = {folder, built};
+    for (size_t i = 0; l->shims && i < FG_COUNT(folders); i++) {
+        char *path = fg_asprintf("%s/%s/%s", l->shims, folders[i], name);
+        if (access(path, R_OK) == 0)
+            return path;
+        free(path);
+    }
+    return NULL;
+}
+
+bool fg_leased_add_front_end(struct fg_vgpu_entry *e, const char *ours, const char *folder, const char *name, const char *driver)
+{
     FG_AUTO_FREE char *theirs = driver ? fg_strdup(driver) : find_library(name);
-    if (!theirs || access(ours, R_OK) != 0)
+    if (!theirs)
         return false;
     fg_vec_push(&e->binds, fg_asprintf("ro:%s:" FG_VGPU_FOLDER "/%s/%s", ours, folder, name));
     fg_vec_push(&e->binds, fg_asprintf("ro:%s:" FG_VGPU_FOLDER "/%s/driver/%s", theirs, folder, name));
@@ -144,7 +155,7 @@ bool fg_leased_add_front_end(struct fg_vgpu_entry *e, const char *shims, const c
 uint64_t fg_leased_host_bytes(const struct fg_leased *l, uint64_t device_bytes, const struct fg_vgpu_limits *limits)
 {
     double part = (double)limits->memory_bytes / (double)FG_MAX(device_bytes, 1);
-    part = FG_MIN(FG_MAX(part, limits->share_permille / 1000.0), 1.0);
+    part = FG_MIN(FG_MAX(part, fg_own_permille(limits) / 1000.0), 1.0);
     return FG_MIN(FG_MAX(GIB, (uint64_t)(part * (double)l->host_bytes)), FG_MAX(l->host_bytes, GIB));
 }
 

@@ -50,9 +50,11 @@ void fg_leased_add_nodes(struct fg_vgpu_entry *e, const char *const *patterns, s
 /* Add what drivers read about devices under /sys. */
 void fg_leased_add_facts(struct fg_vgpu_entry *e, const char *const *patterns, size_t count);
 
-/* Put a front end (shims/FOLDER/NAME) in the place of a library: ours at /run/fgpu/FOLDER, the driver's, its dependency, at
- * /run/fgpu/FOLDER/driver. driver NULL: it is looked for where libraries are. Nothing is added where one of both is missing. */
-bool fg_leased_add_front_end(struct fg_vgpu_entry *e, const char *shims, const char *folder, const char *name, const char *driver);
+/* Put a front end (the file ours) in the place of the library NAME: ours at /run/fgpu/FOLDER, the driver's, its dependency, at
+ * /run/fgpu/FOLDER/driver. driver NULL: it is looked for where libraries are. False, and nothing is added: the driver has none. */
+bool fg_leased_add_front_end(struct fg_vgpu_entry *e, const char *ours, const char *folder, const char *name, const char *driver);
+/* Where our front end NAME is: SHIMS/FOLDER as installed, or SHIMS/built as built; the caller's to free. NULL: nowhere. */
+char *fg_leased_front_end(const struct fg_leased *l, const char *folder, const char *built, const char *name);
 /* Memory on the host for a vGPU of a device of its own memory: the larger of its two parts of the device, a GiB at least. */
 uint64_t fg_leased_host_bytes(const struct fg_leased *l, uint64_t device_bytes, const struct fg_vgpu_limits *limits);
 

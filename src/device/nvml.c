@@ -14,6 +14,7 @@
 
 #define LIBRARY "libnvidia-ml.so.1"
 #define LISTED 1024
+#define LIMITS_SINCE 615
 
 /* name, type, and whether nothing works without it */
 #define NVML_CALLS(X) \
@@ -294,9 +295,25 @@ bool fg_nvml_fault(struct fg_nvml *n, struct fg_nvml_fault *ret)
     return true;
 }
 
+int fg_nvml_free(const struct fg_nvml *n, const char *uuid, uint64_t *ret_bytes, struct fg_error *err)
+{
+    nvmlDevice_t device;
+    nvmlMemory_t memory = {0};
+    if (handle_of(n, uuid, &device, err) != 0)
+        return -1;
+    nvmlReturn_t status = n->nvmlDeviceGetMemoryInfo(device, &memory);
+    if (status != NVML_SUCCESS)
+        return fg_fail(err, FG_E_UNSUPPORTED, "the driver does not tell the memory of %s: %s", uuid, text_of(n, status));
+    *ret_bytes = memory.free;
+    return 0;
+}
+
 /* --- limits kept by the driver --- */
 
-bool fg_nvml_can_limit(const struct fg_nvml *n) { return n->nvmlDeviceSetMemoryLimits_v1 && n->nvmlDeviceGetMemoryLimits_v1; }
+bool fg_nvml_can_limit(const struct fg_nvml *n)
+{
+    return n->nvmlDeviceSetMemoryLimits_v1 && n->nvmlDeviceGetMemoryLimits_v1 && fg_nvml_driver_major(n) >= LIMITS_SINCE;
+}
 
 int fg_nvml_limit(struct fg_nvml *n, const char *uuid, const char *cgroup, uint64_t hard_bytes, struct fg_error *err)
 {

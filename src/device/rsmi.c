@@ -4,6 +4,7 @@
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/mem.h"
 
@@ -29,6 +30,8 @@ struct fg_rsmi {
 int fg_rsmi_open(struct fg_rsmi **ret, const char *library, struct fg_error *err)
 {
     static const char *const names[] = {"librocm_smi64.so.7", "librocm_smi64.so.6", "librocm_smi64.so.5", "librocm_smi64.so.1", "librocm_smi64.so"};
+    if (!library && access("/dev/kfd", F_OK) != 0 && access("/sys/module/amdgpu", F_OK) != 0)
+        return fg_fail(err, FG_E_UNSUPPORTED, "no AMD driver (amdgpu) is loaded"); /* the library would print so, too */
     struct fg_rsmi *r = fg_alloc(sizeof *r);
     const char *lacks = NULL;
     *r = (struct fg_rsmi){0};

@@ -130,7 +130,7 @@ uint32_t fg_replan_add(struct fg_replan *r, uint32_t class)
     if (r->unused.count)
         task = r->unused.items[--r->unused.count];
     else
-        task = (uint32_t)r->seats.count, fg_vec_add(&r->seats);
+        task = (uint32_t)r->seats.count, (void)fg_vec_add(&r->seats);
     r->seats.items[task] = (struct seat){.class = class, .agent = FG_ASSIGN_NOBODY, .at = (uint32_t)r->of_class[class].count};
     fg_vec_push(&r->of_class[class], task);
     r->total += r->nobody[class];

@@ -31,7 +31,7 @@ void fg_arbiter_init(struct fg_arbiter *a, const struct fg_arbiter_params *param
         a->params = *params;
     a->params.window_ns = a->params.window_ns ? a->params.window_ns : 8000000;
     a->params.linger_ns = a->params.linger_ns ? a->params.linger_ns : 400000;
-    a->params.overlap_ns = a->params.overlap_ns ? a->params.overlap_ns : 100000;
+    a->params.overlap_ns = a->params.overlap_ns ? a->params.overlap_ns : a->params.window_ns / 8;
     a->params.lend_ns = a->params.lend_ns ? a->params.lend_ns : 250000000;
     a->owner = a->draining = -1;
     a->turned_ns = now_ns;
@@ -46,6 +46,9 @@ void fg_arbiter_set(struct fg_arbiter *a, int place, uint32_t share_permille, en
         v->credit_ns = part(v, (int64_t)a->params.window_ns);
     v->mode = mode;
     v->latency = latency;
+    uint64_t bound = v->charged_ns + (uint64_t)most(v->credit_ns, 1);
+    if (mode == FG_SHARE_CAPPED && v->grant.allow_ns > bound)
+        v->grant.allow_ns = bound;       /* what was lent while it was not capped ends now */
 }
 
 int fg_arbiter_add(struct fg_arbiter *a, uint64_t id, uint32_t share_permille, enum fg_share_mode mode, int latency,
