@@ -126,8 +126,8 @@ static void an_ended_lease_submits_and_allocates_nothing(void **state)
     CUdeviceptr pointer;
     uint64_t ran = FAKE(fake_hip_jobs)();
     assert_ok(fg_vgpu_server_close(server, "unit", &err), err);
-    assert_int_not_equal(launch(stream, "after"), CUDA_SUCCESS);
-    assert_int_not_equal(HIP(hipGetLastError, hipGetLastError)(), CUDA_SUCCESS);
+    assert_int_equal(launch(stream, "after"), CUDA_ERROR_LAUNCH_FAILED);
+    assert_int_equal(HIP(hipGetLastError, hipGetLastError)(), CUDA_ERROR_LAUNCH_FAILED);
     assert_int_equal(HIP(hipMalloc, cuMemAlloc)(&pointer, 1), CUDA_ERROR_OUT_OF_MEMORY);
     assert_int_equal(FAKE(fake_hip_jobs)(), ran);
 }
