@@ -39,10 +39,10 @@ def includes(src):
 
 
 def target(included):
-    """The room an include leads to; None for what all may include: include/fgpu, and names without a folder,
-    which are generated lists (api_*.h) or lie beside the file."""
+    """The room an include leads to; None for what all may include: include/fgpu, names without a folder, which are generated
+    lists (api_*.h) or lie beside the file, and drivers' interfaces (*_abi.h), which are declarations alone."""
     room, slash, _ = included.partition("/")
-    return None if room == "fgpu" or not slash else room
+    return None if room == "fgpu" or not slash or included.endswith("_abi.h") else room
 
 
 def complaint(room, to):

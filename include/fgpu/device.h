@@ -2,6 +2,7 @@
  * An agent calls it from one thread. A backend keeps no state that a restart of the agent would lose: vGPUs are found
  * again by name (adopt). All functions return 0, or -1 with *err. */
 #pragma once
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include "base/error.h"
@@ -9,9 +10,15 @@
 #include "base/vec.h"
 #include "model/device.h"
 
-#define FG_DEVICE_ABI 2
+#define FG_DEVICE_ABI 3
 
-struct fg_vgpu_limits { uint64_t memory_bytes; uint32_t share_permille; };
+struct fg_vgpu_limits {
+    uint64_t memory_bytes;
+    uint32_t share_permille;
+    uint32_t own_permille;               /* of the share: the rest is lent and may be gone at any moment, so memory on the host
+                                          * goes by this; 0: all of it */
+};
+static inline uint32_t fg_own_permille(const struct fg_vgpu_limits *l) { return l->own_permille ? l->own_permille : l->share_permille; }
 
 /* What the sandbox must give the task's process so that it is inside its vGPU. Strings are owned (fg_vgpu_entry_fini). */
 struct fg_vgpu_entry {
@@ -36,7 +43,11 @@ void fg_vgpu_entry_fini(struct fg_vgpu_entry *entry);
 #define FG_VGPU_HELD "/proc/1/fd/13"
 
 /* What an audit found: a process that goes around the limits. */
-struct fg_vgpu_offence { int32_t pid; char text[200]; };      /* text: one sentence without its subject: "process 12 (python3) ..." */
+struct fg_vgpu_offence {
+    int32_t pid;
+    bool fault;                          /* nobody's offence: the device or its driver lost the task */
+    char text[200];                      /* one sentence without its subject: "process 12 (python3) ..." */
+};
 
 /* What the agent's settings say to every backend. Borrowed for the time of open. */
 struct fg_backend_options {
@@ -46,6 +57,8 @@ struct fg_backend_options {
     const char *folder;                  /* for files that must survive a restart of the agent, or NULL: no vGPU will be made (doctor) */
     const char *shims;                   /* folder of the libraries that go into tasks' processes, or NULL: not installed */
     const char *opencl;                  /* which OpenCL devices: "none", "gpu", "all"; NULL: gpu */
+    int64_t reclaim_idle_s;              /* the device memory of vGPUs that were idle so long may go to others; 0: never */
+    bool reclaim_always;                 /* also when nobody lacks memory */
 };
 
 struct fg_device_backend {

@@ -64,7 +64,7 @@ static void audit_books(struct attempt *t, const struct backend *b, const pid_t 
 {
     struct fg_vgpu_offence offence;
     if (b->ops->audit(b->state, t->device, t->name, pids, n, &offence) > 0)
-        stop(t, FG_REASON_LIMIT_BYPASSED, offence.text);
+        stop(t, offence.fault ? FG_REASON_DEVICE_FAULT : FG_REASON_LIMIT_BYPASSED, offence.text);
 }
 
 static const struct fg_device *device_of(const struct agent *a, const char *name)

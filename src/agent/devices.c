@@ -13,7 +13,8 @@ static const struct fg_device_backend *const backends[] = {&fg_cpu_backend, &fg_
 struct fg_backend_options devices_options(const struct settings *set, bool make)
 {
     return (struct fg_backend_options){.scope = set->scope, .memory_reserve_bytes = set->memory_reserve_bytes, .cgroup_root = set->cgroup_root,
-                                       .folder = make ? set->root : NULL, .shims = set->shims, .opencl = set->opencl};
+                                       .folder = make ? set->root : NULL, .shims = set->shims, .opencl = set->opencl,
+                                       .reclaim_idle_s = set->reclaim_idle_s, .reclaim_always = set->reclaim_always};
 }
 
 /* The same device through two drivers would be given out twice: who comes first has it. */

@@ -31,6 +31,8 @@ struct settings {
     int64_t device_check_s;
     bool offline;
     char *shims;                         /* folder of the libraries that go into tasks' processes; NULL: not found */
+    int64_t reclaim_idle_s;
+    bool reclaim_always;
     const char *cgroup_root, *opencl;    /* borrowed from the config */
     bool own_users;                      /* root: each attempt gets a user of its own */
     uint32_t first_uid;

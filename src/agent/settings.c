@@ -153,6 +153,11 @@ int settings_init(struct settings *s, const struct fg_config *config, bool make,
     s->offline = fg_config_int(config, "offline") != 0;
     s->cgroup_root = fg_config_str(config, "cgroup_root");
     s->opencl = fg_config_str(config, "opencl");
+    const char *when = fg_config_str(config, "reclaim.when");
+    s->reclaim_idle_s = fg_config_int(config, "reclaim.idle_s");
+    s->reclaim_always = fg_streq(when, "always");
+    if (!s->reclaim_always && !fg_streq(when, "wanted"))
+        return fg_fail(err, FG_E_INVALID, "reclaim.when is 'wanted' or 'always', not '%s'", when);
     s->own_users = geteuid() == 0;
     gethostname(s->host, sizeof s->host - 1);
 

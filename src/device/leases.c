@@ -108,7 +108,7 @@ bool fg_leases_use(struct fg_leases *l, const char *name, struct fg_lease_use *r
         return false;
     *ret = (struct fg_lease_use){.memory_bytes = s.spec.memory_bytes, .used_bytes = s.used_bytes, .peak_bytes = s.peak_bytes,
                                  .denied = s.denied, .share_permille = s.spec.share_permille, .device_ns = (int64_t)s.device_ns,
-                                 .throttle_ns = (int64_t)s.throttle_ns, .processes = s.processes, .corrupt = s.corrupt != 0};
+                                 .throttle_ns = (int64_t)s.throttle_ns, .processes = s.processes, .corrupt = s.corrupt != 0, .parked = s.parked != 0};
     return true;
 }
 
@@ -194,6 +194,28 @@ size_t fg_leases_members(struct fg_leases *l, const char *name, struct fg_lease_
     for (size_t i = 0; i < n && i < max; i++)
         ret[i] = (struct fg_lease_member){found[i].pid, found[i].used_bytes, found[i].device_ns};
     return FG_MIN(n, max);
+}
+
+size_t fg_leases_look(struct fg_leases *l, struct fg_lease_look *ret, size_t max)
+{
+    struct fg_lease_stats *all = fg_alloc(sizeof *all * FG_MAX(max, 1));
+    size_t n = FG_MIN(fg_vgpu_server_list(l->server, all, max), max);
+    for (size_t i = 0; i < n; i++) {
+        const struct fg_lease_stats *s = &all[i];
+        ret[i] = (struct fg_lease_look){.memory_bytes = s->spec.memory_bytes, .used_bytes = s->used_bytes, .processes = s->processes,
+                                        .unseen = s->unseen, .bell = s->bell, .work = s->submitted + s->denied + s->device_ns,
+                                        .idle = !s->inflight && !s->waiting && !s->unseen && !s->corrupt, .movable = !s->held,
+                                        .parked = s->parked != 0};
+        memcpy(ret[i].name, s->spec.id, sizeof ret[i].name);
+        memcpy(ret[i].device, s->spec.device, sizeof ret[i].device);
+    }
+    free(all);
+    return n;
+}
+
+int fg_leases_park(struct fg_leases *l, const char *name, bool parked, struct fg_error *err)
+{
+    return fg_vgpu_server_park(l->server, name, parked, err);
 }
 
 void fg_leases_names(const struct fg_leases *l, void (*fn)(void *arg, const char *name), void *arg)

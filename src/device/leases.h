@@ -18,6 +18,7 @@ struct fg_lease_use {
     int64_t device_ns, throttle_ns;
     uint32_t processes;                  /* that are attached */
     bool corrupt;                        /* the task spoiled its counters */
+    bool parked;                         /* fg_leases_park */
 };
 struct fg_lease_member { int32_t pid; uint64_t used_bytes, device_ns; };
 
@@ -42,7 +43,18 @@ char *fg_leases_limits(const struct fg_leases *leases, const char *name);
 /* Its counters, a duplicate for the caller; -1: there is no such lease. */
 int fg_leases_counters(struct fg_leases *leases, const char *name);
 bool fg_leases_use(struct fg_leases *leases, const char *name, struct fg_lease_use *ret);
+/* Any thread. */
 size_t fg_leases_members(struct fg_leases *leases, const char *name, struct fg_lease_member *ret, size_t max);
+/* What decides whether a lease's memory can be given to others (reclaim.h). The two functions are for any thread. */
+struct fg_lease_look {
+    char name[64], device[64];
+    uint64_t memory_bytes, used_bytes;
+    uint32_t processes, unseen, bell;
+    uint64_t work;                       /* changes with every job and every refused reservation */
+    bool idle, movable, parked;
+};
+size_t fg_leases_look(struct fg_leases *leases, struct fg_lease_look *ret, size_t max);
+int fg_leases_park(struct fg_leases *leases, const char *name, bool parked, struct fg_error *err);
 /* Every lease that has a file. */
 void fg_leases_names(const struct fg_leases *leases, void (*fn)(void *arg, const char *name), void *arg);
 

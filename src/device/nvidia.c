@@ -16,7 +16,9 @@
 #include "device/cpu.h"
 #include "device/ladder.h"
 #include "device/leased.h"
+#include "device/checkpoint.h"
 #include "device/nvml.h"
+#include "device/reclaimer.h"
 #include "fgpu/device.h"
 
 #define THERE     FG_VGPU_FOLDER "/cuda"
@@ -35,6 +37,8 @@ struct state {
     struct fg_nvml *nvml;
     char *driver[FG_COUNT(libraries)];   /* where the driver's are, NULL: not found */
     char why_no_limits[160];
+    struct fg_reclaim_params reclaim;
+    struct fg_reclaimer *reclaimer;      /* NULL: nobody is parked */
     FG_VEC(struct gpu) gpus;
 };
 
@@ -43,6 +47,7 @@ static void nvidia_close(void *state)
     struct state *s = state;
     if (!s)
         return;
+    fg_reclaimer_stop(s->reclaimer);
     for (size_t i = 0; i < FG_COUNT(libraries); i++)
         free(s->driver[i]);
     fg_vec_fini(&s->gpus);
@@ -64,6 +69,41 @@ static bool driver_limits(const struct state *s, char why[160])
     return *why = '\0', true;
 }
 
+/* --- idle memory (reclaim.h) --- */
+
+static bool free_bytes(void *state, const char *device, uint64_t *ret)
+{
+    struct fg_error ignored;
+    return fg_nvml_free(((struct state *)state)->nvml, device, ret, &ignored) == 0;
+}
+
+/* Where the program is, in an installation and in the build tree. */
+static char *checkpoint_program(const struct state *s)
+{
+    static const char *const places[] = {".", "../device"};
+    for (size_t i = 0; i < FG_COUNT(places) && s->l.shims; i++) {
+        char *path = fg_asprintf("%s/%s/" FG_CHECKPOINT_PROGRAM, s->l.shims, places[i]);
+        if (access(path, X_OK) == 0)
+            return path;
+        free(path);
+    }
+    return NULL;
+}
+
+static void start_reclaimer(struct state *s)
+{
+    struct fg_error err = {0};
+    FG_AUTO_FREE char *program = checkpoint_program(s);
+    struct fg_reclaimer_config config = {.params = s->reclaim, .leases = s->l.leases, .program = program, .driver = s->driver[0],
+                                         .free_bytes = free_bytes, .arg = s};
+    if (s->reclaimer || !s->l.leases)
+        return;
+    if (!program || !s->driver[0])
+        fg_log_warn("idle device memory is not reclaimed: %s", program ? "the driver's libcuda.so.1 was not found" : FG_CHECKPOINT_PROGRAM " is not installed");
+    else if (fg_reclaimer_start(&s->reclaimer, &config, &err) != 0)
+        fg_log_warn("%s", err.text);
+}
+
 static int nvidia_open(const struct fg_backend_options *o, void **ret, struct fg_error *err)
 {
     struct fg_nvml *nvml;
@@ -79,6 +119,10 @@ static int nvidia_open(const struct fg_backend_options *o, void **ret, struct fg
     for (size_t i = 0; i < FG_COUNT(libraries); i++)
         s->driver[i] = fg_nvml_library(nvml, libraries[i].name);
     driver_limits(s, s->why_no_limits);
+    s->reclaim = (struct fg_reclaim_params){.idle_ns = o->reclaim_idle_s * INT64_C(1000000000),
+                                            .when = o->reclaim_always ? FG_RECLAIM_ALWAYS : FG_RECLAIM_WANTED};
+    if (s->reclaim.idle_ns)
+        start_reclaimer(s);
     *ret = s;
     return 0;
 }
@@ -192,11 +236,17 @@ static struct gpu *find(struct state *s, const char *device, struct fg_error *er
     return g;
 }
 
+/* What is parked lies in the host's memory, and counts as the task's there. */
+static uint64_t host_bytes(const struct state *s, const struct gpu *g, const struct fg_vgpu_limits *limits)
+{
+    return fg_leased_host_bytes(&s->l, g->seen.total_bytes, limits) + (s->reclaim.idle_ns ? limits->memory_bytes : 0);
+}
+
 static int nvidia_create(void *state, const char *device, const char *name, const struct fg_vgpu_limits *limits, struct fg_error *err)
 {
     struct state *s = state;
     struct gpu *g = find(s, device, err);
-    if (!g || fg_leased_create(&s->l, device, name, limits, fg_leased_host_bytes(&s->l, g->seen.total_bytes, limits), err) != 0)
+    if (!g || fg_leased_create(&s->l, device, name, limits, host_bytes(s, g, limits), err) != 0)
         return -1;
     return driver_limit(s, g, name, limits->memory_bytes, err);
 }
@@ -205,7 +255,7 @@ static int nvidia_resize(void *state, const char *device, const char *name, cons
 {
     struct state *s = state;
     struct gpu *g = find(s, device, err);
-    if (!g || fg_leased_resize(&s->l, device, name, limits, fg_leased_host_bytes(&s->l, g->seen.total_bytes, limits), err) != 0)
+    if (!g || fg_leased_resize(&s->l, device, name, limits, host_bytes(s, g, limits), err) != 0)
         return -1;
     return driver_limit(s, g, name, limits->memory_bytes, err);
 }
@@ -255,7 +305,13 @@ static int nvidia_names(void *state, const char *device, void (*fn)(void *arg, c
 
 static int nvidia_adopt(void *state, const char *device, const char *name, int held_fd, struct fg_error *err)
 {
-    return fg_leased_adopt(&((struct state *)state)->l, device, name, held_fd, err);
+    struct state *s = state;
+    struct fg_lease_use use;
+    if (fg_leased_adopt(&s->l, device, name, held_fd, err) != 0)
+        return -1;
+    if (fg_leases_use(s->l.leases, name, &use) && use.parked)
+        start_reclaimer(s);              /* also when the option is off now */
+    return 0;
 }
 
 /* --- audit --- */
@@ -285,6 +341,9 @@ static int nvidia_audit(void *state, const char *device, const char *name, const
     struct fg_truth truth = {.known = false};
     struct fg_error ignored;
     size_t n = 0;
+    *ret = (struct fg_vgpu_offence){.pid = 0};
+    if (fg_reclaimer_lost(s->reclaimer, name, ret->text))
+        return ret->fault = true, 1;
     if (fg_nvml_processes(s->nvml, device, list, PROCESSES, &n, &ignored) == 0) {
         for (size_t i = 0; i < count; i++) {
             const struct fg_nvml_process *p = held_by(list, n, pids[i]);

@@ -295,6 +295,19 @@ bool fg_nvml_fault(struct fg_nvml *n, struct fg_nvml_fault *ret)
     return true;
 }
 
+int fg_nvml_free(const struct fg_nvml *n, const char *uuid, uint64_t *ret_bytes, struct fg_error *err)
+{
+    nvmlDevice_t device;
+    nvmlMemory_t memory = {0};
+    if (handle_of(n, uuid, &device, err) != 0)
+        return -1;
+    nvmlReturn_t status = n->nvmlDeviceGetMemoryInfo(device, &memory);
+    if (status != NVML_SUCCESS)
+        return fg_fail(err, FG_E_UNSUPPORTED, "the driver does not tell the memory of %s: %s", uuid, text_of(n, status));
+    *ret_bytes = memory.free;
+    return 0;
+}
+
 /* --- limits kept by the driver --- */
 
 bool fg_nvml_can_limit(const struct fg_nvml *n)

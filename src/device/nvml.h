@@ -42,6 +42,8 @@ unsigned fg_nvml_driver_major(const struct fg_nvml *nvml);
 
 /* All of them, in the library's order. A GPU that cannot be asked is listed as lost. */
 int fg_nvml_gpus(struct fg_nvml *nvml, struct fg_nvml_gpu *ret, size_t max, size_t *ret_count, struct fg_error *err);
+/* What is free on it now. Any thread. */
+int fg_nvml_free(const struct fg_nvml *nvml, const char *uuid, uint64_t *ret_bytes, struct fg_error *err);
 /* Processes with memory on it, in the pids of this namespace. FG_E_UNSUPPORTED: the driver does not tell (some sandboxes). */
 int fg_nvml_processes(struct fg_nvml *nvml, const char *uuid, struct fg_nvml_process *ret, size_t max, size_t *ret_count,
                       struct fg_error *err);

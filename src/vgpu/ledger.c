@@ -265,8 +265,11 @@ void fg_ledger_fini(struct fg_ledger *ledger)
 enum fg_ledger_status fg_ledger_reserve(struct fg_ledger *ledger, uint64_t bytes)
 {
     struct fg_lease *lease = ledger->lease;
-    if (!ready(ledger) || fg_get(&lease->limits->flags) & FG_LIMIT_CLOSED)
+    uint32_t flags;
+    if (!ready(ledger) || (flags = fg_get(&lease->limits->flags)) & FG_LIMIT_CLOSED)
         return FG_LEDGER_CLOSED;
+    if (__builtin_expect(flags & FG_LIMIT_PARKED, 0))
+        fg_lease_ring(lease); /* the driver's call will wait until the memory is back */
     if (!bytes)
         return FG_LEDGER_OK;
     if (bytes <= FG_MEMORY_MAX && change(lease, (int64_t)bytes, fg_get(&lease->limits->memory_bytes)) == DONE)

@@ -98,6 +98,12 @@ void fg_lease_ring(struct fg_lease *lease)
     syscall(SYS_futex, &lease->counters->bell, FUTEX_WAKE, 1, NULL, NULL, 0);
 }
 
+void fg_lease_mark(struct fg_lease *lease, uint32_t held)
+{
+    if (!fg_lease_forked(lease) && (fg_get(&lease->slot->held) & held) != held)
+        __atomic_fetch_or(&lease->slot->held, held, __ATOMIC_SEQ_CST);
+}
+
 /* Map one file of exactly size bytes. */
 static enum fg_lease_status map_file(const char *path, size_t size, int writable, void **ret, int *system_error)
 {
@@ -190,6 +196,7 @@ static int fill(struct fg_slot *slot, uint64_t *owner, uint64_t pid_ns)
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
         fg_put(counts[i], 0);
     fg_put(&slot->waiting, 0);
+    fg_put(&slot->held, 0);
     uint64_t init = *owner, live = fg_owner_make(FG_SLOT_LIVE, fg_owner_generation(init), fg_owner_pid(init));
     if (!fg_cas(&slot->owner, &init, live))
         return 0;

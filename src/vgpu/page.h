@@ -39,6 +39,7 @@ enum fg_limit_flag {
     FG_LIMIT_FAIL_CLOSED = 2, /* arbiter vanished: submits are refused; without the flag they pass */
     FG_LIMIT_CLOSED = 4,      /* the lease is over: nothing more is reserved or submitted */
     FG_LIMIT_UNGATED = 8,     /* memory only: every submit passes and is only counted */
+    FG_LIMIT_PARKED = 16,     /* its device memory is with others: any call rings, and waits until it is back (decision 0026) */
 };
 
 /* LIMITS. Words below "live" change while tasks run; each is read alone, so no lock or sequence is needed.
@@ -65,6 +66,12 @@ struct fg_limits {
     uint32_t grant_seq;              /* futex: +1 and woken with every raise of allow_ns */
 } __attribute__((aligned(64)));
 
+/* What a process has held at any time since it began. A driver cannot put such memory aside. */
+enum fg_held_flag {
+    FG_HELD_MANAGED = 1,      /* moved between host and device by the driver */
+    FG_HELD_SHARED = 2,       /* given to or taken from another process or interface */
+};
+
 enum fg_slot_state { FG_SLOT_FREE, FG_SLOT_INIT, FG_SLOT_LIVE, FG_SLOT_DEAD };
 
 /* One process of the task. Written by it alone, but for the ledger words (ledger.c says who and when) and the reaper. */
@@ -84,7 +91,7 @@ struct fg_slot {
     uint64_t throttle_ns;            /* time threads waited at the gate */
     uint64_t ungated;                /* submits passed because the arbiter had vanished or nothing ever completed */
     uint32_t waiting;                /* threads waiting for a window now */
-    uint32_t unused;
+    uint32_t held;                   /* fg_held_flag */
     uint64_t busy_until_ns;          /* device clock of this process: end of the last job charged */
 } __attribute__((aligned(256)));
 
@@ -166,6 +173,8 @@ enum fg_lease_status fg_lease_reattach(struct fg_lease *lease);
 static inline int fg_lease_forked(const struct fg_lease *lease) { return !__atomic_load_n(lease->alive, __ATOMIC_RELAXED); }
 /* Ask the arbiter to look. Any thread. */
 void fg_lease_ring(struct fg_lease *lease);
+/* Before the process takes hold of such memory (fg_held_flag): it stays marked. Any thread. */
+void fg_lease_mark(struct fg_lease *lease, uint32_t held);
 
 /* Checks of a mapped or read page, used by attach and by who adopts one. size: of the file. */
 enum fg_lease_status fg_limits_check(const struct fg_limits *limits, uint64_t size);

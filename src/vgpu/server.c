@@ -23,7 +23,7 @@ static struct device *device_by_name(struct fg_vgpu_server *server, const char *
     return NULL;
 }
 
-static struct lease *lease_by_id(struct fg_vgpu_server *server, const char *id, struct fg_error *err)
+struct lease *fg_vgpu_lease_by_id(struct fg_vgpu_server *server, const char *id, struct fg_error *err)
 {
     for (size_t i = 0; i < server->leases.count; i++)
         if (!strcmp(server->leases.items[i]->spec.id, id))
@@ -226,7 +226,9 @@ void fg_vgpu_publish(struct lease *lease)
     } else if (fg_get(&limits->flags) & FG_LIMIT_UNGATED) {
         fg_put(&limits->allow_ns, 0);
     }
-    fg_put(&limits->flags, lease->spec.flags);
+    if (lease->parked)
+        fg_put(&limits->allow_ns, 0);
+    fg_put(&limits->flags, lease->spec.flags | (lease->parked ? FG_LIMIT_PARKED : 0));
     fg_add(&limits->generation, 1);
     fg_add(&limits->grant_seq, 1);
     syscall(SYS_futex, &limits->grant_seq, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
@@ -237,7 +239,7 @@ static void arbitrate(struct lease *lease)
 {
     struct fg_arbiter *arbiter = &lease->device->arbiter;
     int latency = (lease->spec.flags & FG_LIMIT_LATENCY) != 0;
-    if (lease->spec.flags & FG_LIMIT_UNGATED) {
+    if (lease->spec.flags & FG_LIMIT_UNGATED || lease->parked) {
         if (lease->place >= 0) {
             fg_arbiter_remove(arbiter, lease->place);
             lease->device->by_place[lease->place] = NULL;
@@ -284,7 +286,7 @@ static struct device *device_for(struct fg_vgpu_server *server, const struct fg_
         fg_fail(err, FG_E_INVALID, "ids and device names have 1 to 63 printable characters");
         return NULL;
     }
-    if (spec->id[0] && lease_by_id(server, spec->id, NULL)) {
+    if (spec->id[0] && fg_vgpu_lease_by_id(server, spec->id, NULL)) {
         fg_fail(err, FG_E_CONFLICT, "the lease '%s' exists", spec->id);
         return NULL;
     }
@@ -340,6 +342,7 @@ static int adopt_locked(struct fg_vgpu_server *server, struct lease *lease, char
     if (!lease->device || check_spec(spec, lease->device, err) != 0 || admit(server, spec, lease->device, NULL, err) != 0)
         return -1;
     lease->limits->arbiter_pid = getpid();
+    lease->parked = (limits->flags & FG_LIMIT_PARKED) != 0;
     begin_lease(server, lease, ret_id);
     return 0;
 }
@@ -364,7 +367,7 @@ int fg_vgpu_server_adopt(struct fg_vgpu_server *server, int limits_fd, int count
 int fg_vgpu_server_set(struct fg_vgpu_server *server, const struct fg_lease_spec *spec, struct fg_error *err)
 {
     pthread_mutex_lock(&server->mutex);
-    struct lease *lease = lease_by_id(server, spec->id, err);
+    struct lease *lease = fg_vgpu_lease_by_id(server, spec->id, err);
     int result = -1;
     if (lease && check_spec(spec, lease->device, err) == 0 && admit(server, spec, lease->device, lease, err) == 0 &&
         fg_vgpu_claim(server, lease->device, lease, spec, err) == 0) {
@@ -381,11 +384,28 @@ int fg_vgpu_server_set(struct fg_vgpu_server *server, const struct fg_lease_spec
     return result;
 }
 
+int fg_vgpu_server_park(struct fg_vgpu_server *server, const char *id, int parked, struct fg_error *err)
+{
+    pthread_mutex_lock(&server->mutex);
+    struct lease *lease = fg_vgpu_lease_by_id(server, id, err);
+    int result = lease ? 0 : -1;
+    if (lease && parked && lease->spec.flags & FG_LIMIT_UNGATED)
+        result = fg_fail(err, FG_E_UNSUPPORTED, "the lease '%s' is not gated, so nothing would hold its submits back", id);
+    if (result == 0 && lease->parked != parked) {
+        lease->parked = parked;
+        arbitrate(lease);
+        fg_vgpu_publish(lease);
+        fg_vgpu_wake(server);
+    }
+    pthread_mutex_unlock(&server->mutex);
+    return result;
+}
+
 int fg_vgpu_server_close(struct fg_vgpu_server *server, const char *id, struct fg_error *err)
 {
     int result = -1;
     pthread_mutex_lock(&server->mutex);
-    struct lease *lease = lease_by_id(server, id, err);
+    struct lease *lease = fg_vgpu_lease_by_id(server, id, err);
     for (size_t i = 0; lease && i < server->leases.count; i++) {
         if (server->leases.items[i] != lease)
             continue;
@@ -404,7 +424,7 @@ int fg_vgpu_server_close(struct fg_vgpu_server *server, const char *id, struct f
 int fg_vgpu_server_fds(struct fg_vgpu_server *server, const char *id, int *ret_limits_fd, int *ret_counters_fd, struct fg_error *err)
 {
     pthread_mutex_lock(&server->mutex);
-    struct lease *lease = lease_by_id(server, id, err);
+    struct lease *lease = fg_vgpu_lease_by_id(server, id, err);
     if (lease) {
         *ret_limits_fd = lease->limits_fd;
         *ret_counters_fd = lease->counters_fd;
@@ -420,71 +440,4 @@ int fg_vgpu_server_env(struct fg_vgpu_server *server, const char *id, char *buf,
         return -1;
     int n = snprintf(buf, size, "/proc/%d/fd/%d:/proc/%d/fd/%d", getpid(), limits, getpid(), counters);
     return n >= 0 && (size_t)n < size ? 0 : fg_fail(err, FG_E_INVALID, "the buffer for " FG_LEASE_ENV " is too small");
-}
-
-static size_t processes_of(const struct lease *lease, struct fg_lease_process *ret, size_t max)
-{
-    size_t count = 0;
-    for (unsigned i = 0; i < FG_SLOTS; i++) {
-        const struct watch *watch = &lease->watches[i];
-        if (watch->pidfd < 0 || watch->owner != fg_get(&lease->counters->slots[i].owner))
-            continue;
-        if (count < max)
-            ret[count] = (struct fg_lease_process){watch->pid, fg_ledger_slot_used(lease->counters, i),
-                                                   fg_get(&lease->counters->slots[i].device_ns)};
-        count++;
-    }
-    return count;
-}
-
-size_t fg_vgpu_server_processes(struct fg_vgpu_server *server, const char *id, struct fg_lease_process *ret, size_t max)
-{
-    pthread_mutex_lock(&server->mutex);
-    struct lease *lease = lease_by_id(server, id, NULL);
-    size_t count = lease ? processes_of(lease, ret, max) : 0;
-    pthread_mutex_unlock(&server->mutex);
-    return count;
-}
-
-static void stats_of(const struct lease *lease, struct fg_lease_stats *ret)
-{
-    const struct fg_counters *counters = lease->counters;
-    struct fg_arbiter_input in = fg_vgpu_input(lease);
-    *ret = (struct fg_lease_stats){.spec = lease->spec, .used_bytes = fg_ledger_used(counters), .peak_bytes = fg_get(&counters->peak_bytes),
-                                   .denied = fg_get(&counters->gone_denied), .device_ns = fg_get(&counters->gone_device_ns),
-                                   .charged_ns = in.charged_ns, .throttle_ns = fg_get(&counters->gone_throttle_ns),
-                                   .submitted = fg_get(&counters->gone_settled), .ungated = fg_get(&counters->gone_ungated),
-                                   .processes = in.processes, .waiting = in.waiting, .inflight = in.inflight,
-                                   .unseen = lease->unseen,
-                                   .corrupt = lease->corrupt || fg_counters_check(counters, sizeof *counters) != FG_LEASE_OK};
-    for (unsigned i = 0; i < FG_SLOTS; i++) {
-        const struct fg_slot *slot = &counters->slots[i];
-        if (fg_owner_state(fg_get(&slot->owner)) == FG_SLOT_FREE)
-            continue;
-        ret->denied += fg_get(&slot->denied);
-        ret->device_ns += fg_get(&slot->device_ns);
-        ret->throttle_ns += fg_get(&slot->throttle_ns);
-        ret->submitted += fg_get(&slot->settled) + fg_inflight_jobs(fg_get(&slot->inflight));
-        ret->ungated += fg_get(&slot->ungated);
-    }
-}
-
-int fg_vgpu_server_stats(struct fg_vgpu_server *server, const char *id, struct fg_lease_stats *ret, struct fg_error *err)
-{
-    pthread_mutex_lock(&server->mutex);
-    struct lease *lease = lease_by_id(server, id, err);
-    if (lease)
-        stats_of(lease, ret);
-    pthread_mutex_unlock(&server->mutex);
-    return lease ? 0 : -1;
-}
-
-size_t fg_vgpu_server_list(struct fg_vgpu_server *server, struct fg_lease_stats *ret, size_t max)
-{
-    pthread_mutex_lock(&server->mutex);
-    size_t count = server->leases.count;
-    for (size_t i = 0; i < count && i < max; i++)
-        stats_of(server->leases.items[i], &ret[i]);
-    pthread_mutex_unlock(&server->mutex);
-    return count;
 }

@@ -43,6 +43,9 @@ struct fg_lease_stats {
     uint32_t processes, waiting, inflight;
     uint32_t unseen;                   /* live slots whose process cannot be found, so not watched */
     int corrupt;                       /* 1: the task spoiled its counters; close the lease */
+    int parked;                        /* fg_vgpu_server_park */
+    uint32_t bell;                     /* changes with every ring */
+    uint32_t held;                     /* fg_held_flag of its processes */
 };
 
 /* Returns 0, or FG_E_INTERNAL when threads or files cannot be made. */
@@ -79,6 +82,9 @@ int fg_vgpu_server_open_at(struct fg_vgpu_server *server, const struct fg_lease_
 /* Live change of memory, share, mode and flags (id and device name the lease and do not change). Memory below what is
  * used is fine: growth is refused until enough is freed. Errors as open. */
 int fg_vgpu_server_set(struct fg_vgpu_server *server, const struct fg_lease_spec *spec, struct fg_error *err);
+/* parked 1: nothing is granted any more, and every call that the front end sees rings (its bell moves); 0: it goes on. Kept over a
+ * restart by who adopts. FG_E_NOT_FOUND. FG_E_UNSUPPORTED: an ungated lease, whose submits would not wait. */
+int fg_vgpu_server_park(struct fg_vgpu_server *server, const char *id, int parked, struct fg_error *err);
 /* The lease is over: waiters get CLOSED, reservations are refused, files are let go. FG_E_NOT_FOUND. */
 int fg_vgpu_server_close(struct fg_vgpu_server *server, const char *id, struct fg_error *err);
 

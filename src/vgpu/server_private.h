@@ -24,6 +24,7 @@ struct lease {
     struct device *device;
     int place;            /* in the device's arbiter; -1: ungated */
     int corrupt;
+    int parked;           /* out of the arbiter, and FG_LIMIT_PARKED is set */
     uint32_t unseen;
     int64_t look_ns;      /* when who arrived will be looked at; 0: nobody did */
     struct watch watches[FG_SLOTS];
@@ -69,6 +70,8 @@ void *fg_vgpu_loop(void *server);
 void *fg_vgpu_reaper(void *server);
 /* The loop should look again. Any thread. */
 void fg_vgpu_wake(struct fg_vgpu_server *server);
+/* Mutex held. NULL: *err says so. */
+struct lease *fg_vgpu_lease_by_id(struct fg_vgpu_server *server, const char *id, struct fg_error *err);
 /* Write the lease's limits from its spec; mutex held. */
 void fg_vgpu_publish(struct lease *lease);
 /* What the counters say; mutex held. */

@@ -43,17 +43,21 @@ def managed_view():
 """
 
 
-@pytest.fixture
-def world(make_world, tmp_path, monkeypatch):  # noqa: F811
-    driver = tmp_path / "driver"
+def with_driver(folder, monkeypatch, setup):
+    driver = folder / "driver"
     driver.mkdir()
     for name in ("libcuda.so.1", "libnvidia-ml.so.1"):
         built = BUILD / "tests/fakes/cuda" / name
         assert built.exists(), f"{built} is not built"
         shutil.copy(built, driver / name)
     monkeypatch.setenv("LD_LIBRARY_PATH", str(driver))
-    monkeypatch.setenv("FGPU_FAKE_CUDA", str(tmp_path / "machine"))
-    monkeypatch.setenv("FGPU_FAKE_CUDA_SETUP", SETUP)
+    monkeypatch.setenv("FGPU_FAKE_CUDA", str(folder / "machine"))
+    monkeypatch.setenv("FGPU_FAKE_CUDA_SETUP", setup)
+
+
+@pytest.fixture
+def world(make_world, tmp_path, monkeypatch):  # noqa: F811
+    with_driver(tmp_path, monkeypatch, SETUP)
     return make_world(settings=["device_check_s=1"])
 
 
@@ -145,3 +149,29 @@ def test_a_device_that_is_too_hot_takes_no_more_tasks_and_is_taken_back(world, t
     assert len(hot) == 1 and "heat" in hot[0]["level_why"]
     set_throttle(0)
     until(all_well, 60)
+
+
+def test_what_the_driver_cannot_put_aside_runs_on(make_world, tmp_path, monkeypatch):  # noqa: F811
+    """The agent's driver does not know the task's process here, since the stand-in's machines are two; so it refuses."""
+    setup = SETUP.replace("12040", "13000")
+    with_driver(tmp_path, monkeypatch, setup)
+    world = make_world(settings=["reclaim.idle_s=1", "reclaim.when=always"])
+    task = world.server.start(["python3", "-c", PROGRAM + """
+say(alloc(16)[0])
+import time
+while not os.path.exists("go"):
+    time.sleep(0.2)
+say(alloc(16)[0])
+"""], device=gpus(world)[0]["name"], memory=64 * MIB, share=500, env={"FGPU_FAKE_CUDA_SETUP": setup})
+    world.server.wait_text(task, "0", 60)
+    until(lambda: "is not parked: the driver cannot put it aside" in world.agent.stderr(), 60)
+    (world.attempt_dir(task) / "work" / "go").write_text("")
+    assert world.server.finished(task, 90)["state"] == "succeeded"
+    assert world.server.text(task).split() == ["0", "0"]
+
+
+def test_a_driver_without_checkpoints_is_named_and_nothing_else_changes(make_world, tmp_path, monkeypatch):  # noqa: F811
+    with_driver(tmp_path, monkeypatch, SETUP)
+    world = make_world(settings=["reclaim.idle_s=1"])
+    until(lambda: "idle device memory is not reclaimed: the driver's interface is 12.4" in world.agent.stderr(), 60)
+    assert run(world, "say(alloc(16)[0])")[0]["state"] == "succeeded"

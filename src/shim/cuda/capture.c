@@ -55,13 +55,39 @@ CUresult fgcu_do_cuStreamBeginCaptureToGraph(unsigned which, CUstream stream, CU
     return begun(FGCU_WHICH(cuStreamBeginCaptureToGraph)(stream, graph, nodes, edges, count, mode));
 }
 
+CUresult fgcu_do_cuStreamBeginRecaptureToGraph(unsigned which, CUstream stream, CUstreamCaptureMode mode, CUgraph graph,
+                                               void *callback, void *data)
+{
+    before();
+    return begun(FGCU_WHICH(cuStreamBeginRecaptureToGraph)(stream, mode, graph, callback, data));
+}
+
+CUresult fgcu_do_cuStreamBeginCaptureToCig(unsigned which, CUstream stream, void *params)
+{
+    before();
+    return begun(FGCU_WHICH(cuStreamBeginCaptureToCig)(stream, params));
+}
+
+static void ended(void)
+{
+    uint32_t captures = fg_get(&fgcu.captures);
+    while (captures && !fg_cas(&fgcu.captures, &captures, captures - 1))
+        ;
+}
+
+CUresult fgcu_do_cuStreamEndCaptureToCig(unsigned which, CUstream stream)
+{
+    CUresult result = FGCU_WHICH(cuStreamEndCaptureToCig)(stream);
+    if (result == CUDA_SUCCESS && fgcu_attached())
+        ended();
+    return result;
+}
+
 CUresult fgcu_do_cuStreamEndCapture(unsigned which, CUstream stream, CUgraph *graph)
 {
     int was = fgcu_attached() && fgcu_capturing(stream);
     CUresult result = FGCU_WHICH(cuStreamEndCapture)(stream, graph);
-    uint32_t captures = fg_get(&fgcu.captures);
-    /* an invalid capture ends, too; only a stream that was not captured ends none */
-    while (was && !fgcu_capturing(stream) && captures && !fg_cas(&fgcu.captures, &captures, captures - 1))
-        ;
+    if (was && !fgcu_capturing(stream)) /* an invalid capture ends, too; only a stream that was not captured ends none */
+        ended();
     return result;
 }

@@ -475,6 +475,9 @@ typedef struct {
 } CUDA_GRAPH_INSTANTIATE_PARAMS;
 typedef struct { int result; CUgraphNode errorNode, errorFromNode; } CUgraphExecUpdateResultInfo;
 
+struct fgcu_ipc { char reserved[64]; };          /* CUipcMemHandle, as it is passed by value */
+struct fgcu_multicast;                           /* CUmulticastObjectProp, which is only passed on */
+
 /* ---- checkpoints (13.0) ---- */
 
 typedef enum {

@@ -142,6 +142,7 @@ CUresult fgcu_do_cuMemAllocManaged(unsigned which, CUdeviceptr *pointer, size_t 
     uint64_t takes = fgcu_linear_bytes(bytes);
     if (fgcu_reserve(takes) != CUDA_SUCCESS)
         return CUDA_ERROR_OUT_OF_MEMORY;
+    fgcu_mark(FG_HELD_MANAGED);
     CUresult result = FGCU_WHICH(cuMemAllocManaged)(pointer, bytes, flags);
     if (result != CUDA_SUCCESS)
         fg_ledger_cancel(&fgcu.ledger, takes);
@@ -183,6 +184,7 @@ CUresult fgcu_do_cuImportExternalMemory(unsigned which, CUexternalMemory *memory
     uint64_t bytes = description->size;
     if (fgcu_reserve(bytes) != CUDA_SUCCESS)
         return CUDA_ERROR_OUT_OF_MEMORY;
+    fgcu_mark(FG_HELD_SHARED);
     CUresult result = FGCU_WHICH(cuImportExternalMemory)(memory, description);
     if (result != CUDA_SUCCESS)
         fg_ledger_cancel(&fgcu.ledger, bytes);

@@ -388,6 +388,51 @@ static void a_sandboxed_process_is_reaped(void **state)
     assert_true(unit_within(200, unit_stats("box").used_bytes == 0));
 }
 
+/* Parked, a lease gets nothing and whatever is called rings; an arbiter that comes later finds it parked. */
+static void a_parked_lease_rings_at_each_call_and_stays_parked_over_a_restart(void **state)
+{
+    struct fg_vgpu_server_config config = {.adoptable = 1};
+    int limits, counters;
+    char env[256], id[64];
+    struct fg_lease l = {0};
+    struct fg_ledger ledger;
+    static struct fg_gate g;
+    struct fg_ticket t;
+    unit_server_stop();
+    unit_server_start(&config);
+    unit_open("p", 1000, 500, 0, env);
+    assert_int_equal(fg_lease_attach(&l, env), FG_LEASE_OK);
+    fg_ledger_init(&ledger, &l);
+    fg_gate_init(&g, &l);
+    assert_int_equal(fg_gate_enter(&g, 1, 0, &t), FG_GATE_PASS); /* the whole device is lent to it */
+    fg_gate_settle(&g, &t, 0, 0);
+    assert_ok(fg_vgpu_server_park(unit_server, "p", 1, &unit_err), unit_err);
+    uint32_t bell = unit_stats("p").bell;
+    assert_int_equal(fg_ledger_reserve(&ledger, 10), FG_LEDGER_OK);
+    assert_int_not_equal(unit_stats("p").bell, bell);
+    bell = unit_stats("p").bell;
+    assert_int_equal(fg_gate_enter(&g, 1, FG_GATE_NOWAIT, &t), FG_GATE_BUSY);
+    assert_int_not_equal(unit_stats("p").bell, bell);
+    struct fg_lease_spec spec = unit_spec("p", 2000, 600, 0);
+    assert_ok(fg_vgpu_server_set(unit_server, &spec, &unit_err), unit_err); /* a change does not wake it */
+    assert_int_equal(fg_gate_enter(&g, 1, FG_GATE_NOWAIT, &t), FG_GATE_BUSY);
+    assert_ok(fg_vgpu_server_fds(unit_server, "p", &limits, &counters, &unit_err), unit_err);
+    struct fg_vgpu_server *first = unit_server;
+    unit_server_start(&config);
+    assert_ok(fg_vgpu_server_adopt(unit_server, limits, counters, id, &unit_err), unit_err);
+    assert_int_equal(unit_stats("p").parked, 1);
+    assert_int_equal(fg_gate_enter(&g, 1, FG_GATE_NOWAIT, &t), FG_GATE_BUSY);
+    assert_ok(fg_vgpu_server_park(unit_server, "p", 0, &unit_err), unit_err);
+    assert_int_equal(fg_gate_enter(&g, 1, 0, &t), FG_GATE_PASS);
+    fg_lease_mark(&l, FG_HELD_SHARED);
+    assert_int_equal(unit_stats("p").held, FG_HELD_SHARED);
+    unit_open("u", 1000, 1, FG_LIMIT_UNGATED, env);
+    assert_fails(fg_vgpu_server_park(unit_server, "u", 1, &unit_err), unit_err, FG_E_UNSUPPORTED);
+    assert_fails(fg_vgpu_server_park(unit_server, "x", 1, &unit_err), unit_err, FG_E_NOT_FOUND);
+    fg_lease_detach(&l);
+    fg_vgpu_server_destroy(first);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -400,6 +445,7 @@ int main(void)
         T(a_later_server_adopts_what_an_earlier_one_made),
         T(a_pid_that_was_used_again_is_not_taken_for_the_old_process),
         T(many_leases_all_get_their_turn),
+        T(a_parked_lease_rings_at_each_call_and_stays_parked_over_a_restart),
         T(a_sealed_lease_is_not_adopted),
         T(limits_in_a_callers_file_outlive_their_server),
         T(a_sandboxed_process_is_reaped),
