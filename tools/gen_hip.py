@@ -85,7 +85,9 @@ def main():
         before = line
     (out / "cuda_table.h").write_text(f"/* cuda_table.h - HIP's, {made}#pragma once\n#include \"shim/hip/hip_abi.h\"\n\n{table}\n{unused(api)}\n\n"
                                       f"{aliases(api)}\n")
+    # A call from inside the library must be told from others first: no short cut for those with many parameters.
     (out / "cuda_functions.h").write_text(f"/* cuda_functions.h - HIP's, {made}#pragma once\n#include \"shim/hip/shim.h\"\n\n"
+                                          "#undef FGCU_STACK_KEPT\n#define FGCU_STACK_KEPT 0\n\n"
                                           + "\n".join(functions) + "\n")
     (out / "hip.map").write_text(f"/* hip.map - {made}" + symbol_map(api))
 

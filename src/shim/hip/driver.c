@@ -205,9 +205,9 @@ static __thread CUresult last;
 
 CUresult fghip_refused(CUresult result)
 {
-    if (FGCU_NEXT(hipPeekAtLastError, hipPeekAtLastError)() != result)
-        last = result;
-    return result;
+    if (FGCU_NEXT(hipPeekAtLastError, hipPeekAtLastError)() == result)
+        return result;
+    return last = result == CUDA_ERROR_DEVICE_UNAVAILABLE ? CUDA_ERROR_LAUNCH_FAILED : result; /* HIP knows no such error */
 }
 
 CUresult fgcu_do_hipGetLastError(unsigned which)

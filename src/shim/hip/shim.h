@@ -17,7 +17,8 @@ extern const char fghip_soname[];
 /* ---- driver.c ---- */
 /* The real library's export, whatever stands in fgcu.next. */
 void *fghip_export(unsigned function);
-/* The calling thread was answered `result` by a wrapped function. What the real library has not said, hipGetLastError will. */
+/* The calling thread was answered `result` by a wrapped function. What the real library has not said, hipGetLastError will.
+ * Returns what to answer. */
 FGCU_SLOW CUresult fghip_refused(CUresult result);
 static inline CUresult fghip_said(CUresult result)
 {

@@ -20,4 +20,5 @@ void fake_hip_cost(int64_t cost_ns);                    /* of each further job *
 uint64_t fake_hip_jobs(void);                           /* run, not captured */
 uint64_t fake_hip_graph_nodes(void *graph);
 void fake_hip_by_soname(int yes);                       /* look functions up in what bears our name */
+int fake_hip_launch_inside(void *stream);                /* two jobs, by the exported names */
 int fake_hip_newer(int x);                              /* what no front end knows */

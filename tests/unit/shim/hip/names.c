@@ -75,42 +75,6 @@ static void what_an_older_library_lacks_is_not_supported(void **state)
     assert_int_equal(HIP(hipGraphUpload, cuGraphUpload)(NULL, NULL), CUDA_ERROR_NOT_SUPPORTED);
 }
 
-/* In a child, since a process attaches once. */
-static int in_child(const char *lease, int (*what)(void))
-{
-    int status = -1;
-    pid_t child = fork();
-    if (child == 0) {
-        if (lease)
-            setenv(FG_LEASE_ENV, lease, 1);
-        else
-            unsetenv(FG_LEASE_ENV);
-        shim = dlmopen(LM_ID_NEWLM, getenv("HIP_TEST_SHIM"), RTLD_NOW | RTLD_LOCAL); /* a copy that has not looked yet */
-        _exit(shim ? what() : 99);
-    }
-    assert_int_equal(waitpid(child, &status, 0), child);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-}
-
-static int sees_the_whole_device(void)
-{
-    size_t free_bytes, total;
-    return HIP(hipMemGetInfo, hipMemGetInfo)(&free_bytes, &total) == CUDA_SUCCESS && total == FK_TOTAL ? 0 : 1;
-}
-
-static int sees_no_device(void)
-{
-    int count = 7;
-    CUdeviceptr pointer;
-    const char *visible = ((char *(*)(const char *))symbol("getenv"))("ROCR_VISIBLE_DEVICES"); /* of its own libc */
-    return HIP(hipInit, hipInit)(0) == CUDA_ERROR_NO_DEVICE && HIP(hipGetDeviceCount, hipGetDeviceCount)(&count) == CUDA_ERROR_NO_DEVICE &&
-                   HIP(hipMalloc, cuMemAlloc)(&pointer, 1) == CUDA_ERROR_NO_DEVICE && FAKE(fake_hip_calls)("hipMalloc") == 0 && visible && !*visible
-               ? 0 : 1;
-}
-
-static void without_a_lease_everything_is_the_librarys(void **state) { assert_int_equal(in_child(NULL, sees_the_whole_device), 0); }
-static void a_lease_that_cannot_be_used_shows_no_device(void **state) { assert_int_equal(in_child("/nowhere:/nowhere", sees_no_device), 0); }
-
 /* One process, a library of each: each has its own front end and finds what lies behind that one. */
 static void the_sonames_differ_and_so_does_what_lies_behind(void **state)
 {
@@ -122,13 +86,14 @@ static void the_sonames_differ_and_so_does_what_lies_behind(void **state)
     assert_int_equal(((fgcu_fn_hipGetDeviceCount)dlsym(five, "hipGetDeviceCount"))(&(int){0}), CUDA_SUCCESS);
 }
 
-/* Returns what it ended with; 50 if the loader or anybody else had something to say. */
-static int run(const char *program)
+/* lease: what env does to it; "": it is the test's own. Returns what the program ended with; 50 if the loader or anybody else had something to say. */
+static int run(const char *program, const char *lease, uint64_t sees)
 {
     char command[2000], said[600];
     struct stat about;
     snprintf(said, sizeof said, "%s/said", folder);
-    snprintf(command, sizeof command, "LD_LIBRARY_PATH='%s' '%s' %llu >'%s' 2>&1", folder, program, (unsigned long long)QUOTA, said);
+    snprintf(command, sizeof command, "LD_LIBRARY_PATH='%s' exec env %s '%s' %llu >'%s' 2>&1", folder, lease, program,
+             (unsigned long long)sees, said);
     int status = system(command);
     int silent = stat(said, &about) == 0 && about.st_size == 0;
     remove(said);
@@ -137,18 +102,12 @@ static int run(const char *program)
 
 static void linked_programs_meet_the_front_end_with_and_without_versions(void **state)
 {
-    assert_int_equal(run(LINKED), 0);
-    assert_int_equal(run(LINKED_VERSIONED), 0);
+    assert_int_equal(run(LINKED, "", QUOTA), 0);
+    assert_int_equal(run(LINKED_VERSIONED, "", QUOTA), 0);
 }
 
-static int set_up_path(void **state)
-{
-    char path[600];
-    if (set_up(state) != 0)
-        return -1;
-    snprintf(path, sizeof path, "%s/libamdhip64.so.6", folder);
-    return setenv("HIP_TEST_SHIM", path, 1);
-}
+static void without_a_lease_everything_is_the_librarys(void **state) { assert_int_equal(run(LINKED, "-u " FG_LEASE_ENV, FK_TOTAL), 0); }
+static void a_lease_that_cannot_be_used_shows_no_device(void **state) { assert_int_equal(run(LINKED, FG_LEASE_ENV "=/nowhere:/nowhere", 0), 0); }
 
 int main(void)
 {
@@ -162,5 +121,5 @@ int main(void)
         cmocka_unit_test(linked_programs_meet_the_front_end_with_and_without_versions),
         cmocka_unit_test(the_sonames_differ_and_so_does_what_lies_behind),
     };
-    return cmocka_run_group_tests(tests, set_up_path, end);
+    return cmocka_run_group_tests(tests, set_up, end);
 }

@@ -69,6 +69,14 @@ static CUresult launch(hipStream_t where, const char *kernel)
     return HIP(hipLaunchKernel, hipLaunchKernel)(kernel, (dim3){64, 1, 1}, (dim3){64, 1, 1}, NULL, 0, where);
 }
 
+/* What the library calls in itself comes by us, since its exported names are ours; its caller has been counted, or is not wrapped. */
+static void what_the_library_submits_in_itself_is_not_counted_again(void **state)
+{
+    uint64_t before = stats().submitted, ran = FAKE(fake_hip_jobs)();
+    check_counted("inside", (CUresult)FAKE(fake_hip_launch_inside)(stream), before, 0);
+    assert_int_equal(FAKE(fake_hip_jobs)(), ran + 2);
+}
+
 /* 20 kernels of 1 ms, each waited for: 20 ms of the device's clock, whatever the machine's says. */
 static void device_time_is_what_the_device_says(void **state)
 {
@@ -126,8 +134,8 @@ static void an_ended_lease_submits_and_allocates_nothing(void **state)
     CUdeviceptr pointer;
     uint64_t ran = FAKE(fake_hip_jobs)();
     assert_ok(fg_vgpu_server_close(server, "unit", &err), err);
-    assert_int_not_equal(launch(stream, "after"), CUDA_SUCCESS);
-    assert_int_not_equal(HIP(hipGetLastError, hipGetLastError)(), CUDA_SUCCESS);
+    assert_int_equal(launch(stream, "after"), CUDA_ERROR_LAUNCH_FAILED);
+    assert_int_equal(HIP(hipGetLastError, hipGetLastError)(), CUDA_ERROR_LAUNCH_FAILED);
     assert_int_equal(HIP(hipMalloc, cuMemAlloc)(&pointer, 1), CUDA_ERROR_OUT_OF_MEMORY);
     assert_int_equal(FAKE(fake_hip_jobs)(), ran);
 }
@@ -138,6 +146,7 @@ int main(void)
         cmocka_unit_test(every_submitting_entry_point_is_one_job),
         cmocka_unit_test(what_the_library_refuses_is_no_job),
         cmocka_unit_test(launches_with_streams_told_elsewhere_are_counted),
+        cmocka_unit_test(what_the_library_submits_in_itself_is_not_counted_again),
         cmocka_unit_test(device_time_is_what_the_device_says),
         cmocka_unit_test(what_is_captured_is_no_job_and_nothing_is_added_to_it),
         cmocka_unit_test(a_thousand_launches_are_a_thousand_jobs),
