@@ -79,9 +79,12 @@ CUresult fgcu_free_end(const struct fg_record *record, CUresult result);
 /* What the driver takes for a linear allocation. */
 uint64_t fgcu_linear_bytes(uint64_t bytes);
 
-/* ---- share.c ---- */
-/* The lease is told what this process holds from now on (fg_held_flag). */
-void fgcu_mark(uint32_t held);
+/* The lease is told what this process holds from now on (fg_held_flag); share.c. */
+static inline void fgcu_mark(uint32_t held)
+{
+    if (fgcu_attached())
+        fg_lease_mark(&fgcu.lease, held);
+}
 
 /* ---- pool.c: memory that the driver keeps for more than one allocation. Its books are the attributes it shows. ---- */
 /* Read the reserved bytes of all known pools and of graphs and correct the ledger. */
