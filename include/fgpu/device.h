@@ -12,7 +12,13 @@
 
 #define FG_DEVICE_ABI 3
 
-struct fg_vgpu_limits { uint64_t memory_bytes; uint32_t share_permille; };
+struct fg_vgpu_limits {
+    uint64_t memory_bytes;
+    uint32_t share_permille;
+    uint32_t own_permille;               /* of the share: the rest is lent and may be gone at any moment, so memory on the host
+                                          * goes by this; 0: all of it */
+};
+static inline uint32_t fg_own_permille(const struct fg_vgpu_limits *l) { return l->own_permille ? l->own_permille : l->share_permille; }
 
 /* What the sandbox must give the task's process so that it is inside its vGPU. Strings are owned (fg_vgpu_entry_fini). */
 struct fg_vgpu_entry {

@@ -237,7 +237,7 @@ void runner_start(struct agent *a, const struct fg_msg_start *msg)
     struct attempt *t = attempt_create(a, msg->task, msg->attempt);
     t->tenant = msg->tenant;
     t->epoch = msg->lease.epoch;
-    t->limits = (struct fg_vgpu_limits){msg->lease.memory_bytes, msg->lease.share_permille};
+    t->limits = (struct fg_vgpu_limits){msg->lease.memory_bytes, msg->lease.share_permille, msg->lease.share_permille};
     snprintf(t->device, sizeof t->device, "%s", msg->device_name);
     t->spec = json_incref(msg->spec);
     t->log_known = true;                 /* the server has nothing of it yet */
@@ -257,15 +257,16 @@ void runner_kill(struct agent *a, const struct fg_msg_ref *ref)
         finish_killed(t);
 }
 
-/* The vGPU changes under the running task; what the device cannot give leaves all as it was. */
+/* The vGPU changes under the running task, one that is being stopped, too: what it had may be promised to another.
+ * What the device cannot give leaves all as it was. */
 void runner_resize(struct agent *a, const struct fg_msg_resize *msg)
 {
     struct fg_error err;
     struct attempt *t = attempt_find(a, msg->task, msg->attempt);
-    if (!t || t->phase != PHASE_RUN || t->kill_wanted)
+    if (!t || t->phase != PHASE_RUN || (t->limits.memory_bytes == msg->memory_bytes && t->limits.share_permille == msg->share_permille))
         return;
     const struct backend *b = devices_backend(a, t->device);
-    struct fg_vgpu_limits limits = {msg->memory_bytes, msg->share_permille};
+    struct fg_vgpu_limits limits = {msg->memory_bytes, msg->share_permille, t->limits.own_permille};
     if (b->ops->resize(b->state, t->device, t->name, &limits, &err) != 0) {
         fg_log_warn("%s keeps its size: %s", t->name, err.text);
         return;

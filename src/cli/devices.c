@@ -19,6 +19,9 @@ static void cell_member(struct cli_table *t, const json_t *obj, const char *key)
     cli_table_cell(t, CLI_NO_TINT, "%s", text);
 }
 
+/* How much of "25.0" or "12.5" is worth showing. */
+static int whole(const char *percent) { return (int)strcspn(percent, ".") + (strstr(percent, ".0") ? 0 : 2); }
+
 static int run_devices(struct cli *cli, const struct cli_args *args, struct fg_error *err)
 {
     FG_AUTO_JSON json_t *body = NULL;
@@ -41,7 +44,9 @@ static int run_devices(struct cli *cli, const struct cli_args *args, struct fg_e
         cell_member(&t, d, "node_name");
         cell_bytes(&t, d, "memory_bytes");
         cell_bytes(&t, d, "memory_free_bytes");
-        cli_table_cell(&t, CLI_NO_TINT, "%.*s %%", (int)strcspn(share, ".") + (strstr(share, ".0") ? 0 : 2), share);
+        FG_AUTO_FREE char *lent = cli_member(d, "share_lent_percent", "0.0");
+        cli_table_cell(&t, CLI_NO_TINT, "%.*s %%%s%.*s%s", whole(share), share, fg_streq(lent, "0.0") ? "" : " (",
+                       fg_streq(lent, "0.0") ? 0 : whole(lent), lent, fg_streq(lent, "0.0") ? "" : " lent)");
         cli_table_cell(&t, CLI_NO_TINT, "%zu", json_array_size(json_object_get(d, "vgpus")));
         cli_table_cell(&t, CLI_NO_TINT, "memory %s, share %s", memory_level, share_level);
         cell_member(&t, d, "price_usd_per_hour");

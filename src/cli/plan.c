@@ -84,6 +84,29 @@ static int read_options(const struct cli_args *args, struct fg_assign_options *o
     return 0;
 }
 
+/* A bound for the tasks that were assigned: the problem of them alone. The solver's own is for all, the others at a price. */
+static int bound_assigned(const struct fg_gap *g, struct fg_assign_result *r, struct fg_error *err)
+{
+    struct fg_assign_problem p = g->problem;
+    struct fg_assign_result again;
+    FG_AUTO_FREE uint32_t *class = fg_realloc(NULL, p.tasks, sizeof *class);
+    uint32_t n = 0;
+    for (uint32_t j = 0; j < p.tasks; j++)
+        if (r->agent[j] != FG_ASSIGN_NOBODY)
+            class[n++] = j;
+    r->lower_bound = 0, r->gap = 0;
+    if (n == 0)
+        return 0;
+    p.tasks = n, p.task_class = class;
+    if (fg_assign_solve(&p, &(struct fg_assign_options){.seed = 1, .max_iterations = 1}, &again, err) < 0)
+        return -1;
+    r->lower_bound = again.lower_bound;
+    double above = (double)(r->cost - r->lower_bound), base = (double)(r->lower_bound < 0 ? -r->lower_bound : r->lower_bound);
+    r->gap = above > 0 ? above / FG_MAX(base, 1.0) : 0;
+    fg_assign_result_fini(&again);
+    return 0;
+}
+
 static int run_gap(struct cli *cli, const struct fg_str *text, struct fg_assign_options *o, struct fg_error *err)
 {
     struct fg_gap g = {0};
@@ -92,6 +115,8 @@ static int run_gap(struct cli *cli, const struct fg_str *text, struct fg_assign_
         return -1;
     int64_t began = o->now_ns(o->now_arg);
     int rc = fg_assign_solve(&g.problem, o, &r, err);
+    if (rc == 0 && r.left_count)
+        rc = bound_assigned(&g, &r, err);
     double seconds = (double)(o->now_ns(o->now_arg) - began) * 1e-9;
     if (rc == 0)
         rc = cli->json ? put_gap_json(&g, &r, seconds, err) : put_gap_text(cli, &g, &r, seconds, err);

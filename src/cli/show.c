@@ -32,6 +32,13 @@ char *cli_duration(char *buf, size_t n, int64_t ns)
     return buf;
 }
 
+static void add_percent(struct fg_str *out, const char *before, int64_t permille)
+{
+    fg_str_addf(out, "%s%lld", before, (long long)permille / 10);
+    if (permille % 10)
+        fg_str_addf(out, ".%lld", (long long)permille % 10);
+}
+
 void cli_add_slice(struct fg_str *out, const struct cli_task *t)
 {
     char memory[32];
@@ -42,11 +49,11 @@ void cli_add_slice(struct fg_str *out, const struct cli_task *t)
         fg_str_addf(out, "%s%s", out->len > before ? " " : "",
                     fg_format_bytes(memory, sizeof memory, (uint64_t)t->memory_bytes));
     if (t->share_permille > 0)
-        fg_str_addf(out, "%s%lld", out->len > before ? " " : "", (long long)t->share_permille / 10);
-    if (t->share_permille > 0 && t->share_permille % 10)
-        fg_str_addf(out, ".%lld", (long long)t->share_permille % 10);
+        add_percent(out, out->len > before ? " " : "", t->share_permille);
+    if (t->share_permille > 0 && t->lent_permille > 0)
+        add_percent(out, " + ", t->lent_permille);
     if (t->share_permille > 0)
-        fg_str_adds(out, " %");
+        fg_str_adds(out, t->lent_permille > 0 ? " % lent" : " %");
     if (out->len == before)
         fg_str_adds(out, "-");
 }

@@ -25,7 +25,7 @@ static const struct cli_option simulate_options[] = {
     {"load", 0, CLI_TEXT, "SHARE", "Load that gavel's arrivals make, 0.9 if not given."},
     {"cluster", 0, CLI_TEXT, "NAME", "The virtual cluster of philly to replay; all if not given."},
     {"policy", 0, CLI_LIST, "NAME,...", "Policies to compare: for openb fastgpu, fgd, bestfit, firstfit; for jobs fifo, shortest, cheapest, balanced, "
-     "cost, share. fastgpu, or what suits the format, if not given."},
+     "cost, share; fastgpu is balanced for shockwave and philly, cost for gavel. If not given, fastgpu alone for openb, several for jobs."},
     {"seed", 0, CLI_INTEGER, "N", "Seed of the order of arrivals; 42 if not given."},
     {"seeds", 0, CLI_TEXT, "FIRST..LAST", "One run for each seed, and their means."},
     {"migrate", 0, CLI_FLAG, NULL, "Let running tasks move where that opens whole GPUs for a task that fits nowhere."},
@@ -79,7 +79,12 @@ int simulate_write(const struct cli_args *args, const char *option, const struct
 
 static int run_simulate(struct cli *cli, const struct cli_args *args, struct fg_error *err)
 {
-    const char *format = cli_text(args, "format");
+    const char *format = cli_text(args, "format"), *plot = cli_text(args, "plot");
+    size_t n = plot ? strlen(plot) : 0;
+    if (plot && (n < 5 || strcmp(plot + n - 4, ".svg") != 0)) {
+        fg_fail(err, FG_E_INVALID, "--plot writes SVG, and '%s' does not end in .svg", plot);
+        return fg_fail_hint(err, "Name it e.g. plot.svg; rsvg-convert makes a PNG of it.");
+    }
     for (size_t i = 0; format && i < FG_COUNT(formats); i++)
         if (fg_streq(formats[i].name, format))
             return formats[i].run(cli, args, err);

@@ -1,4 +1,6 @@
 /* simulate_jobs.c - fgpu simulate of job traces: several policies side by side. */
+#include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -6,6 +8,7 @@
 #include "base/units.h"
 #include "cli/simulate.h"
 #include "sim/jobs/jobs.h"
+#include "sim/trace/plot.h"
 
 #define BOUND_WINDOWS 24
 
@@ -51,7 +54,25 @@ static int read_load(const struct cli_args *args, double *ret, struct fg_error *
     return 0;
 }
 
-/* The policies asked for, or the fallback's; at most all of them. */
+static int find_policy(const char *name, const char *fallback, enum fg_jobs_policy *ret, struct fg_error *err)
+{
+    const char *names[FG_JOBS_POLICY_COUNT];
+    size_t first = strcspn(fallback, ",");
+    bool ours = fg_streq(name, "fastgpu");               /* what suits the format */
+    for (int p = 0; p < FG_JOBS_POLICY_COUNT; p++) {
+        names[p] = fg_jobs_policy_name((enum fg_jobs_policy)p);
+        if (fg_streq(names[p], name) || (ours && strlen(names[p]) == first && strncmp(names[p], fallback, first) == 0)) {
+            *ret = (enum fg_jobs_policy)p;
+            return 0;
+        }
+    }
+    const char *nearest = fg_nearest(name, names, FG_JOBS_POLICY_COUNT);
+    fg_fail(err, FG_E_INVALID, "no policy for jobs is called '%s'", name);
+    return fg_fail_hint(err, "%s%s%s", nearest ? "Did you mean '" : "There are fifo, shortest, cheapest, balanced, cost and share.",
+                        nearest ? nearest : "", nearest ? "'?" : "");
+}
+
+/* The policies asked for, or the fallback's, each once. */
 static int read_policies(const struct cli_args *args, const char *fallback, enum fg_jobs_policy *out, size_t *ret_count, struct fg_error *err)
 {
     size_t at = 0, n = 0;
@@ -60,21 +81,14 @@ static int read_policies(const struct cli_args *args, const char *fallback, enum
         FG_AUTO_FREE char *copy = fg_strdup(text);
         char *rest = copy, *name;
         while ((name = strsep(&rest, ","))) {
-            const char *names[FG_JOBS_POLICY_COUNT];
-            int found = -1;
-            for (int p = 0; p < FG_JOBS_POLICY_COUNT; p++) {
-                names[p] = fg_jobs_policy_name((enum fg_jobs_policy)p);
-                if (fg_streq(names[p], name))
-                    found = p;
-            }
-            const char *nearest = fg_nearest(name, names, FG_JOBS_POLICY_COUNT);
-            if (found < 0) {
-                fg_fail(err, FG_E_INVALID, "no policy for jobs is called '%s'", name);
-                return fg_fail_hint(err, "%s%s%s", nearest ? "Did you mean '" : "There are fifo, shortest, cheapest, balanced, cost and share.",
-                                    nearest ? nearest : "", nearest ? "'?" : "");
-            }
-            if (n < FG_JOBS_POLICY_COUNT)
-                out[n++] = (enum fg_jobs_policy)found;
+            enum fg_jobs_policy policy = 0;
+            if (find_policy(name, fallback, &policy, err) < 0)
+                return -1;
+            size_t x = 0;
+            while (x < n && out[x] != policy)
+                x++;
+            if (x == n)
+                out[n++] = policy;
         }
     }
     *ret_count = n;
@@ -119,7 +133,9 @@ static const struct column columns[] = {
     {"worst_unfairness", "WORST", get_worst, 2}, {"moves", "MOVES", get_moves, 0}, {"shared_rounds", "SHARED", get_shared, 0},
     {"seconds", "SECONDS", get_seconds, 2}};
 
-static double above(const struct seed_bound *s, const struct fg_job_run *r) { return s->bound ? 100 * ((double)r->cost_nanousd / (double)s->bound - 1) : 0; }
+/* NAN where the trace has no bound. */
+static double above(const struct seed_bound *s, const struct fg_job_run *r) { return s->bound ? 100 * ((double)r->cost_nanousd / (double)s->bound - 1) : NAN; }
+static json_t *number_or_null(double v) { return isnan(v) ? json_null() : json_real(v); }
 
 static const struct seed_bound *seed_of(const struct report *r, size_t outcome)
 {
@@ -136,13 +152,14 @@ static int put_json(const struct report *r, struct fg_error *err)
     for (size_t x = 0; x < r->seeds.count; x++) {
         const struct seed_bound *s = &r->seeds.items[x];
         size_t end = x + 1 < r->seeds.count ? s[1].first : r->outcomes.count;
-        json_t *run = json_pack("{s:I,s:I,s:f,s:f}", "seed", (json_int_t)s->seed, "jobs", (json_int_t)s->jobs, "lower_bound_usd",
-                                (double)s->bound * 1e-9, "sharing_fluid_usd", (double)s->fluid * 1e-9), *policies = json_object();
+        json_t *run = json_pack("{s:I,s:I,s:o,s:o}", "seed", (json_int_t)s->seed, "jobs", (json_int_t)s->jobs, "lower_bound_usd",
+                                number_or_null(s->bound ? (double)s->bound * 1e-9 : NAN), "sharing_fluid_usd",
+                                number_or_null(s->fluid ? (double)s->fluid * 1e-9 : NAN)), *policies = json_object();
         for (size_t y = s->first; y < end; y++) {
             json_t *p = json_object();
             for (size_t c = 0; c < FG_COUNT(columns); c++)
                 json_object_set_new(p, columns[c].key, json_real(columns[c].get(&r->outcomes.items[y].run)));
-            json_object_set_new(p, "above_bound_percent", json_real(above(s, &r->outcomes.items[y].run)));
+            json_object_set_new(p, "above_bound_percent", number_or_null(above(s, &r->outcomes.items[y].run)));
             json_object_set_new(policies, fg_jobs_policy_name(r->outcomes.items[y].policy), p);
         }
         json_object_set_new(run, "policies", policies);
@@ -167,7 +184,8 @@ static int put_table(const struct cli *cli, const struct report *r, struct fg_er
         cli_table_cell(&t, CLI_NO_TINT, "%s", fg_jobs_policy_name(o->policy));
         for (size_t c = 0; c < FG_COUNT(columns); c++)
             cli_table_cell(&t, CLI_NO_TINT, "%.*f", columns[c].decimals, columns[c].get(&o->run));
-        cli_table_cell(&t, CLI_NO_TINT, "%.2f", above(seed_of(r, x), &o->run));
+        double percent = above(seed_of(r, x), &o->run);
+        cli_table_cell(&t, CLI_NO_TINT, isnan(percent) ? "-" : "%.2f", percent);
     }
     return cli_put_table(cli, &t, err);
 }
@@ -181,9 +199,44 @@ static void add_csv(const struct report *r, struct fg_str *out)
     for (size_t x = 0; x < r->outcomes.count; x++) {
         fg_str_addf(out, "%llu,%s", (unsigned long long)seed_of(r, x)->seed, fg_jobs_policy_name(r->outcomes.items[x].policy));
         for (size_t c = 0; c < FG_COUNT(columns); c++)
-            fg_str_addf(out, ",%.6g", columns[c].get(&r->outcomes.items[x].run));
-        fg_str_addf(out, ",%.4f\n", above(seed_of(r, x), &r->outcomes.items[x].run));
+            fg_str_addf(out, ",%.10g", columns[c].get(&r->outcomes.items[x].run));
+        double percent = above(seed_of(r, x), &r->outcomes.items[x].run);
+        fg_str_addf(out, isnan(percent) ? ",\n" : ",%.4f\n", percent);
     }
+}
+
+static int by_size(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* Of each run, which part of the jobs is done within which time of its arrival: a step to a point, at most POINTS. */
+static int write_plot(const struct cli_args *args, const struct report *r, struct fg_error *err)
+{
+    enum { POINTS = 500, LINES = 32 };
+    struct fg_plot_line lines[LINES];
+    char names[LINES][48];
+    FG_AUTO_STR struct fg_str out = {0};
+    size_t n = FG_MIN(r->outcomes.count, (size_t)LINES);
+    FG_AUTO_FREE double *points = fg_realloc(NULL, 2 * LINES * (POINTS + 1), sizeof *points);
+    for (size_t l = 0; l < n; l++) {
+        const struct outcome *o = &r->outcomes.items[l];
+        size_t jobs = seed_of(r, l)->jobs, count = FG_MIN(jobs, (size_t)POINTS);
+        FG_AUTO_FREE double *jct = fg_realloc(NULL, jobs, sizeof *jct);
+        double *x = points + 2 * l * (POINTS + 1), *y = x + POINTS + 1;
+        for (size_t j = 0; j < jobs; j++)
+            jct[j] = o->run.ends[j].jct_s / 3600;
+        qsort(jct, jobs, sizeof *jct, by_size);
+        x[0] = y[0] = 0;
+        for (size_t p = 1; p <= count; p++)
+            x[p] = jct[p * jobs / count - 1], y[p] = 100.0 * (double)p / (double)count;
+        snprintf(names[l], sizeof names[l], r->seeds.count > 1 ? "%s, seed %llu" : "%s", fg_jobs_policy_name(o->policy),
+                 (unsigned long long)seed_of(r, l)->seed);
+        lines[l] = (struct fg_plot_line){names[l], x, y, count + 1};
+    }
+    fg_plot_svg(&(struct fg_plot){"Jobs done", "time since arrival, hours", "jobs done, %", lines, n, false}, &out);
+    return simulate_write(args, "plot", &out, err);
 }
 
 static int put_report(const struct cli *cli, const struct cli_args *args, const struct report *r, struct fg_error *err)
@@ -191,7 +244,7 @@ static int put_report(const struct cli *cli, const struct cli_args *args, const 
     FG_AUTO_STR struct fg_str csv = {0};
     if (cli_text(args, "csv"))
         add_csv(r, &csv);
-    if (simulate_write(args, "csv", &csv, err) < 0)
+    if (simulate_write(args, "csv", &csv, err) < 0 || (cli_text(args, "plot") && write_plot(args, r, err) < 0))
         return -1;
     return cli->json ? put_json(r, err) : put_table(cli, r, err);
 }

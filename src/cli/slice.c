@@ -3,6 +3,8 @@
 #include "cli/slice.h"
 
 #include "cli/slice_audit.h"
+#include "cli/slice_cuda.h"
+#include "cli/slice_devices.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -25,30 +27,6 @@
 
 /* --- the layer --- */
 
-/* Where the layer lies, seen from the folder of the program fgpu: in the build tree, beside it, in an installation. */
-#define INSTALLED "../" FGPU_LIBDIR "/fastgpu"
-static const char *const layer_places[] = {"../shim", ".", (INSTALLED), "../lib/fastgpu"};
-
-static char *find_layer(struct fg_error *err)
-{
-    char exe[4096];
-    ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
-    exe[n > 0 ? n : 0] = 0;
-    char *slash = strrchr(exe, '/');
-    if (slash)
-        *slash = 0;
-    for (size_t i = 0; i < FG_COUNT(layer_places); i++) {
-        FG_AUTO_FREE char *path = fg_asprintf("%s/%s/" LAYER, exe, layer_places[i]);
-        char *real = realpath(path, NULL);
-        if (real && !strchr(real, ':'))
-            return real;
-        free(real);
-    }
-    fg_fail(err, FG_E_UNSUPPORTED, LAYER " is not installed with fgpu");
-    fg_fail_hint(err, "It is looked for beside %s and in ../lib/fastgpu.", exe);
-    return NULL;
-}
-
 /* Ours next to the driver, before the layers that the user has. */
 static char *layers_with(const char *layer)
 {
@@ -64,7 +42,9 @@ static char *layers_with(const char *layer)
 
 struct run {
     struct cli *cli;
-    char *folder, *command, *layers;
+    char *folder, *command;
+    char *layers;       /* of OpenCL; NULL: its front end is not installed */
+    char *library_path; /* of a slice of CUDA */
     const char *name; /* the first word of the command */
     int fd;           /* to the arbiter, held; -1: it is gone and no other could be had */
     struct slice_files files;
@@ -72,6 +52,7 @@ struct run {
     int64_t began_ms;
     bool fail_closed, audited;
     char lease[128]; /* the value of FGPU_LEASE */
+    struct slice_cuda cuda;
     struct slice_audit audit;
 };
 
@@ -112,6 +93,19 @@ static json_t *request_of(const struct cli_args *args, const struct run *r, stru
                      cli_flag(args, "latency"), "audited", access("/proc/self/maps", R_OK) == 0, "command", r->command);
 }
 
+/* The front end that keeps the limits of this device. In a slice of CUDA OpenCL's is a guest, in one of OpenCL it must be there. */
+static int put_in_front(struct run *r, const char *device, struct fg_error *err)
+{
+    if (!slice_device_is_nvidia(device)) {
+        FG_AUTO_FREE char *layer = slice_part(LAYER, err);
+        return layer ? 0 : -1;
+    }
+    if (slice_cuda_open(&r->cuda, r->folder, device, err) < 0)
+        return -1;
+    r->library_path = slice_cuda_library_path(&r->cuda);
+    return 0;
+}
+
 static int open_slice(struct run *r, const struct cli_args *args, struct fg_error *err)
 {
     char memory[32];
@@ -124,7 +118,10 @@ static int open_slice(struct run *r, const struct cli_args *args, struct fg_erro
     snprintf(r->id, sizeof r->id, "%s", fg_json_str(answer, "id", "?"));
     snprintf(r->lease, sizeof r->lease, "/proc/%d/fd/%d:/proc/%d/fd/%d", (int)getpid(), r->files.limits, (int)getpid(),
              r->files.counters);
-    r->audited = slice_audit_init(&r->audit, r->lease, r->files.counters);
+    const char *device = fg_json_str(answer, "device", "");
+    if (put_in_front(r, device, err) < 0)
+        return -1;
+    r->audited = slice_audit_init(&r->audit, r->lease, &r->files, r->cuda.nvml ? &r->cuda : NULL);
     cli_note(
         r->cli, "slice %s: %s (%s), %s memory, %g %% %s; %s",
         r->id, fg_json_str(answer, "device", "?"), fg_json_str(answer, "kind", "?"),
@@ -198,7 +195,10 @@ static void become(const struct run *r, char **command, pid_t parent, const sigs
     if (getppid() != parent)
         _exit(EXIT_NOT_RUN);
     setenv(FG_LEASE_ENV, r->lease, 1);
-    setenv(LAYERS_ENV, r->layers, 1);
+    if (r->layers)
+        setenv(LAYERS_ENV, r->layers, 1);
+    if (r->library_path)
+        setenv("LD_LIBRARY_PATH", r->library_path, 1);
     signal(SIGPIPE, SIG_DFL);
     sigprocmask(SIG_SETMASK, mask, NULL);
     execvp(command[0], command);
@@ -240,10 +240,10 @@ static int start_program(const struct run *r, char **command, int *ret_status, s
 }
 
 /* What the audit stopped is said even to who asked for quiet. */
-static void say_stopped(void *arg, const char *text)
+static void say_stopped(void *arg, bool stopped, const char *text)
 {
     const struct run *r = arg;
-    fprintf(stderr, "fgpu: slice %s: stopped: %s\n", r->id, text);
+    fprintf(stderr, "fgpu: slice %s: %s: %s\n", r->id, stopped ? "stopped" : "cannot be stopped", text);
 }
 
 /* Processes whose parents ended are ours: their ends are nobody else's to see. */
@@ -295,10 +295,11 @@ static int write_stats(struct run *r, const char *path, struct fg_error *err)
 static int run_in(struct run *r, const struct cli_args *args, struct fg_error *err)
 {
     int status;
-    FG_AUTO_FREE char *layer = find_layer(err);
-    if (!layer || !(r->folder = slice_folder(r->cli, err)))
+    struct fg_error ignored;
+    FG_AUTO_FREE char *layer = slice_part(LAYER, &ignored);
+    if (!(r->folder = slice_folder(r->cli, err)))
         return -1;
-    r->layers = layers_with(layer);
+    r->layers = layer ? layers_with(layer) : NULL;
     r->command = one_line(args->command);
     if (open_slice(r, args, err) < 0)
         return -1;
@@ -314,7 +315,7 @@ static int run_in(struct run *r, const struct cli_args *args, struct fg_error *e
 static int run_slice(struct cli *cli, const struct cli_args *args, struct fg_error *err)
 {
     struct run r = {
-        .cli = cli, .fd = -1, .files = SLICE_NO_FILES, .began_ms = now_ms(), .fail_closed = cli_flag(args, "fail-closed")};
+        .cli = cli, .fd = -1, .files = SLICE_NO_FILES, .cuda = SLICE_NO_CUDA, .began_ms = now_ms(), .fail_closed = cli_flag(args, "fail-closed")};
     if (args->command_count == 0) {
         fg_fail(err, FG_E_INVALID, "no program was given");
         return fg_fail_hint(err, "For example: fgpu slice --gpu 2GB --share 25 -- python3 train.py");
@@ -328,9 +329,11 @@ static int run_slice(struct cli *cli, const struct cli_args *args, struct fg_err
         close(r.fd);
     slice_close_files(&r.files);
     slice_audit_fini(&r.audit);
+    slice_cuda_close(&r.cuda);
     free(r.folder);
     free(r.command);
     free(r.layers);
+    free(r.library_path);
     return rc;
 }
 
@@ -341,7 +344,8 @@ static const struct cli_option options[] = {
      "weighted (the default): the share at least, and what others leave idle; capped: never more than the share; "
      "exclusive: the device alone."},
     {"device", 0, CLI_TEXT, "N|NAME",
-     "Number, name or part of the kind of the device. Default: a GPU, the one with most memory free."},
+     "Number, name or part of the kind of the device, or the beginning of a GPU's UUID. Default: a GPU, the one with most "
+     "memory free."},
     {"latency", 0, CLI_FLAG, NULL, "Answer fast: use the next window whenever the share is not used up."},
     {"fail-closed", 0, CLI_FLAG, NULL,
      "Should the arbiter vanish for good, refuse work on the device instead of letting it pass."},
@@ -351,7 +355,7 @@ static const struct cli_option options[] = {
 const struct cli_verb cli_verb_slice_run = {
     "slice run",
     "--gpu SIZE --share PERCENT [options] -- PROGRAM [ARGUMENTS]",
-    "run any OpenCL program in a slice of a device; needs no server; 'run' may be left out",
+    "run any CUDA or OpenCL program in a slice of a device; needs no server; 'run' may be left out",
     "The program sees a device of SIZE, gets the share of its time that it is due, and is not changed. The slices of "
     "one user on one device know each other: together they never get more memory or share than there is.\n"
     "The exit status is the program's, 128 and the signal's number when a signal ended it, 127 when it was not found "

@@ -170,7 +170,7 @@ static int prepare(struct arbiter *a, struct fg_error *err)
     struct rlimit files;
     if (stat(a->folder, &st) == 0) /* one arbiter of this folder after another replace each other */
         config.claims_scope = (uint64_t)st.st_dev << 40 ^ st.st_ino;
-    if (lock_folder(a, err) < 0 || fg_opencl_list(NULL, &a->found, err) < 0 ||
+    if (lock_folder(a, err) < 0 || slice_devices_list(&a->found, err) < 0 ||
         fg_vgpu_server_create(&a->server, &config, err) < 0)
         return -1;
     if (getrlimit(RLIMIT_NOFILE, &files) ==
@@ -179,11 +179,9 @@ static int prepare(struct arbiter *a, struct fg_error *err)
         setrlimit(RLIMIT_NOFILE, &files);
     }
     for (size_t i = 0; i < a->found.count; i++) {
-        const struct fg_opencl_device *device = &a->found.devices[i];
-        char key[128];
-        fg_opencl_key(&a->found, device, key, sizeof key);
+        const struct slice_device *device = &a->found.items[i];
         if (fg_vgpu_server_device(a->server, device->name, device->memory_bytes, err) < 0 ||
-            fg_vgpu_server_device_key(a->server, device->name, key, err) < 0)
+            fg_vgpu_server_device_key(a->server, device->name, device->key, err) < 0)
             return -1;
     }
     return listen_there(a, err);

@@ -1,7 +1,7 @@
 /* slice_arbiter.h - what the arbiter's loop (slice_arbiter.c) and its answers (slice_requests.c) share. One thread. */
 #pragma once
 #include "cli/slice.h"
-#include "device/opencl.h"
+#include "cli/slice_devices.h"
 #include "vgpu/server.h"
 
 #define SLICE_GRACE_MS 500
@@ -22,7 +22,7 @@ struct arbiter {
     const char *folder;
     char *socket_path;
     int listener, own_lock;
-    struct fg_opencl_list found;
+    struct slice_devices found;
     struct fg_vgpu_server *server;
     FG_VEC(struct slice) slices;
     FG_VEC(struct conn) conns;

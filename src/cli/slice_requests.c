@@ -19,12 +19,12 @@ struct slice *slice_by_id(struct arbiter *a, const char *id)
     return NULL;
 }
 
-static const struct fg_opencl_device *device_of(const struct arbiter *a, const char *name)
+static const struct slice_device *device_of(const struct arbiter *a, const char *name)
 {
     for (size_t i = 0; i < a->found.count; i++)
-        if (fg_streq(a->found.devices[i].name, name))
-            return &a->found.devices[i];
-    return &a->found.devices[0];
+        if (fg_streq(a->found.items[i].name, name))
+            return &a->found.items[i];
+    return &a->found.items[0];
 }
 
 /* --- what is free --- */
@@ -74,7 +74,7 @@ static void say_others(const struct fg_claim_sum *claims, char *buf, size_t size
 static int explain(struct arbiter *a, const struct fg_lease_spec *spec, struct fg_error *err)
 {
     char want[32], has[32];
-    const struct fg_opencl_device *device = device_of(a, spec->device);
+    const struct slice_device *device = device_of(a, spec->device);
     struct room room = room_on(a, spec->device, spec->id);
     fg_format_bytes(want, sizeof want, spec->memory_bytes);
     if (spec->memory_bytes > device->memory_bytes) {
@@ -151,14 +151,14 @@ static bool in_grace(const struct arbiter *a, struct fg_error *err)
 
 /* The devices to try, best first: GPUs before other kinds, which are not mixed; of one kind the one with most memory
  * free. */
-static size_t choices(struct arbiter *a, const struct fg_opencl_device **ret)
+static size_t choices(struct arbiter *a, const struct slice_device **ret)
 {
     enum fg_opencl_type best = FG_OPENCL_OTHER;
     size_t n = 0;
     for (size_t i = 0; i < a->found.count; i++)
-        best = FG_MAX(best, a->found.devices[i].type);
+        best = FG_MAX(best, a->found.items[i].type);
     for (size_t i = 0; i < a->found.count; i++) {
-        const struct fg_opencl_device *device = &a->found.devices[i];
+        const struct slice_device *device = &a->found.items[i];
         if (device->type != best)
             continue;
         size_t at = n++;
@@ -200,7 +200,7 @@ static int do_open(struct arbiter *a, struct conn *conn, const json_t *request, 
                    struct slice_files *ret_files, struct fg_error *err)
 {
     const char *word = fg_json_str(request, "device", "");
-    const struct fg_opencl_device *tried[FG_OPENCL_MAX];
+    const struct slice_device *tried[FG_COUNT(a->found.items)];
     size_t n = 1;
     struct fg_lease_spec spec = {.memory_bytes = (uint64_t)fg_json_int(request, "memory_bytes", 0),
                                  .share_permille = (uint32_t)fg_json_int(request, "share_permille", 0),
@@ -208,7 +208,7 @@ static int do_open(struct arbiter *a, struct conn *conn, const json_t *request, 
                                      (enum fg_share_mode)slice_mode_by_name(fg_json_str(request, "mode", "weighted")),
                                  .flags = (fg_json_bool(request, "fail_closed", false) ? FG_LIMIT_FAIL_CLOSED : 0) |
                                           (fg_json_bool(request, "latency", false) ? FG_LIMIT_LATENCY : 0)};
-    if (in_grace(a, err) || (*word && !(tried[0] = fg_opencl_find(&a->found, word, err))))
+    if (in_grace(a, err) || (*word && !(tried[0] = slice_device_find(&a->found, word, err))))
         return -1;
     if (!*word)
         n = choices(a, tried);
@@ -283,7 +283,7 @@ static int do_list(struct arbiter *a, const json_t *request, json_t **ret)
     for (size_t i = from; i < a->slices.count && i < from + SLICE_PAGE; i++)
         json_array_append_new(slices, show(a, &a->slices.items[i]));
     for (size_t i = 0; i < a->found.count; i++) {
-        const struct fg_opencl_device *d = &a->found.devices[i];
+        const struct slice_device *d = &a->found.items[i];
         struct room room = room_on(a, d->name, NULL);
         json_array_append_new(
             devices, json_pack("{s:s, s:s, s:s, s:I, s:I, s:i}", "name", d->name, "kind", d->kind, "type",

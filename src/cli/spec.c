@@ -15,6 +15,7 @@
 const struct cli_option cli_spec_options[] = {
     {"mem", 0, CLI_BYTES, "SIZE", "Memory of the slice (1GB, 512MiB). Default: proposed from earlier runs."},
     {"share", 0, CLI_SHARE, "PERCENT", "Compute share of the device, 0.1 to 100. Default: proposed by class."},
+    {"share-max", 0, CLI_SHARE, "PERCENT", "Elastic: up to this much of the device while a share of it is idle, at no cost."},
     {"device-kind", 0, CLI_TEXT, "KIND", "Only devices of this kind (fgpu devices)."},
     {"env", 'e', CLI_LIST, "NAME=VALUE", "Environment variable; NAME alone takes it from here. May be repeated."},
     {"env-file", 0, CLI_PATH, "FILE", "Environment variables, one NAME=VALUE a line."},
@@ -150,17 +151,22 @@ static void set_retry_on(json_t *spec, const char *causes)
         json_array_append_new(json_object_get(spec, "retry_on"), json_string(cause));
 }
 
+static void set_share(json_t *spec, const char *field, const char *share)
+{
+    uint32_t permille;
+    if (share && fg_parse_share(share, &permille, NULL) == 0)
+        json_object_set_new(below(spec, "resources"), field, permille % 10 ? json_real(permille / 10.0) : json_integer(permille / 10));
+}
+
 static void set_resources(json_t *spec, const struct cli_args *args)
 {
-    const char *mem = cli_text(args, "mem"), *share = cli_text(args, "share"), *kind = cli_text(args, "device-kind");
-    uint32_t permille;
+    const char *mem = cli_text(args, "mem"), *kind = cli_text(args, "device-kind");
     if (mem)
         set_text(below(spec, "resources"), "memory", mem);
     if (kind)
         set_text(below(spec, "resources"), "device_kind", kind);
-    if (share && fg_parse_share(share, &permille, NULL) == 0)
-        json_object_set_new(below(spec, "resources"), "share",
-                            permille % 10 ? json_real(permille / 10.0) : json_integer(permille / 10));
+    set_share(spec, "share", cli_text(args, "share"));
+    set_share(spec, "share_max", cli_text(args, "share-max"));
 }
 
 static void set_limits(json_t *spec, const struct cli_args *args)

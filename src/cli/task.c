@@ -32,6 +32,7 @@ static void read_placement(const json_t *task, struct cli_task *t)
     t->share_level = fg_json_str(level, "share", "");
     t->memory_bytes = number(slice, "memory_bytes", 1);
     t->share_permille = number(slice, "share_percent", 10);
+    t->lent_permille = number(slice, "share_lent_percent", 10);
 }
 
 void cli_task_read(const json_t *task, struct cli_task *ret)

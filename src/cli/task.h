@@ -9,7 +9,7 @@
 struct cli_task {
     const char *id, *name, *type, *model, *state, *reason, *reason_text, *detail, *hint;
     const char *device, *node, *memory_level, *share_level, *cost;
-    int64_t memory_bytes, peak_bytes, share_permille;
+    int64_t memory_bytes, peak_bytes, share_permille, lent_permille;
     int64_t queue_ns, pull_ns, load_ns, run_ns;
     int64_t exit_code, signal, attempt;
     bool ended;

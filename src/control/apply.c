@@ -42,9 +42,26 @@ struct device *core_device(const struct fg_core *core, fg_device_id id)
 
 struct device *core_device_slot(struct fg_core *core, fg_device_id id)
 {
+    if (core->devices.cap < id)          /* they may move, and what planning goes by points to the names of kinds in them */
+        core->plan_fresh = false;
     while (core->devices.count < id)
         (void)fg_vec_add(&core->devices);
     return &core->devices.items[id - 1];
+}
+
+void core_device_at(struct device *d, struct node *n)
+{
+    core_assert(!d->node || d->node == n);
+    if (d->node)
+        return;
+    d->node = n;
+    d->next = n->first;
+    n->first = d->d.id;
+}
+
+struct device *core_next_device(const struct fg_core *core, const struct node *n, const struct device *last)
+{
+    return core_device(core, last ? last->next : n->first);
 }
 
 struct entry *core_entry_create(struct fg_task *task)
@@ -116,10 +133,12 @@ void core_lease_link(struct fg_core *core, struct entry *e)
     d->first = e;
     d->memory_used_bytes += e->t.lease.memory_bytes;
     d->share_used_permille += e->t.lease.share_permille;
+    d->share_lent_permille += e->t.lease.lent_permille;
     d->leases++;
+    d->elastic += core_elastic(e);
+    core_lend_later(core, d, e->t.lease.granted_ns);
     core->preemptible_live += e->t.spec.preemptible || e->t.spec.spot;
-    if (core->plan_fresh)
-        fg_vec_push(&core->plan_dirty, d->d.id);
+    core_plan_changed(core, d->d.id);
     foresee(core, e, d);
     account_link(core, e, true);
 }
@@ -144,21 +163,22 @@ void core_lease_unlink(struct fg_core *core, struct entry *e)
     e->lease_prev = e->lease_next = e->device_prev = e->device_next = NULL;
     d->memory_used_bytes -= e->t.lease.memory_bytes;
     d->share_used_permille -= e->t.lease.share_permille;
+    d->share_lent_permille -= e->t.lease.lent_permille;
     d->leases--;
+    d->elastic -= core_elastic(e);
     core->preemptible_live -= e->t.spec.preemptible || e->t.spec.spot;
-    if (core->plan_fresh)
-        fg_vec_push(&core->plan_dirty, d->d.id);
+    core_plan_changed(core, d->d.id);
     account_link(core, e, false);
 }
 
 /* --- changes; legality was checked --- */
 
-static void learn(struct fg_core *core, const struct entry *e, const struct fg_outcome *outcome)
+static void learn(struct fg_core *core, const struct entry *e, const struct fg_outcome *outcome, int64_t now_ns)
 {
     const struct device *d = core_device(core, e->t.lease.device);
     if (!e->t.lease_live || !d)
         return;
-    fg_history_observe(core->history, &e->t.spec, d->d.kind, e->t.lease.share_permille, outcome);
+    fg_history_observe(core->history, &e->t.spec, d->d.kind, core_mean_share(&e->t, now_ns), outcome);
     core->history_version++;
 }
 
@@ -190,7 +210,7 @@ static void queued(struct fg_core *core, struct entry *e, const struct fg_event 
     if (t->state != FG_STATE_QUEUED) {
         if (t->reason == FG_REASON_OOM_HOST || t->reason == FG_REASON_OOM_VRAM) {
             struct fg_outcome ended = {.state = FG_STATE_FAILED, .reason = t->reason, .usage = t->usage};
-            learn(core, e, &ended);
+            learn(core, e, &ended, ev->time_ns);
             grow_need(core, t);
         }
         t->retries_left -= ev->queued.uses_retry;
@@ -219,7 +239,7 @@ static void finished(struct fg_core *core, struct entry *e, const struct fg_even
 {
     struct fg_task *t = &e->t;
     if (t->lease_live)
-        learn(core, e, &ev->finished);
+        learn(core, e, &ev->finished, ev->time_ns);
     t->state = ev->finished.state;
     t->reason = ev->finished.reason;
     t->finished_ns = ev->time_ns;
@@ -228,6 +248,26 @@ static void finished(struct fg_core *core, struct entry *e, const struct fg_even
     if (ev->finished.usage.seq > t->usage.seq)
         t->usage = ev->finished.usage;
     e->killing = false;
+}
+
+static void resized(struct fg_core *core, struct entry *e, const struct fg_event *ev)
+{
+    struct fg_lease *l = &e->t.lease;
+    struct device *d = core_device(core, l->device);
+    l->lent_us += (int64_t)l->lent_permille * ((ev->time_ns - l->resized_ns) / 1000);
+    d->share_lent_permille += ev->resized.lent_permille - l->lent_permille;
+    l->lent_permille = ev->resized.lent_permille;
+    l->resized_ns = ev->time_ns;
+}
+
+static void returned(struct fg_core *core, struct entry *e, int64_t now_ns)
+{
+    account_fold(core, e, now_ns);
+    core_lease_unlink(core, e);
+    e->t.lease_live = false;
+    e->t.lease.lent_permille = 0;
+    core_lend_later(core, core_device(core, e->t.lease.device), now_ns);
+    core_room(core);
 }
 
 static void task_change(struct fg_core *core, struct entry *e, const struct fg_event *ev)
@@ -249,6 +289,7 @@ static void task_change(struct fg_core *core, struct entry *e, const struct fg_e
     case FG_EV_TASK_STARTED:
         t->state = FG_STATE_RUNNING;
         t->started_ns = ev->time_ns;
+        core_lend_later(core, core_device(core, t->lease.device), ev->time_ns);
         break;
     case FG_EV_TASK_CANCEL_REQUESTED: t->cancel_requested = true; break;
     case FG_EV_TASK_HELD:
@@ -261,12 +302,8 @@ static void task_change(struct fg_core *core, struct entry *e, const struct fg_e
         break;
     case FG_EV_USAGE_RECORDED: t->usage = ev->usage; break;
     case FG_EV_TASK_FINISHED: finished(core, e, ev); break;
-    case FG_EV_LEASE_RELEASED:
-        account_fold(core, e, ev->time_ns);
-        core_lease_unlink(core, e);
-        t->lease_live = false;
-        core_room(core);
-        break;
+    case FG_EV_LEASE_RESIZED: resized(core, e, ev); break;
+    case FG_EV_LEASE_RELEASED: returned(core, e, ev->time_ns); break;
     case FG_EV_TASK_SETTLED:
         t->settled = true;
         t->cost_nanousd = ev->settled.cost_nanousd;
@@ -304,21 +341,21 @@ static void joined(struct fg_core *core, const struct fg_event *ev)
     n->n.lost = false;
     n->n.seen_ns = n->joined_ns = ev->time_ns;
     n->changed = true;
-    for (size_t i = 0; i < core->devices.count; i++)
-        if (core->devices.items[i].node == n && core->devices.items[i].d.healthy) {
-            core->devices.items[i].d.healthy = false;
-            core->devices.items[i].changed = true;
-        }
+    for (struct device *d = NULL; (d = core_next_device(core, n, d));) {
+        d->changed = d->changed || d->d.healthy;
+        d->d.healthy = false;
+    }
     for (size_t i = 0; i < ev->joined.count; i++) {
         struct device *d = core_device_slot(core, ev->joined.devices[i].id);
         d->d = ev->joined.devices[i];
         d->d.node = n->n.id;
-        d->node = n;
+        core_device_at(d, n);
         d->changed = true;
     }
     timer_of_node(core, n);
     core->counters_changed = true;
-    core->plan_fresh = core->kinds_fresh = false;
+    core->kinds_fresh = false;
+    core_plan_node_changed(core, n);
     core_room(core);
 }
 
@@ -327,7 +364,7 @@ static void lost(struct fg_core *core, const struct fg_event *ev)
     struct node *n = core_node(core, ev->lost.node);
     n->n.lost = true;
     n->n.connected = false;
-    core->plan_fresh = false;
+    core_plan_node_changed(core, n);
     n->joined_ns = ev->time_ns;
     n->changed = true;
     timer_of_node(core, n);
@@ -346,8 +383,22 @@ static int check_lease(const struct fg_core *core, const struct entry *e, const 
     if (l->epoch < core->next_epoch)
         return fg_fail(err, FG_E_INTERNAL, "epoch %llu was given before", (unsigned long long)l->epoch);
     if (l->memory_bytes > d->d.memory_bytes || d->memory_used_bytes > d->d.memory_bytes - l->memory_bytes ||
-        l->share_permille < 1 || l->share_permille > 1000 || d->share_used_permille > 1000 - l->share_permille)
+        l->share_permille < 1 || l->share_permille > 1000 || l->lent_permille ||
+        d->share_used_permille + d->share_lent_permille > 1000 - l->share_permille)
         return fg_fail(err, FG_E_INTERNAL, "device %u has no room for the lease", l->device);
+    return 0;
+}
+
+static int check_resized(const struct fg_core *core, const struct entry *e, const struct fg_event *ev, struct fg_error *err)
+{
+    const struct fg_lease *l = &e->t.lease;
+    const struct device *d = core_device(core, l->device);
+    uint32_t lent = ev->resized.lent_permille, most = e->t.spec.need.share_max_permille;
+    if (!e->t.lease_live || l->epoch != ev->resized.epoch)
+        return fg_fail(err, FG_E_INTERNAL, "it holds no lease of epoch %llu", (unsigned long long)ev->resized.epoch);
+    if (lent > 1000 || l->share_permille + lent > FG_MAX(most, l->share_permille) ||
+        d->share_used_permille + d->share_lent_permille - l->lent_permille + lent > 1000)
+        return fg_fail(err, FG_E_INTERNAL, "%u permille cannot be lent", lent);
     return 0;
 }
 
@@ -365,6 +416,7 @@ static int check_body(const struct fg_core *core, const struct entry *e, const s
         return e->t.lease_live ? 0 : fg_fail(err, FG_E_INTERNAL, "it has no lease");
     case FG_EV_TASK_FINISHED:
         return fg_state_is_terminal(ev->finished.state) ? 0 : fg_fail(err, FG_E_INTERNAL, "no terminal state");
+    case FG_EV_LEASE_RESIZED: return check_resized(core, e, ev, err);
     case FG_EV_LEASE_RELEASED:
         return e->t.lease_live && e->t.lease.epoch == ev->released.epoch
                    ? 0 : fg_fail(err, FG_E_INTERNAL, "it holds no lease of epoch %llu", (unsigned long long)ev->released.epoch);

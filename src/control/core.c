@@ -27,6 +27,7 @@ struct fg_core *fg_core_create(const struct fg_core_config *config)
     core->history = fg_history_create();
     core->history_version = 1;
     core->room_version = 1;
+    core->rooms = fg_rooms_create();
     return core;
 }
 
@@ -44,9 +45,11 @@ void fg_core_destroy(struct fg_core *core)
     fg_vec_fini(&core->plan_tasks);
     fg_vec_fini(&core->plan_entries);
     fg_vec_fini(&core->plan_devices);
+    fg_rooms_destroy(core->rooms);
     fg_vec_fini(&core->some.devices);
     fg_vec_fini(&core->some.leases);
     fg_vec_fini(&core->plan_dirty);
+    fg_vec_fini(&core->lend_due);
     fg_vec_fini(&core->kinds);
     for (size_t i = 0; i < core->accounts.count; i++)
         free(core->accounts.items[i]);

@@ -60,14 +60,15 @@ enum fg_action_kind {
     FG_ACT_START,                        /* start the attempt task/attempt on node with lease */
     FG_ACT_KILL,                         /* kill it: canceled, time, superseded */
     FG_ACT_ACK,                          /* the report is on disk */
-    FG_ACT_FORGET                        /* the attempt is over for us: drop what is kept of it */
+    FG_ACT_FORGET,                       /* the attempt is over for us: drop what is kept of it */
+    FG_ACT_RESIZE                        /* the vGPU of an attempt that runs has share + lent of lease now; safe to repeat */
 };
 struct fg_action {
     enum fg_action_kind kind;
     fg_id node, task;
     uint32_t attempt;
     uint64_t epoch;
-    struct fg_lease lease;               /* START */
+    struct fg_lease lease;               /* START, RESIZE */
     enum fg_reason reason;               /* KILL */
     enum fg_report_kind report;          /* ACK */
     uint32_t report_seq;
@@ -135,6 +136,7 @@ struct fg_tenant_view { fg_id tenant; uint32_t weight; uint64_t used_us; size_t 
 size_t fg_core_tenants(const struct fg_core *core, int64_t now_ns, struct fg_tenant_view *views, size_t max);
 /* Snapshot views for routes: devices with what is free, nodes, leases of a device. Return counts, at most max written. */
 struct fg_device_view { const struct fg_device *device; const struct fg_node *node; uint64_t memory_free_bytes; uint32_t share_free_permille;
+                        uint32_t share_lent_permille;   /* of what is free: lent to elastic tasks until somebody needs it */
                         int64_t price_nanousd_per_s; size_t leases; };
 size_t fg_core_devices(const struct fg_core *core, struct fg_device_view *views, size_t max);
 size_t fg_core_nodes(const struct fg_core *core, const struct fg_node **nodes, size_t max);

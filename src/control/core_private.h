@@ -4,7 +4,7 @@
  *   queue.c   waiting tasks in order                             core.c     submit, cancel, hold, release; emit
  *   line.c    those of a tenant that ask the same                account.c  what tenants use, and their weights
  *   reserve.c what is held for the heads of the line             preempt.c  whose place is taken
- *   kinds.c   the largest device of each kind
+ *   kinds.c   the largest device of each kind                    elastic.c idle share: lent and taken back
  *   deadline.c which deadlines cannot be met                     forecast.c when a waiting task will start
  *   timer.c   deadlines of tasks and nodes                       lease.c    nodes: hello, gone, alive, lost
  *   rows.c    stored rows out and in                             report.c   what agents say; how an attempt ends
@@ -14,6 +14,7 @@
  * restart: who is connected, how far leases were moved, which kills were sent. It is in no row and in no hash. */
 #pragma once
 #include "control/core.h"
+#include "plan/rooms.h"
 
 enum timer_kind { TIMER_TASK, TIMER_NODE };
 struct timer {
@@ -93,15 +94,19 @@ struct node {
     int64_t deadline_ns;                 /* soft: its leases hold until then; 0: not known since the restart */
     struct timer timer;
     struct entry *leases;
+    fg_device_id first;                  /* of its devices; 0: none */
     bool changed;
 };
 
 struct device {
     struct fg_device d;                  /* id 0: a hole */
     struct node *node;
+    fg_device_id next;                   /* of its node */
     uint64_t memory_used_bytes;
-    uint32_t share_used_permille;
-    size_t leases;
+    uint32_t share_used_permille;        /* own shares of the leases */
+    uint32_t share_lent_permille;        /* on top of them */
+    size_t leases, elastic;              /* live ones, and how many of them may be lent more */
+    int64_t lend_at_ns;                  /* soft: when idle share is lent; 0: nothing is to be done */
     struct entry *first;                 /* of its live leases */
     bool changed;
 };
@@ -147,7 +152,9 @@ struct fg_core {
     FG_VEC(struct kind) kinds;           /* kinds.c */
     bool plan_fresh;                     /* plan_devices is as things are, but for plan_dirty */
     FG_VEC(fg_device_id) plan_dirty;
+    struct fg_rooms *rooms;              /* plan_devices as they were when they were fresh, in order */
     struct some_devices some;            /* scratch of reserve.c and forecast.c */
+    FG_VEC(fg_device_id) lend_due;       /* soft: devices with lend_at_ns */
 };
 
 /* An effect that breaks an invariant is our bug, and going on would spread it to the disk: stop, the log is whole. */
@@ -228,6 +235,15 @@ void core_some_devices(struct fg_core *core, const struct fg_plan_task *task, st
 /* preempt.c: make room for the head that reservation index is for, if others may be asked to go. Spoils plan_devices. */
 void preempt_for(struct fg_core *core, size_t index, const struct fg_plan_task *task, int64_t now_ns, struct fg_effects *fx);
 
+/* elastic.c */
+bool core_elastic(const struct entry *e);                                   /* of a live lease: it may be lent more */
+void core_lend_later(struct fg_core *core, struct device *d, int64_t now_ns);   /* its idle share changed */
+void core_lend(struct fg_core *core, int64_t now_ns, struct fg_effects *fx);    /* what is due */
+/* Lent share goes down until a lease of so much fits beside it; own shares leave room for it. */
+void core_take_back(struct fg_core *core, struct device *d, uint32_t share_permille, int64_t now_ns, struct fg_effects *fx);
+void core_lend_hello(struct fg_core *core, const struct node *n, int64_t now_ns, struct fg_effects *fx);
+uint32_t core_mean_share(const struct fg_task *t, int64_t now_ns);          /* that an attempt ran with, lent share included */
+
 /* timer.c */
 void timer_set(struct fg_core *core, struct timer *timer, int64_t due_ns);  /* INT64_MAX: none */
 struct timer *timer_first(const struct fg_core *core);                      /* NULL: none */
@@ -241,6 +257,8 @@ struct node *core_node(const struct fg_core *core, fg_id id);
 struct device *core_device(const struct fg_core *core, fg_device_id id);
 struct node *core_node_add(struct fg_core *core, fg_id id);
 struct device *core_device_slot(struct fg_core *core, fg_device_id id);
+void core_device_at(struct device *d, struct node *n);                      /* it is one of n, from now on */
+struct device *core_next_device(const struct fg_core *core, const struct node *n, const struct device *last);  /* last NULL: the first */
 void core_touch(struct fg_core *core, struct entry *e);                     /* its row changed */
 void core_room(struct fg_core *core);                                       /* there may be room that was not there */
 void core_count(struct fg_core *core, const struct entry *e, int by);       /* in counts */
@@ -276,6 +294,8 @@ void core_tick(struct fg_core *core, int64_t now_ns, struct fg_effects *fx);
 
 /* dispatch.c */
 void core_plan_devices(struct fg_core *core, bool empty);                   /* fill plan_devices; empty: as if nothing ran */
+void core_plan_changed(struct fg_core *core, fg_device_id id);              /* what planning sees of it */
+void core_plan_node_changed(struct fg_core *core, const struct node *n);    /* ... of its devices */
 struct fg_plan_device *core_plan_device(const struct fg_core *core, fg_device_id id);   /* among them, or NULL */
 void core_need(struct fg_core *core, struct entry *e, struct fg_need *ret); /* completed need of a queued task */
 void core_line_need(struct fg_core *core, struct line *l, struct fg_need *ret);

@@ -5,8 +5,10 @@
  *                       reserve_for, preempt_for <- plan.head, a task that found no room and nothing is held for
  *
  * plan_due is set by whatever could change a plan: a task entered a line that is not known to be blocked, a lease was
- * given back, a machine came. A round costs O(devices) when nothing is free, O(lines in the window) when nothing fits,
- * and a plan else; how many tasks wait in a line, or behind the window, never matters. */
+ * given back, a machine came. A round costs nothing when nothing is free, O(lines in the window) when nothing fits, and a
+ * plan else; how many tasks wait in a line, or behind the window, and how many devices there are, never matters: what
+ * planning goes by (plan_devices, and rooms, the same in an order) is brought up to date where a lease or a machine
+ * came or went. */
 #include <stdio.h>
 #include <string.h>
 
@@ -59,22 +61,51 @@ struct fg_plan_device *core_plan_device(const struct fg_core *core, fg_device_id
     return lo < core->plan_devices.count && core->plan_devices.items[lo].id == id ? &core->plan_devices.items[lo] : NULL;
 }
 
+/* False: it does not stand among them and cannot be added behind them, so all are to be listed anew. */
+static bool update(struct fg_core *core, fg_device_id id)
+{
+    struct fg_plan_device *plan = core_plan_device(core, id), now = plan_of(core, core_device(core, id), false);
+    size_t n = core->plan_devices.count;
+    if (!plan && n && core->plan_devices.items[n - 1].id > id)
+        return false;
+    if (plan)
+        *plan = now;
+    else
+        fg_vec_push(&core->plan_devices, now);
+    fg_rooms_set(core->rooms, plan ? (size_t)(plan - core->plan_devices.items) : n, &now);
+    return true;
+}
+
+void core_plan_changed(struct fg_core *core, fg_device_id id)
+{
+    if (core->plan_fresh)
+        fg_vec_push(&core->plan_dirty, id);
+}
+
+void core_plan_node_changed(struct fg_core *core, const struct node *n)
+{
+    for (const struct device *d = NULL; (d = core_next_device(core, n, d));)
+        core_plan_changed(core, d->d.id);
+}
+
 /* As things are, only those that changed since are looked at. */
 void core_plan_devices(struct fg_core *core, bool empty)
 {
-    if (core->plan_fresh && !empty) {
-        for (size_t i = 0; i < core->plan_dirty.count; i++) {
-            fg_device_id id = core->plan_dirty.items[i];
-            *core_plan_device(core, id) = plan_of(core, core_device(core, id), false);
-        }
-        core->plan_dirty.count = 0;
+    bool fresh = core->plan_fresh && !empty;
+    for (size_t i = 0; fresh && i < core->plan_dirty.count; i++)
+        fresh = update(core, core->plan_dirty.items[i]);
+    core->plan_dirty.count = 0;
+    if (fresh)
         return;
-    }
-    core->plan_devices.count = core->plan_dirty.count = 0;
+    core->plan_devices.count = 0;
     for (size_t i = 0; i < core->devices.count; i++)
         if (core->devices.items[i].d.id)
             fg_vec_push(&core->plan_devices, plan_of(core, &core->devices.items[i], empty));
     core->plan_fresh = !empty;
+    for (size_t i = 0; core->plan_fresh && i < core->plan_devices.count; i++)
+        fg_rooms_set(core->rooms, i, &core->plan_devices.items[i]);
+    if (core->plan_fresh)
+        fg_rooms_cut(core->rooms, core->plan_devices.count);
 }
 
 /* fg_propose_need, unless it would say what it said last: it goes by type, name, class and what was asked. */
@@ -143,25 +174,8 @@ const struct fg_estimate *core_line_estimate(struct fg_core *core, struct line *
 
 /* --- a round --- */
 
-struct free { uint64_t memory, largest_memory; uint64_t share; uint32_t largest_share; };
-
-/* What is free in sum and at most on one device: enough to say how many of a line could start at all. */
-static struct free what_is_free(const struct fg_core *core)
-{
-    struct free f = {0};
-    for (size_t i = 0; i < core->plan_devices.count; i++) {
-        const struct fg_plan_device *d = &core->plan_devices.items[i];
-        if (!d->usable || !d->memory_free_bytes || !d->share_free_permille)
-            continue;
-        f.memory += d->memory_free_bytes;
-        f.share += d->share_free_permille;
-        f.largest_memory = FG_MAX(f.largest_memory, d->memory_free_bytes);
-        f.largest_share = FG_MAX(f.largest_share, d->share_free_permille);
-    }
-    return f;
-}
-
-static size_t could_start(const struct free *f, const struct fg_need *need)
+/* By what is free in sum and at most on one device: how many of a line could start at all. */
+static size_t could_start(const struct fg_rooms_free *f, const struct fg_need *need)
 {
     if (need->memory_bytes > f->largest_memory || need->share_permille > f->largest_share)
         return 0;
@@ -172,7 +186,7 @@ static size_t could_start(const struct free *f, const struct fg_need *need)
 struct round_state {
     struct fg_core *core;
     int64_t now_ns;
-    struct free free;
+    struct fg_rooms_free free;
     bool some_fit, cut;
     size_t lines;
 };
@@ -280,8 +294,9 @@ static void collect(struct round_state *r)
 static void grant(struct fg_core *core, const struct fg_placement *p, int64_t now_ns, struct fg_effects *fx)
 {
     struct entry *e = table_find(core, p->task);
-    const struct device *d = core_device(core, p->device);
+    struct device *d = core_device(core, p->device);
     core_assert(e && e->size && d && core_device_usable(d));
+    core_take_back(core, d, p->share_permille, now_ns, fx);
     struct fg_price price = core_price(core, d->d.kind);
     bool spot = e->t.spec.spot && price.spot_nanousd_per_s > 0;
     struct fg_lease lease = {
@@ -357,7 +372,7 @@ static int round_of(struct fg_core *core, int64_t now_ns, struct fg_effects *fx,
     struct round_state r = {.core = core, .now_ns = now_ns};
     core_plan_devices(core, false);
     reserve_refresh(core, now_ns);
-    r.free = what_is_free(core);
+    fg_rooms_free(core->rooms, &r.free);
     if (!queue_size(core) || (!r.free.memory && !core->preemptible_live))
         return 0;
     collect(&r);
@@ -366,7 +381,7 @@ static int round_of(struct fg_core *core, int64_t now_ns, struct fg_effects *fx,
     struct fg_snapshot snap = {
         .tasks = core->plan_tasks.items, .task_count = core->plan_tasks.count, .now_ns = now_ns,
         .reservations = core->reservations, .reservation_count = core->reservation_count, .reserve = true,
-        .devices = core->plan_devices.items, .device_count = core->plan_devices.count, .history = core->history,
+        .devices = core->plan_devices.items, .device_count = core->plan_devices.count, .rooms = core->rooms, .history = core->history,
         .seed = core->next_epoch, .improve_iterations = core->config.improve_iterations};
     struct fg_plan plan = {0};
     if (fg_place(&snap, &plan, err) < 0)
@@ -393,6 +408,7 @@ int fg_core_dispatch(struct fg_core *core, int64_t now_ns, struct fg_effects *fx
             return -1;
         }
     }
+    core_lend(core, now_ns, fx);
     return 0;
 }
 

@@ -94,6 +94,12 @@ void fg_out_percent(struct fg_str *out, const char *key, uint32_t permille)
         fg_str_addf(out, ".%u", permille % 10);
 }
 
+void fg_out_tenths(struct fg_str *out, const char *key, uint32_t permille)
+{
+    begin(out, key);
+    fg_str_addf(out, "%u.%u", permille / 10, permille % 10);
+}
+
 void fg_out_money(struct fg_str *out, const char *key, int64_t nanousd)
 {
     char text[40];

@@ -16,6 +16,7 @@ void fg_out_id(struct fg_str *out, const char *key, const char *prefix, fg_id id
 void fg_out_time(struct fg_str *out, const char *key, int64_t utc_ns);           /* RFC 3339; 0: null */
 void fg_out_seconds(struct fg_str *out, const char *key, int64_t ns);            /* < 0: null */
 void fg_out_percent(struct fg_str *out, const char *key, uint32_t permille);     /* 0: null */
+void fg_out_tenths(struct fg_str *out, const char *key, uint32_t permille);      /* percent, 0: 0.0 */
 void fg_out_money(struct fg_str *out, const char *key, int64_t nanousd);         /* decimal string */
 void fg_out_raw(struct fg_str *out, const char *key, const char *json);          /* JSON text as it is; NULL: null */
 void fg_out_json(struct fg_str *out, const char *key, const json_t *value);      /* NULL: null */

@@ -43,10 +43,10 @@ static void move_deadlines(struct fg_core *core, struct node *n, int64_t now_ns)
 
 static const struct device *device_named(const struct fg_core *core, const struct node *n, const char *name)
 {
-    for (size_t i = 0; n && i < core->devices.count; i++)
-        if (core->devices.items[i].node == n && strcmp(core->devices.items[i].d.name, name) == 0)
-            return &core->devices.items[i];
-    return NULL;
+    const struct device *d = NULL;
+    while (n && (d = core_next_device(core, n, d)) && strcmp(d->d.name, name) != 0)
+        ;
+    return d;
 }
 
 static bool same_device(const struct fg_device *a, const struct fg_device *b)
@@ -63,8 +63,8 @@ static bool says_nothing_new(const struct fg_core *core, const struct node *n, c
     size_t healthy = 0, named = 0;
     if (!n || n->n.lost || strcmp(n->n.name, in->hello.node->name) != 0 || strcmp(n->n.boot_id, in->hello.node->boot_id) != 0)
         return false;
-    for (size_t i = 0; i < core->devices.count; i++)
-        healthy += core->devices.items[i].node == n && core->devices.items[i].d.healthy;
+    for (const struct device *d = NULL; (d = core_next_device(core, n, d));)
+        healthy += d->d.healthy;
     for (size_t i = 0; i < in->hello.device_count; i++) {
         const struct device *d = device_named(core, n, in->hello.devices[i].name);
         if (!d || !same_device(&d->d, &in->hello.devices[i]))
@@ -152,13 +152,14 @@ int core_hello(struct fg_core *core, const struct fg_input *in, int64_t now_ns, 
         emit_joined(core, n, in, now_ns, fx);
     n = core_node(core, in->hello.node->id);
     n->n.connected = true;
-    core->plan_fresh = false;
+    core_plan_node_changed(core, n);
     core_room(core);
     move_deadlines(core, n, now_ns);
 
     core->hello_mark++;
     for (size_t i = 0; i < in->hello.attempt_count; i++)
         meet_attempt(core, n, &in->hello.attempts[i], now_ns, fx);
+    core_lend_hello(core, n, now_ns, fx);
     size_t count;
     FG_AUTO_FREE struct entry **leases = leases_of(n, &count);
     for (size_t i = 0; i < count; i++)
@@ -175,7 +176,7 @@ void core_gone(struct fg_core *core, fg_id id)
     if (!n)
         return;
     n->n.connected = false;
-    core->plan_fresh = false;
+    core_plan_node_changed(core, n);
     timer_of_node(core, n);
 }
 

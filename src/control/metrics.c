@@ -182,6 +182,9 @@ static void put_devices(struct fg_str *out, struct fg_server *s)
     head(out, "fastgpu_device_share_free_ratio", "gauge", "Compute share that is free.");
     for (size_t i = 0; i < n; i++)
         put_device(out, &views[i], "fastgpu_device_share_free_ratio", "", views[i].share_free_permille / 1000.0);
+    head(out, "fastgpu_device_share_lent_ratio", "gauge", "Of what is free: lent to elastic tasks.");
+    for (size_t i = 0; i < n; i++)
+        put_device(out, &views[i], "fastgpu_device_share_lent_ratio", "", views[i].share_lent_permille / 1000.0);
     head(out, "fastgpu_device_vgpus", "gauge", "Leases held.");
     for (size_t i = 0; i < n; i++)
         put_device(out, &views[i], "fastgpu_device_vgpus", "", (double)views[i].leases);

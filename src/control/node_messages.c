@@ -243,6 +243,11 @@ void fg_nodes_perform(struct fg_server *s, const struct fg_action *action, uint6
         msg.kind = FG_MSG_KILL;
         msg.ref.reason = action->reason;
         break;
+    case FG_ACT_RESIZE:
+        msg = (struct fg_msg){.kind = FG_MSG_RESIZE, .resize = {
+            .task = action->task, .attempt = action->attempt, .memory_bytes = action->lease.memory_bytes,
+            .share_permille = action->lease.share_permille + action->lease.lent_permille}};
+        break;
     case FG_ACT_ACK:
         msg.kind = FG_MSG_ACK;
         msg.ref.kind = (int)action->report;

@@ -200,8 +200,9 @@ void fg_core_loaded(struct fg_core *core, uint64_t last_seq)
     core->history_version++;
     for (size_t i = 0; i < core->devices.count; i++) {
         struct device *d = &core->devices.items[i];
-        if (d->d.id && !d->node)
-            d->node = core_node(core, d->d.node);
+        struct node *n = core_node(core, d->d.node);
+        if (d->d.id && !d->node && n)
+            core_device_at(d, n);
         core_assert(!d->d.id || d->node);
     }
     size_t count;

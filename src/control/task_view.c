@@ -25,6 +25,7 @@ void fg_out_need(struct fg_str *out, const char *key, const struct fg_need *need
     else
         fg_out_null(out, "memory_bytes");
     fg_out_percent(out, "share_percent", need->share_permille);
+    fg_out_percent(out, "share_max_percent", need->share_max_permille);
     fg_out_text(out, "device_kind", *need->device_kind ? need->device_kind : NULL);
     fg_out_close(out, '}');
 }
@@ -135,6 +136,7 @@ static void put_placement(struct fg_str *out, struct fg_server *s, const struct 
     fg_out_text(out, "device_kind", device ? device->kind : NULL);
     fg_out_int(out, "memory_bytes", (int64_t)lease->memory_bytes);
     fg_out_percent(out, "share_percent", lease->share_permille);
+    fg_out_tenths(out, "share_lent_percent", lease->lent_permille);
     fg_out_open(out, "enforcement", '{');
     enum fg_level level = FG_MIN(lease->memory_level, lease->share_level);
     fg_out_text(out, "memory", fg_level_name(lease->memory_level));

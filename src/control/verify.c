@@ -5,7 +5,7 @@
 
 /* --- verify --- */
 
-struct sums { uint64_t memory; uint32_t share; size_t leases; };
+struct sums { uint64_t memory; uint32_t share, lent; size_t leases, elastic; };
 
 static void verify_task(const struct fg_core *core, const struct entry *e, struct fg_core_counts *counts, struct sums *sums)
 {
@@ -32,7 +32,11 @@ static void verify_task(const struct fg_core *core, const struct entry *e, struc
     core_assert(d && fg_id_eq(d->d.node, t->lease.node) && t->lease.epoch < core->next_epoch && t->lease.epoch > 0);
     sums[t->lease.device - 1].memory += t->lease.memory_bytes;
     sums[t->lease.device - 1].share += t->lease.share_permille;
+    sums[t->lease.device - 1].lent += t->lease.lent_permille;
     sums[t->lease.device - 1].leases++;
+    sums[t->lease.device - 1].elastic += core_elastic(e);
+    core_assert(!t->lease.lent_permille || (t->state == FG_STATE_RUNNING &&
+                t->lease.share_permille + t->lease.lent_permille <= t->spec.need.share_max_permille));
 }
 
 /* A machine may come back with less than it had; then what was leased before may be more than it has. */
@@ -42,7 +46,8 @@ static void verify_devices(const struct fg_core *core, const struct sums *sums)
     for (size_t i = 0; i < core->devices.count; i++) {
         const struct device *d = &core->devices.items[i];
         core_assert(d->memory_used_bytes == sums[i].memory && d->share_used_permille == sums[i].share && d->leases == sums[i].leases);
-        core_assert(d->share_used_permille <= 1000);
+        core_assert(d->share_lent_permille == sums[i].lent && d->elastic == sums[i].elastic);
+        core_assert(d->share_used_permille + d->share_lent_permille <= 1000);
         core_assert(!d->d.id || (d->d.id == i + 1 && d->node && fg_id_eq(d->node->n.id, d->d.node)));
         leases += d->leases;
     }
@@ -63,6 +68,9 @@ static void verify_plan_devices(struct fg_core *core)
         return;
     core_plan_devices(core, false);
     size_t n = core->plan_devices.count;
+    core_assert(fg_rooms_count(core->rooms) == n && fg_rooms_sound(core->rooms));
+    for (size_t i = 0; i < n; i++)
+        core_assert(fg_rooms_same(core->rooms, i, &core->plan_devices.items[i]));
     FG_AUTO_FREE struct fg_plan_device *kept = fg_alloc((n + 1) * sizeof *kept);
     memcpy(kept, core->plan_devices.items, n * sizeof *kept);
     core->plan_fresh = false;

@@ -42,7 +42,7 @@ size_t fg_core_devices(const struct fg_core *core, struct fg_device_view *views,
             views[n] = (struct fg_device_view){
                 .device = &d->d, .node = &d->node->n,
                 .memory_free_bytes = memory > d->memory_used_bytes ? memory - d->memory_used_bytes : 0,
-                .share_free_permille = 1000 - d->share_used_permille,
+                .share_free_permille = 1000 - d->share_used_permille, .share_lent_permille = d->share_lent_permille,
                 .price_nanousd_per_s = core_price(core, d->d.kind).nanousd_per_s, .leases = d->leases};
         n++;
     }

@@ -155,7 +155,7 @@ bool fg_leased_add_front_end(struct fg_vgpu_entry *e, const char *ours, const ch
 uint64_t fg_leased_host_bytes(const struct fg_leased *l, uint64_t device_bytes, const struct fg_vgpu_limits *limits)
 {
     double part = (double)limits->memory_bytes / (double)FG_MAX(device_bytes, 1);
-    part = FG_MIN(FG_MAX(part, limits->share_permille / 1000.0), 1.0);
+    part = FG_MIN(FG_MAX(part, fg_own_permille(limits) / 1000.0), 1.0);
     return FG_MIN(FG_MAX(GIB, (uint64_t)(part * (double)l->host_bytes)), FG_MAX(l->host_bytes, GIB));
 }
 

@@ -192,7 +192,7 @@ static const struct fg_opencl_device *opencl_found(const struct opencl_state *s,
 uint64_t fg_opencl_host_bytes(const struct fg_opencl_device *device, const struct fg_vgpu_limits *limits, uint64_t host_bytes)
 {
     double part = (double)limits->memory_bytes / (double)FG_MAX(device->memory_bytes, 1);
-    part = FG_MIN(FG_MAX(part, limits->share_permille / 1000.0), 1.0);
+    part = FG_MIN(FG_MAX(part, fg_own_permille(limits) / 1000.0), 1.0);
     uint64_t bytes = FG_MAX(GIB, (uint64_t)(part * (double)host_bytes));
     return FG_MIN(bytes + (device->type == FG_OPENCL_CPU ? limits->memory_bytes : 0), FG_MAX(host_bytes, GIB));
 }

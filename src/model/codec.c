@@ -27,86 +27,131 @@ static int wrong(const struct fg_getter *g, const char *key, const char *what)
     return fg_fail(g->err, FG_E_INTERNAL, "stored %s: member '%s' is not %s", g->what, key, what);
 }
 
+/* A member, from either. text ends with a NUL. */
+struct value {
+    enum { NOTHING, INTEGER, REAL, BOOLEAN, STRING, OBJECT, OTHER } type;
+    int64_t number;
+    double real;
+    const char *text;
+    size_t len;
+    struct fg_getter inner;
+};
+
+static struct value scanned(const struct fg_getter *g, const char *key)
+{
+    const struct fg_scan_member *m = fg_scan_find(g->scan, g->first, g->end, key);
+    if (!m)
+        return (struct value){.type = NOTHING};
+    switch (m->type) {
+    case FG_SCAN_INTEGER: return (struct value){.type = INTEGER, .number = m->number, .real = (double)m->number};
+    case FG_SCAN_BOOLEAN: return (struct value){.type = BOOLEAN, .number = m->number};
+    case FG_SCAN_STRING: return (struct value){.type = STRING, .text = m->text, .len = m->len};
+    case FG_SCAN_OBJECT: break;
+    }
+    uint32_t first = (uint32_t)(m - g->scan->members) + 1;
+    return (struct value){.type = OBJECT, .inner = {NULL, g->what, g->err, g->scan, first, m->end}};
+}
+
+static struct value find(const struct fg_getter *g, const char *key)
+{
+    if (!g->object)
+        return scanned(g, key);
+    const json_t *j = json_object_get(g->object, key);
+    if (!j)
+        return (struct value){.type = NOTHING};
+    switch (json_typeof(j)) {
+    case JSON_INTEGER: return (struct value){.type = INTEGER, .number = json_integer_value(j), .real = json_number_value(j)};
+    case JSON_REAL: return (struct value){.type = REAL, .real = json_real_value(j)};
+    case JSON_TRUE:
+    case JSON_FALSE: return (struct value){.type = BOOLEAN, .number = json_is_true(j)};
+    case JSON_STRING: return (struct value){.type = STRING, .text = json_string_value(j), .len = json_string_length(j)};
+    case JSON_OBJECT: return (struct value){.type = OBJECT, .inner = {.object = j, .what = g->what, .err = g->err}};
+    default: return (struct value){.type = OTHER};
+    }
+}
+
 int fg_get_int(const struct fg_getter *g, const char *key, int64_t min, int64_t max, int64_t *ret, bool *ret_there)
 {
-    const json_t *j = json_object_get(g->object, key);
-    *ret_there = j != NULL;
-    if (!j)
+    const struct value v = find(g, key);
+    *ret_there = v.type != NOTHING;
+    if (v.type == NOTHING)
         return 0;
-    if (!json_is_integer(j) || json_integer_value(j) < min || json_integer_value(j) > max)
+    if (v.type != INTEGER || v.number < min || v.number > max)
         return wrong(g, key, "an integer in its range");
-    *ret = json_integer_value(j);
+    *ret = v.number;
     return 0;
 }
 
 int fg_get_double(const struct fg_getter *g, const char *key, double *ret)
 {
-    const json_t *j = json_object_get(g->object, key);
-    if (j && !json_is_number(j))
+    const struct value v = find(g, key);
+    if (v.type == NOTHING)
+        return 0;
+    if (v.type != INTEGER && v.type != REAL)
         return wrong(g, key, "a number");
-    if (j)
-        *ret = json_number_value(j);
+    *ret = v.real;
     return 0;
 }
 
 int fg_get_bool(const struct fg_getter *g, const char *key, bool *ret)
 {
-    const json_t *j = json_object_get(g->object, key);
-    if (j && !json_is_boolean(j))
+    const struct value v = find(g, key);
+    if (v.type == NOTHING)
+        return 0;
+    if (v.type != BOOLEAN)
         return wrong(g, key, "true or false");
-    if (j)
-        *ret = json_is_true(j);
+    *ret = v.number != 0;
     return 0;
 }
 
 int fg_get_text(const struct fg_getter *g, const char *key, char **ret)
 {
-    const json_t *j = json_object_get(g->object, key);
-    if (!j)
+    const struct value v = find(g, key);
+    if (v.type == NOTHING)
         return 0;
-    if (!json_is_string(j))
+    if (v.type != STRING)
         return wrong(g, key, "a string");
     free(*ret);
-    *ret = fg_strndup(json_string_value(j), json_string_length(j));
+    *ret = fg_strndup(v.text, v.len);
     return 0;
 }
 
 int fg_get_chars(const struct fg_getter *g, const char *key, char *ret, size_t size)
 {
-    const json_t *j = json_object_get(g->object, key);
-    if (!j)
+    const struct value v = find(g, key);
+    if (v.type == NOTHING)
         return 0;
-    if (!json_is_string(j) || json_string_length(j) >= size)
+    if (v.type != STRING || v.len >= size)
         return wrong(g, key, "a string of its length");
-    memcpy(ret, json_string_value(j), json_string_length(j) + 1);
+    memcpy(ret, v.text, v.len + 1);
     return 0;
 }
 
 int fg_get_id(const struct fg_getter *g, const char *key, const char *prefix, fg_id *ret)
 {
-    const json_t *j = json_object_get(g->object, key);
-    if (j && (!json_is_string(j) || !fg_id_parse(json_string_value(j), prefix, ret)))
-        return wrong(g, key, "an id of its kind");
-    return 0;
+    const struct value v = find(g, key);
+    if (v.type == NOTHING)
+        return 0;
+    return v.type == STRING && fg_id_parse(v.text, prefix, ret) ? 0 : wrong(g, key, "an id of its kind");
 }
 
 int fg_get_name(const struct fg_getter *g, const char *key, int (*by_name)(const char *), int *ret, bool *ret_there)
 {
-    const json_t *j = json_object_get(g->object, key);
-    *ret_there = j != NULL;
-    if (!j)
+    const struct value v = find(g, key);
+    *ret_there = v.type != NOTHING;
+    if (v.type == NOTHING)
         return 0;
-    *ret = json_is_string(j) ? by_name(json_string_value(j)) : -1;
+    *ret = v.type == STRING ? by_name(v.text) : -1;
     return *ret < 0 ? wrong(g, key, "a name known here") : 0;
 }
 
 int fg_get_object(const struct fg_getter *g, const char *key, struct fg_getter *ret, bool *ret_there)
 {
-    const json_t *j = json_object_get(g->object, key);
-    *ret_there = j != NULL;
-    if (j && !json_is_object(j))
+    const struct value v = find(g, key);
+    *ret_there = v.type != NOTHING;
+    if (v.type != NOTHING && v.type != OBJECT)
         return wrong(g, key, "an object");
-    *ret = (struct fg_getter){j, g->what, g->err};
+    *ret = v.inner;
     return 0;
 }
 

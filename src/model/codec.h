@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "model/scan.h"
 #include "model/task.h"
 
 static inline void fg_put_text(struct fg_str *out, const char *key, size_t key_len, const char *s, size_t n)
@@ -89,7 +90,13 @@ static inline void fg_close_object(struct fg_str *out)
 #define FG_PUT(KIND, key, member, dflt) FG_PUT_##KIND(key, member, dflt)
 
 /* Getters: an absent member leaves *ret alone; a wrong type or value is -1 with *err naming the key. */
-struct fg_getter { const json_t *object; const char *what; struct fg_error *err; };
+struct fg_getter {
+    const json_t *object;                /* NULL: members [first, end) of scan */
+    const char *what;
+    struct fg_error *err;
+    const struct fg_scan *scan;
+    uint32_t first, end;
+};
 int fg_get_int(const struct fg_getter *g, const char *key, int64_t min, int64_t max, int64_t *ret, bool *ret_there);
 int fg_get_double(const struct fg_getter *g, const char *key, double *ret);
 int fg_get_bool(const struct fg_getter *g, const char *key, bool *ret);

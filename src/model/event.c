@@ -96,6 +96,7 @@ void fg_event_encode(const struct fg_event *ev, struct fg_str *out)
     case FG_EV_USAGE_RECORDED: fg_put_usage(out, FG_KEY("usage"), &ev->usage); break;
     case FG_EV_TASK_FINISHED: fg_put_outcome(out, FG_KEY("outcome"), &ev->finished); break;
     case FG_EV_LEASE_RELEASED: { __auto_type src = &ev->released; FG_RELEASED_FIELDS(FG_PUT) break; }
+    case FG_EV_LEASE_RESIZED: { __auto_type src = &ev->resized; FG_RESIZED_FIELDS(FG_PUT) break; }
     case FG_EV_TASK_SETTLED: { __auto_type src = &ev->settled; FG_SETTLED_FIELDS(FG_PUT) break; }
     case FG_EV_NODE_JOINED: encode_joined(ev, out); break;
     case FG_EV_NODE_LOST: { __auto_type src = &ev->lost; FG_LOST_FIELDS(FG_PUT) break; }
@@ -149,7 +150,7 @@ static int decode_joined(const struct fg_getter *g, struct fg_event *ev)
     ev->joined.count = json_array_size(list);
     ev->joined.devices = ev->joined.count ? fg_alloc(ev->joined.count * sizeof *ev->joined.devices) : NULL;
     for (size_t i = 0; i < ev->joined.count; i++) {
-        const struct fg_getter one = {json_array_get(list, i), g->what, g->err};
+        const struct fg_getter one = {.object = json_array_get(list, i), .what = g->what, .err = g->err};
         if (decode_device(&one, &ev->joined.devices[i]) < 0)
             return -1;
     }
@@ -177,6 +178,7 @@ static int decode_body(const struct fg_getter *g, struct fg_event *ev)
     case FG_EV_USAGE_RECORDED: return fg_get_usage(g, "usage", &ev->usage);
     case FG_EV_TASK_FINISHED: return fg_get_outcome(g, "outcome", &ev->finished);
     case FG_EV_LEASE_RELEASED: { __auto_type dst = &ev->released; FG_RELEASED_FIELDS(FG_GET) return 0; }
+    case FG_EV_LEASE_RESIZED: { __auto_type dst = &ev->resized; FG_RESIZED_FIELDS(FG_GET) return 0; }
     case FG_EV_TASK_SETTLED: { __auto_type dst = &ev->settled; FG_SETTLED_FIELDS(FG_GET) return 0; }
     case FG_EV_NODE_JOINED: return decode_joined(g, ev);
     case FG_EV_NODE_LOST: { __auto_type dst = &ev->lost; FG_LOST_FIELDS(FG_GET) return 0; }
@@ -203,7 +205,7 @@ int fg_event_decode(const char *json, size_t len, struct fg_event *ev, struct fg
         return fg_fail(err, FG_E_INTERNAL, "stored event %s: not an object", fg_event_name(ev->kind));
     struct fg_event whole = {.seq = ev->seq, .time_ns = ev->time_ns, .kind = ev->kind,
                              .task = ev->task, .tenant = ev->tenant, .attempt = ev->attempt};
-    const struct fg_getter g = {doc, fg_event_name(ev->kind), err};
+    const struct fg_getter g = {.object = doc, .what = fg_event_name(ev->kind), .err = err};
     if (decode_body(&g, &whole) < 0) {
         fg_event_fini(&whole);
         return -1;

@@ -19,6 +19,7 @@ struct fg_event {
         struct fg_usage usage;           /* usage.recorded */
         struct fg_outcome finished;
         struct { uint64_t epoch; } released;
+        struct { uint64_t epoch; uint32_t lent_permille; } resized;
         struct { int64_t cost_nanousd; char *lines; } settled;   /* lines: JSON array of priced lines */
         struct { struct fg_node node; struct fg_device *devices; size_t count; } joined;
         struct { fg_id node; } lost;

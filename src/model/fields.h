@@ -8,6 +8,7 @@
     X(PRIORITY, "priority", priority, FG_PRIORITY_NORMAL) \
     X(U64, "memory", need.memory_bytes, 0) \
     X(U32, "share", need.share_permille, 0) \
+    X(U32, "share_max", need.share_max_permille, 0) \
     X(CHARS, "device_kind", need.device_kind, ) \
     X(I64, "queue_limit", limits.queue_ns, 0) \
     X(I64, "startup_limit", limits.startup_ns, FG_DEFAULT_STARTUP_NS) \
@@ -54,6 +55,9 @@
     X(U64, "epoch", epoch, 0) \
     X(U64, "memory", memory_bytes, 0) \
     X(U32, "share", share_permille, 0) \
+    X(U32, "lent", lent_permille, 0) \
+    X(I64, "resized", resized_ns, 0) \
+    X(I64, "lent_us", lent_us, 0) \
     X(I64, "granted", granted_ns, 0) \
     X(I64, "deadline", deadline_ns, 0) \
     X(I64, "price_per_s", price_nanousd_per_s, 0) \
@@ -121,6 +125,7 @@
     X(U16, "rule", rule, 0)
 #define FG_STARTED_FIELDS(X) X(I64, "pull_ns", pull_ns, 0)
 #define FG_RELEASED_FIELDS(X) X(U64, "epoch", epoch, 0)
+#define FG_RESIZED_FIELDS(X) X(U64, "epoch", epoch, 0) X(U32, "lent", lent_permille, 0)
 #define FG_SETTLED_FIELDS(X) \
     X(I64, "cost", cost_nanousd, 0) \
     X(TEXT, "lines", lines, )

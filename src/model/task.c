@@ -101,14 +101,20 @@ static int decode_members(const struct fg_getter *g, struct fg_task *dst)
 
 int fg_task_decode(const char *json, size_t len, struct fg_task *ret_task, struct fg_error *err)
 {
-    FG_AUTO_JSON json_t *doc = fg_json_parse(json, len, err);
-    if (!doc)
-        return fg_fail_prefix(err, "stored task");
-    if (!json_is_object(doc))
-        return fg_fail(err, FG_E_INTERNAL, "stored task: not an object");
+    FG_AUTO_JSON json_t *doc = NULL;
+    struct fg_scan scan;
+    struct fg_getter g = {.what = "task", .err = err, .scan = &scan};
+    if (fg_scan(&scan, json, len)) {
+        g.end = scan.count;
+    } else {
+        g.object = doc = fg_json_parse(json, len, err);
+        if (!doc)
+            return fg_fail_prefix(err, "stored task");
+        if (!json_is_object(doc))
+            return fg_fail(err, FG_E_INTERNAL, "stored task: not an object");
+    }
     struct fg_task task = {.id = ret_task->id, .tenant = ret_task->tenant, .class = FG_CLASS_BATCH};
     fg_spec_defaults(&task.spec);
-    const struct fg_getter g = {doc, "task", err};
     if (decode_members(&g, &task) < 0) {
         fg_task_fini(&task);
         return -1;

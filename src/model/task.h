@@ -22,6 +22,7 @@ enum { FG_RETRY_INFRA = 1, FG_RETRY_OOM = 2, FG_RETRY_ERROR = 4 };
 struct fg_need {
     uint64_t memory_bytes;
     uint32_t share_permille;             /* of one device, 1..1000 */
+    uint32_t share_max_permille;         /* elastic: may be lent idle share up to this in all; 0: its share is all it gets */
     char device_kind[64];                /* "" is any */
 };
 struct fg_limits {
@@ -90,7 +91,9 @@ struct fg_lease {
     fg_id node;
     uint64_t epoch;                      /* grows with every lease of the system; fences what came before */
     uint64_t memory_bytes;
-    uint32_t share_permille;
+    uint32_t share_permille;             /* its own, which is promised, planned with and paid for */
+    uint32_t lent_permille;              /* on top, of what is idle: elastic tasks */
+    int64_t resized_ns, lent_us;         /* when that last changed; sum of permille x us lent until then */
     int64_t granted_ns, deadline_ns;     /* deadline moves with heartbeats; only its last recorded value is stored */
     int64_t price_nanousd_per_s;         /* of the whole device, frozen at grant */
     enum fg_level memory_level, share_level;

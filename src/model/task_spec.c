@@ -229,6 +229,8 @@ static void store_number(struct fg_spec *spec, const char *path, int64_t v)
         spec->need.memory_bytes = (uint64_t)v;
     else if (strcmp(path, "resources.share") == 0)
         spec->need.share_permille = (uint32_t)v;
+    else if (strcmp(path, "resources.share_max") == 0)
+        spec->need.share_max_permille = (uint32_t)v;
     else if (strcmp(path, "limits.queue") == 0)
         spec->limits.queue_ns = v;
     else if (strcmp(path, "limits.startup") == 0)
@@ -383,6 +385,8 @@ static int check_rules(struct parse *p, const json_t *object)
             spec->retry_on |= cause[0] == 'i' ? FG_RETRY_INFRA : cause[0] == 'o' ? FG_RETRY_OOM : FG_RETRY_ERROR;
         }
     }
+    if (spec->need.share_max_permille && spec->need.share_max_permille < spec->need.share_permille)
+        return fg_spec_fail(p->err, &(struct fg_where){{"resources", "share_max"}}, "is less than the share");
     return spec->model ? check_model_name(p, spec->model) : 0;
 }
 

@@ -44,7 +44,8 @@ static int table(struct reader *r, uint32_t m, uint32_t n, int64_t least, const 
 
 int fg_gap_parse(const char *text, size_t length, struct fg_gap *ret, struct fg_error *err)
 {
-    struct reader r = {text, text + length, 1};
+    size_t mark = length >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;     /* a byte order mark */
+    struct reader r = {text + mark, text + length, 1};
     int64_t m, n;
     if (next(&r, 1, "the number of agents", &m, err) < 0 || next(&r, 1, "the number of tasks", &n, err) < 0)
         return -1;

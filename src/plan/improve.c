@@ -60,8 +60,8 @@ static void list_devices(const struct round *r, struct problem *b)
     for (uint32_t j = 0; j < b->p.tasks; j++)
         holds[r->done.items[b->done_of[j]].device] = true;
     for (size_t i = 0; i < n; i++) {
-        const struct room *room = &r->rooms[i];
-        if (!r->snap->devices[i].usable || room->reservation || (!holds[i] && !(room->memory_bytes && room->share_permille)))
+        const struct room *room = room_at(r, i);
+        if (!room->usable || room->reservation || (!holds[i] && !(room->memory_bytes && room->share_permille)))
             continue;
         b->device_of[b->p.agents] = (uint32_t)i;
         b->agent_of[i] = ++b->p.agents;
@@ -118,25 +118,17 @@ static void move(struct round *r, size_t done, size_t to)
     d->device = to;
 }
 
-static void adopt(struct round *r, const struct problem *b, const struct fg_assign_result *result)
+static void adopt(struct round *r, struct problem *b, const struct fg_assign_result *result)
 {
-    for (uint32_t a = 0; a < b->p.agents; a++) {
-        struct room *room = &r->rooms[b->device_of[a]];
-        room->memory_bytes = (uint64_t)b->capacity[2 * a];
-        room->share_permille = (uint32_t)b->capacity[2 * a + 1];
-    }
     r->plan.cost_nanousd = 0;
     for (uint32_t j = 0; j < b->p.tasks; j++) {
         const struct fg_need *need = &r->snap->tasks[r->done.items[b->done_of[j]].task].need;
-        size_t to = b->device_of[result->agent[j]];
-        move(r, b->done_of[j], to);
-        r->rooms[to].memory_bytes -= need->memory_bytes;
-        r->rooms[to].share_permille -= need->share_permille;
+        move(r, b->done_of[j], b->device_of[result->agent[j]]);
+        b->capacity[2 * result->agent[j]] -= (int64_t)need->memory_bytes;
+        b->capacity[2 * result->agent[j] + 1] -= need->share_permille;
     }
-    for (uint32_t a = 0; a < b->p.agents; a++) {
-        struct room *room = &r->rooms[b->device_of[a]];
-        room->used_permille = round_used_permille(&r->snap->devices[b->device_of[a]], room);
-    }
+    for (uint32_t a = 0; a < b->p.agents; a++)
+        rooms_change(r->rooms, b->device_of[a], (uint64_t)b->capacity[2 * a], (uint32_t)b->capacity[2 * a + 1]);
     for (size_t i = 0; i < r->plan.placements.count; i++)
         r->plan.cost_nanousd += r->plan.placements.items[i].placed.expected_cost_nanousd;
 }
@@ -168,7 +160,7 @@ bool round_improve(struct round *r)
         return false;
     list_tasks(r, &b);
     bool better = false;
-    if (b.p.tasks >= 2) {
+    if (b.p.tasks >= 2 && (uint64_t)b.p.classes * r->rooms->open <= CELLS_MAX) {     /* else all of them are not gone through */
         list_devices(r, &b);
         if (b.p.agents >= 2 && (uint64_t)b.p.classes * b.p.agents <= CELLS_MAX) {
             fill_tables(r, &b);

@@ -1,8 +1,8 @@
 /* place.c - in order, each task to its cheapest device with room that is not held for another.
  *
- * A queue is mostly many tasks of few kinds. Tasks that ask the same are one group: its costs on each device are
- * worked out once, and since room only shrinks within a plan, a group that found none stays blocked. So a round over
- * a thousand waiting tasks is a thousand lookups, and a full house costs no estimates at all. */
+ * A queue is mostly many tasks of few kinds. Tasks that ask the same are one group: its costs on each model of device are
+ * worked out once, and since room only shrinks within a plan, a group that found none stays blocked. The devices stand in
+ * an order (rooms.h), so a round costs what it looks at and places, whatever else there is. */
 #include "plan/place.h"
 
 #include <string.h>
@@ -52,29 +52,29 @@ static bool same_group(const struct fg_plan_task *a, const struct fg_plan_task *
            strcmp(a->need.device_kind, b->need.device_kind) == 0 && strcmp(task_name(a->spec), task_name(b->spec)) == 0;
 }
 
-/* Devices with room for the group, and, the first time, why its tasks will wait, once they must: known from the snapshot
- * alone. A device that has room for it as the round begins can only have been filled by tasks before it. A device that
- * is away may come back, so what only it can hold is not invalid. */
-void round_judge(struct round *r, struct group *g)
+static bool was_free(const struct round *r, const struct fg_need *need)
+{
+    for (size_t i = 0; i < r->taken.count; i++) {
+        const struct taken *t = &r->taken.items[i];
+        if (need->memory_bytes <= t->memory_bytes && need->share_permille <= t->share_permille &&
+            fg_could_hold(&r->rooms->models.items[t->model].like, need))
+            return true;
+    }
+    return false;
+}
+
+/* Why its tasks will wait, once they must: known from the snapshot alone. A device that had room for it as the round began
+ * can only have been filled by tasks before it. A device that is away may come back, so what only it can hold is not
+ * invalid. */
+static void judge(const struct round *r, struct group *g)
 {
     const struct fg_need *need = &g->task->need;
-    bool usable = false, ever = false, now = false;
-    g->fits.count = 0;
-    g->heaped = false;
-    g->fits_version = r->rooms_version;
-    for (size_t i = 0; i < r->snap->device_count; i++) {
-        const struct fg_plan_device *d = &r->snap->devices[i];
-        bool holds = fg_could_hold(d, need);
-        usable |= d->usable;
-        ever |= holds;
-        if (!d->usable || !holds)
-            continue;
-        now |= need->memory_bytes <= d->memory_free_bytes && need->share_permille <= d->share_free_permille;
-        if (need->memory_bytes <= r->rooms[i].memory_bytes && need->share_permille <= r->rooms[i].share_permille)
-            fg_vec_push(&g->fits, (struct fit){(uint32_t)i, r->rooms[i].used_permille});
+    bool usable = false, ever = false, now = round_any_room(r, need) || was_free(r, need);
+    for (size_t m = 0; m < r->rooms->models.count; m++) {
+        const struct room_model *model = &r->rooms->models.items[m];
+        usable |= model->usable > 0;
+        ever |= model->count > 0 && fg_could_hold(&model->like, need);
     }
-    if (g->judged)
-        return;
     g->judged = true;
     g->blocked = !now;
     g->reason = now ? FG_REASON_WAITING_PRIORITY : usable && !ever ? FG_REASON_INVALID : FG_REASON_WAITING_CAPACITY;
@@ -97,30 +97,53 @@ static struct group *find_group(struct round *r, const struct fg_plan_task *t)
     return g;
 }
 
+static int by_offer(const void *a, const void *b, void *offers)
+{
+    const struct offer *x = (const struct offer *)offers + *(const uint32_t *)a, *y = (const struct offer *)offers + *(const uint32_t *)b;
+    return x->cost != y->cost ? (x->cost < y->cost ? -1 : 1) : x->time_ns < y->time_ns ? -1 : x->time_ns > y->time_ns;
+}
+
 static void price_group(struct round *r, struct group *g)
 {
     struct fg_estimate e = {0};
     const char *kind = NULL;             /* that e is of: models of one kind mostly follow each other */
     g->priced = true;
     g->offers = r->offers.count;
+    g->order = r->orders.count;
     g->least_cost = INT64_MAX;
-    for (size_t m = 0; m < r->all_models.count; m++) {
-        const struct fg_plan_device *d = &r->snap->devices[r->all_models.items[m].first];
+    for (size_t m = 0; m < r->rooms->models.count; m++) {
+        const struct room_model *model = &r->rooms->models.items[m];
         struct offer offer = {-1, 0, 0};
-        if (r->all_models.items[m].usable && fg_could_hold(d, &g->task->need)) {
-            if (!kind || strcmp(kind, d->kind) != 0)
-                fg_estimate(r->snap->history, g->task->spec, kind = d->kind, g->task->need.share_permille, &e);
-            offer = (struct offer){fg_expected_cost_of(d, g->task, e.mean_ns), e.mean_ns, e.p95_ns};
+        if (model->usable && fg_could_hold(&model->like, &g->task->need)) {
+            if (!kind || strcmp(kind, model->like.kind) != 0)
+                fg_estimate(r->snap->history, g->task->spec, kind = model->like.kind, g->task->need.share_permille, &e);
+            offer = (struct offer){fg_expected_cost_of(&model->like, g->task, e.mean_ns), e.mean_ns, e.p95_ns};
             g->least_cost = FG_MIN(g->least_cost, offer.cost);
+            fg_vec_push(&r->orders, (uint32_t)m);
         }
         fg_vec_push(&r->offers, offer);
     }
+    g->order_count = r->orders.count - g->order;
+    if (g->order_count > 1)
+        qsort_r(&r->orders.items[g->order], g->order_count, sizeof *r->orders.items, by_offer, &r->offers.items[g->offers]);
 }
 
-uint32_t round_used_permille(const struct fg_plan_device *d, const struct room *room)
+/* What was free there as the round began, unless somewhere else at least as much was. */
+static void note_taken(struct round *r, const struct room *room)
 {
-    uint32_t memory = 1000 - fg_price_permille(room->memory_bytes, d->memory_bytes, 0);
-    return FG_MAX(1000 - FG_MIN(room->share_permille, 1000u), memory);
+    for (size_t i = 0; i < r->taken.count; i++) {
+        struct taken *t = &r->taken.items[i];
+        if (t->model != room->model)
+            continue;
+        if (t->memory_bytes >= room->memory_bytes && t->share_permille >= room->share_permille)
+            return;
+        if (t->memory_bytes <= room->memory_bytes && t->share_permille <= room->share_permille) {
+            t->memory_bytes = room->memory_bytes;
+            t->share_permille = room->share_permille;
+            return;
+        }
+    }
+    fg_vec_push(&r->taken, (struct taken){room->model, room->share_permille, room->memory_bytes});
 }
 
 static int64_t add_money(int64_t a, int64_t b)
@@ -142,7 +165,7 @@ static void take(struct round *r, const struct group *g, size_t task, const stru
     const struct fg_plan_task *t = &r->snap->tasks[task];
     const struct offer *best = offer_of(r, g, c->best);
     const struct fg_plan_device *d = &r->snap->devices[c->best];
-    struct room *room = &r->rooms[c->best];
+    struct room *room = room_at(r, c->best);
     struct fg_placement p = {
         .task = t->id, .device = d->id, .share_permille = t->need.share_permille, .memory_bytes = t->need.memory_bytes,
         .placed = {.rule = (uint16_t)c->rule, .expected_ns = best->time_ns, .expected_cost_nanousd = best->cost}};
@@ -152,10 +175,10 @@ static void take(struct round *r, const struct group *g, size_t task, const stru
     const struct fg_reservation *held = room->reservation ? &r->snap->reservations[room->reservation - 1] : NULL;
     bool on_spare = held && !fg_id_eq(held->group, round_group_of(t)) && t->rank <= held->rank && best->p95_ns > held->start_ns - r->snap->now_ns;
     fg_vec_push(&r->done, (struct done){.task = task, .device = c->best, .group = (uint32_t)(g - r->groups.items),
-                .on_spare = on_spare, .pinned = room->reservation || t->together > 1 || t->deadline_ns, .before = *room});
-    room->memory_bytes -= t->need.memory_bytes;
-    room->share_permille -= t->need.share_permille;
-    room->used_permille = round_used_permille(d, room);
+                .on_spare = on_spare, .pinned = room->reservation || t->together > 1 || t->deadline_ns,
+                .before = {room->memory_bytes, room->spare_memory_bytes, room->share_permille, room->spare_share_permille}});
+    note_taken(r, room);
+    rooms_change(r->rooms, c->best, room->memory_bytes - t->need.memory_bytes, room->share_permille - t->need.share_permille);
     if (on_spare) {
         room->spare_memory_bytes -= t->need.memory_bytes;
         room->spare_share_permille -= t->need.share_permille;
@@ -167,9 +190,7 @@ static void take(struct round *r, const struct group *g, size_t task, const stru
 static bool place_one(struct round *r, struct group *g, size_t task)
 {
     const struct fg_plan_task *t = &r->snap->tasks[task];
-    if (g->fits_version != r->rooms_version)
-        round_judge(r, g);
-    if (g->fits.count == 0 && !g->heaped)              /* before anything is priced: a house that is full is answered by integers alone */
+    if (!g->priced && !round_any_room(r, &t->need))    /* a house that is full is answered by integers alone */
         return false;
     if (!g->priced)
         price_group(r, g);
@@ -183,10 +204,12 @@ static bool place_one(struct round *r, struct group *g, size_t task)
 /* Back to what stood before: a gang did not fit as a whole. */
 static void undo(struct round *r, size_t keep, int64_t cost, int64_t bound)
 {
-    r->rooms_version += r->done.count > keep;
     while (r->done.count > keep) {
         const struct done *last = &r->done.items[--r->done.count];
-        r->rooms[last->device] = last->before;
+        struct room *room = room_at(r, last->device);
+        room->spare_memory_bytes = last->before.spare_memory_bytes;
+        room->spare_share_permille = last->before.spare_share_permille;
+        rooms_change(r->rooms, last->device, last->before.memory_bytes, last->before.share_permille);
     }
     r->plan.placements.count = keep;
     r->plan.cost_nanousd = cost;
@@ -222,7 +245,7 @@ static bool wants_reservation(const struct round *r, const struct group *g, cons
         return false;
     for (size_t k = 0; k < r->held.count; k++) {
         size_t i = r->held.items[k];
-        if (snap->reservations[r->rooms[i].reservation - 1].rank >= t->rank && fg_could_hold(&snap->devices[i], &t->need))
+        if (snap->reservations[room_at(r, i)->reservation - 1].rank >= t->rank && fg_could_hold(&snap->devices[i], &t->need))
             return false;
     }
     return true;
@@ -244,7 +267,7 @@ static void serve(struct round *r, size_t first, size_t n)
     struct group *g = find_group(r, t);
     bool head = holds_reservation(r, t);
     if (!t->blocked && !g->judged)
-        round_judge(r, g);
+        judge(r, g);
     if ((head || !g->blocked) && !t->blocked && place_together(r, g, first, n))
         return;
     g->blocked = g->blocked || (n == 1 && !head);
@@ -256,60 +279,46 @@ static void serve(struct round *r, size_t first, size_t n)
         fg_vec_push(&r->plan.waiting, (struct fg_id_reason){r->snap->tasks[first + i].id, g->reason});
 }
 
+/* Its index; device_count: there is none. They mostly stand by id. */
+static size_t find_device(const struct fg_snapshot *snap, fg_device_id id)
+{
+    size_t lo = 0, hi = snap->device_count;
+    while (lo < hi) {
+        size_t mid = (lo + hi) / 2;
+        if (snap->devices[mid].id < id)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    if (lo < snap->device_count && snap->devices[lo].id == id)
+        return lo;
+    for (lo = 0; lo < snap->device_count && snap->devices[lo].id != id;)
+        lo++;
+    return lo;
+}
+
 static void hold(struct round *r, uint32_t reservation, const struct fg_reserved *part)
 {
-    for (size_t i = 0; i < r->snap->device_count; i++)
-        if (r->snap->devices[i].id == part->device) {
-            fg_vec_push(&r->held, i);
-            r->rooms[i].reservation = reservation;
-            r->rooms[i].spare_memory_bytes = part->spare_memory_bytes;
-            r->rooms[i].spare_share_permille = part->spare_share_permille;
-        }
-}
-
-static bool same_model(const struct fg_plan_device *a, const struct fg_plan_device *b)
-{
-    return a->memory_bytes == b->memory_bytes && a->price_nanousd_per_s == b->price_nanousd_per_s &&
-           a->spot_nanousd_per_s == b->spot_nanousd_per_s && (a->kind == b->kind || strcmp(a->kind, b->kind) == 0);
-}
-
-static void find_models(struct round *r)
-{
-    size_t n = r->snap->device_count, mask = 15;
-    while (mask <= n * 2)
-        mask = mask * 2 + 1;
-    FG_AUTO_FREE uint32_t *slots = fg_alloc((mask + 1) * sizeof *slots);     /* model + 1 */
-    for (size_t i = 0; i < n; i++) {
-        const struct fg_plan_device *d = &r->snap->devices[i];
-        uint32_t hash = mix(mix(mix(0, d->memory_bytes), (uint64_t)d->price_nanousd_per_s), (uint64_t)d->spot_nanousd_per_s);
-        for (const char *c = d->kind; *c; c++)
-            hash = (hash ^ (unsigned char)*c) * 16777619u;
-        size_t at = hash & mask;
-        while (slots[at] && !same_model(d, &r->snap->devices[r->all_models.items[slots[at] - 1].first]))
-            at = (at + 1) & mask;
-        if (!slots[at]) {
-            fg_vec_push(&r->all_models, (struct model){i, false});
-            slots[at] = (uint32_t)r->all_models.count;
-        }
-        r->models[i] = slots[at] - 1;
-        r->all_models.items[slots[at] - 1].usable |= d->usable;
-    }
+    size_t i = find_device(r->snap, part->device);
+    if (i == r->snap->device_count)
+        return;
+    struct room *room = room_at(r, i);
+    if (!room->reservation)
+        fg_vec_push(&r->held, i);
+    room->reservation = reservation;
+    room->spare_memory_bytes = part->spare_memory_bytes;
+    room->spare_share_permille = part->spare_share_permille;
+    rooms_lift(r->rooms, i, true);
 }
 
 static void begin(struct round *r, const struct fg_snapshot *snap)
 {
-    *r = (struct round){.snap = snap, .slot_count = 16, .rooms_version = 1};
+    *r = (struct round){.snap = snap, .slot_count = 16, .rooms = snap->rooms ? snap->rooms : fg_rooms_create()};
     while (r->slot_count <= snap->task_count * 2)
         r->slot_count *= 2;
     r->slots = fg_alloc(r->slot_count * sizeof *r->slots);
-    r->rooms = fg_alloc((snap->device_count + 1) * sizeof *r->rooms);
-    r->models = fg_alloc((snap->device_count + 1) * sizeof *r->models);
-    for (size_t i = 0; i < snap->device_count; i++) {
-        const struct fg_plan_device *d = &snap->devices[i];
-        r->rooms[i] = (struct room){d->memory_free_bytes, d->share_free_permille, 0, 0, 0, 0};
-        r->rooms[i].used_permille = round_used_permille(d, &r->rooms[i]);
-    }
-    find_models(r);
+    for (size_t i = 0; !snap->rooms && i < snap->device_count; i++)
+        fg_rooms_set(r->rooms, i, &snap->devices[i]);
     for (size_t i = 0; i < snap->reservation_count; i++)
         for (size_t k = 0; k < snap->reservations[i].count; k++)
             hold(r, (uint32_t)i + 1, &snap->reservations[i].parts[k]);
@@ -317,16 +326,19 @@ static void begin(struct round *r, const struct fg_snapshot *snap)
 
 static void end(struct round *r)
 {
-    for (size_t i = 0; i < r->groups.count; i++)
-        fg_vec_fini(&r->groups.items[i].fits);
+    for (size_t k = 0; k < r->held.count; k++) {
+        room_at(r, r->held.items[k])->reservation = 0;
+        rooms_lift(r->rooms, r->held.items[k], false);
+    }
+    if (!r->snap->rooms)
+        fg_rooms_destroy(r->rooms);
     fg_vec_fini(&r->groups);
-    fg_vec_fini(&r->all_models);
     fg_vec_fini(&r->held);
+    fg_vec_fini(&r->taken);
     fg_vec_fini(&r->offers);
+    fg_vec_fini(&r->orders);
     fg_vec_fini(&r->done);
     free(r->slots);
-    free(r->rooms);
-    free(r->models);
 }
 
 /* From task first on; what is placed before it stays. */
@@ -346,7 +358,6 @@ static void second_chance(struct round *r)
     __auto_type waiting = r->plan.waiting;
     r->plan.waiting.items = NULL;
     r->plan.waiting.count = r->plan.waiting.cap = 0;
-    r->rooms_version++;
     for (size_t i = 0; i < r->groups.count; i++)
         r->groups.items[i].blocked = false;
     size_t at = 0, n;
@@ -367,6 +378,8 @@ static void second_chance(struct round *r)
 int fg_place(const struct fg_snapshot *snap, struct fg_plan *ret_plan, struct fg_error *err)
 {
     struct round r;
+    if (snap->rooms && fg_rooms_count(snap->rooms) != snap->device_count)
+        return fg_fail(err, FG_E_INVALID, "%zu rooms of %zu devices", fg_rooms_count(snap->rooms), snap->device_count);
     if (snap->task_count >= UINT32_MAX / 2)
         return fg_fail(err, FG_E_INVALID, "a plan for %zu tasks at once is more than it can count", snap->task_count);
     begin(&r, snap);

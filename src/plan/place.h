@@ -61,11 +61,13 @@ struct fg_reservation {
     struct fg_reserved *parts;           /* owned by who owns the reservation */
     size_t count;
 };
+struct fg_rooms;
 struct fg_snapshot {
     const struct fg_plan_task *tasks;    /* in the order they should be served */
     size_t task_count;
     const struct fg_plan_device *devices;
     size_t device_count;
+    struct fg_rooms *rooms;              /* optional, rooms.h: the same devices, kept from round to round; the plan is as without */
     const struct fg_history *history;
     int64_t now_ns;
     const struct fg_reservation *reservations;
@@ -101,6 +103,8 @@ struct fg_plan {
 };
 /* Fill *ret_plan for the tasks in snap, best first. Unplaceable tasks are listed with
  * their reasons: that is not an error. Those after plan.head are in neither list. ret_plan is the caller's; free with fg_plan_fini().
+ * With snap->rooms no device is looked at that has nothing to do with the plan, and what the placements hold is taken from them:
+ * who does not carry them out sets those devices anew.
  * Returns 0, or -1 with *err set; then *ret_plan is untouched. */
 int fg_place(const struct fg_snapshot *snap, struct fg_plan *ret_plan, struct fg_error *err);
 void fg_plan_fini(struct fg_plan *plan);

@@ -1,16 +1,38 @@
 /* reserve.c - rooms grow as leases end, in order of their predicted ends, until the head of the line fits. */
 #include "plan/reserve.h"
 
-#include <string.h>
 
 struct space { uint64_t memory_bytes; uint32_t share_permille; uint32_t fits; int64_t latest_ns; };
 
-static int by_end(const void *a, const void *b)
+static bool ends_before(const struct fg_plan_lease *x, const struct fg_plan_lease *y)
 {
-    const struct fg_plan_lease *x = a, *y = b;
     if (x->end_ns != y->end_ns)
-        return x->end_ns < y->end_ns ? -1 : 1;
-    return x->device != y->device ? (x->device < y->device ? -1 : 1) : x->latest_ns < y->latest_ns ? -1 : x->latest_ns > y->latest_ns;
+        return x->end_ns < y->end_ns;
+    return x->device != y->device ? x->device < y->device : x->latest_ns < y->latest_ns;
+}
+
+/* Mostly a few ends make room: a heap of them all, the first at the top, costs less than their order. */
+static void sink(struct fg_plan_lease *heap, size_t count, size_t i)
+{
+    struct fg_plan_lease one = heap[i];
+    for (size_t child; (child = 2 * i + 1) < count; i = child) {
+        if (child + 1 < count && ends_before(&heap[child + 1], &heap[child]))
+            child++;
+        if (!ends_before(&heap[child], &one))
+            break;
+        heap[i] = heap[child];
+    }
+    heap[i] = one;
+}
+
+/* Moved behind those that are left. */
+static struct fg_plan_lease *take_first(struct fg_plan_lease *heap, size_t left)
+{
+    struct fg_plan_lease first = heap[0];
+    heap[0] = heap[left - 1];
+    heap[left - 1] = first;
+    sink(heap, left - 1, 0);
+    return &heap[left - 1];
 }
 
 static uint32_t how_many(const struct space *s, const struct fg_need *need, uint32_t most)
@@ -96,11 +118,12 @@ bool fg_reserve(const struct fg_snapshot *snap, const struct fg_plan_task *task,
     struct search s = {.snap = snap, .need = &task->need, .want = FG_MAX(task->together, 1u)};
     *ret = (struct fg_reservation){.group = fg_id_is_none(task->group) ? task->id : task->group, .start_ns = snap->now_ns};
     begin(&s);
-    if (count > 1)
-        qsort(leases, count, sizeof *leases, by_end);
-    for (size_t i = 0; s.fit < s.want && i < count; i++) {
-        end_of(&s, &leases[i]);
-        ret->start_ns = FG_MAX(snap->now_ns, leases[i].end_ns);
+    for (size_t i = count / 2; s.fit < s.want && i > 0; i--)
+        sink(leases, count, i - 1);
+    for (size_t left = count; s.fit < s.want && left > 0; left--) {
+        const struct fg_plan_lease *next = take_first(leases, left);
+        end_of(&s, next);
+        ret->start_ns = FG_MAX(snap->now_ns, next->end_ns);
     }
     bool found = s.fit >= s.want;
     if (found)

@@ -18,7 +18,7 @@ struct fg_plan_lease {                   /* what runs */
     uint32_t share_permille;
     int64_t end_ns, latest_ns;           /* predicted; by its limits */
 };
-/* Reserve for task (and its gang) where it can start first. leases are put in order of their ends. True and *ret filled,
+/* Reserve for task (and its gang) where it can start first. leases change places. True and *ret filled,
  * its parts the caller's to free; false: no end of what runs would make room for it. Devices that other reservations of
  * the snapshot hold are not used. */
 bool fg_reserve(const struct fg_snapshot *snap, const struct fg_plan_task *task, struct fg_plan_lease *leases, size_t count,

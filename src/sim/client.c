@@ -25,6 +25,8 @@ static void make_spec(struct world *w, struct fg_spec *spec)
         spec->need.memory_bytes = (uint64_t)between(w, 1, chance(w, 20) ? 80 : 8) << 29;
     if (!chance(w, 300))
         spec->need.share_permille = (uint32_t)between(w, 1, chance(w, 100) ? 20 : 5) * 50;
+    if (chance(w, 200))
+        spec->need.share_max_permille = FG_MAX(spec->need.share_permille, (uint32_t)between(w, 1, 20) * 50);
     if (chance(w, 100))
         snprintf(spec->need.device_kind, sizeof spec->need.device_kind, "%s", kinds[rnd(w, chance(w, 100) ? 4 : 3)]);
     spec->limits.startup_ns = between(w, 20, 120) * SEC;

@@ -118,7 +118,7 @@ static void sample(struct world *w, int index, uint64_t epoch, void *data)
     if (m->agent_up) {
         a->usage.seq++;
         a->usage.wall_ns = w->now - a->started_ns;
-        a->usage.device_ns = a->usage.wall_ns * a->lease.share_permille / 1000;
+        a->usage.device_ns = a->usage.wall_ns * (a->lease.share_permille + a->lease.lent_permille) / 1000;
         a->usage.memory_peak_bytes = a->lease.memory_bytes / 2 + rnd(w, a->lease.memory_bytes / 2);
         send_report(w, index, a, FG_REPORT_USAGE);
     }
@@ -220,6 +220,8 @@ static void act(struct world *w, int index, const struct msg *msg)
         a->ended_acked |= action->report == FG_REPORT_FINISHED;
         if (action->report == FG_REPORT_USAGE)
             a->usage_acked = FG_MAX(a->usage_acked, action->report_seq);
+    } else if (action->kind == FG_ACT_RESIZE && a->stage == STAGE_RUNNING) {
+        oracle_resize(w, index, a, action->lease.lent_permille);
     } else if (action->kind == FG_ACT_FORGET) {
         killed(w, index, a->epoch, NULL);
         drop(m, a);

@@ -60,10 +60,25 @@ static void released(struct world *w, struct watched *t, uint64_t epoch)
     if (t->lease_epoch != epoch)
         broken(w, "%s released epoch %llu, holds %llu", short_id(t->id), (unsigned long long)epoch, (unsigned long long)t->lease_epoch);
     o->leased[t->lease.device].memory -= t->lease.memory_bytes;
-    o->leased[t->lease.device].share -= t->lease.share_permille;
+    o->leased[t->lease.device].share -= t->lease.share_permille + t->lease.lent_permille;
     t->lease_epoch = 0;
     if (t->live)
         broken(w, "the lease of %s is released while it runs", short_id(t->id));
+}
+
+/* Lent to those who asked, never more than is there; what is its own it keeps. */
+static void resized(struct world *w, struct watched *t, uint64_t epoch, uint32_t lent)
+{
+    uint32_t *share = &w->oracle.leased[t->lease.device].share;
+    if (t->lease_epoch != epoch)
+        broken(w, "%s is resized by epoch %llu, holds %llu", short_id(t->id), (unsigned long long)epoch, (unsigned long long)t->lease_epoch);
+    if (t->lease.share_permille + lent > FG_MAX(t->share_max, t->lease.share_permille))
+        broken(w, "%s is lent %u permille, asked for %u in all", short_id(t->id), lent, t->share_max);
+    *share += lent - t->lease.lent_permille;
+    if (*share > 1000)
+        broken(w, "device %u is lent beyond its capacity", t->lease.device);
+    t->lease.lent_permille = lent;
+    w->result->resized++;
 }
 
 static void task_event(struct world *w, const struct fg_event *ev)
@@ -74,6 +89,7 @@ static void task_event(struct world *w, const struct fg_event *ev)
         if (t->known)
             broken(w, "%s is submitted twice", short_id(t->id));
         t->known = true;
+        t->share_max = ev->submitted.spec.need.share_max_permille;
     } else if (!t->known || !fg_state_move(t->state, ev->kind, &next)) {
         broken(w, "%s of %s in state %s", fg_event_name(ev->kind), short_id(t->id), fg_state_name(t->state));
     }
@@ -106,6 +122,7 @@ static void task_event(struct world *w, const struct fg_event *ev)
         t->usage_seq = ev->usage.seq;
         break;
     case FG_EV_LEASE_GRANTED: granted(w, t, &ev->lease); break;
+    case FG_EV_LEASE_RESIZED: resized(w, t, ev->resized.epoch, ev->resized.lent_permille); break;
     case FG_EV_LEASE_RELEASED: released(w, t, ev->released.epoch); break;
     case FG_EV_TASK_SETTLED:
         t->settled = true;
@@ -159,7 +176,8 @@ void oracle_process(struct world *w, int machine, const struct attempt *a, bool 
     __auto_type used = &w->oracle.used[machine][a->device];
     t->live += starts ? 1 : -1;
     used->memory += starts ? a->lease.memory_bytes : -a->lease.memory_bytes;
-    used->share += starts ? a->lease.share_permille : -a->lease.share_permille;
+    uint32_t share = a->lease.share_permille + a->lease.lent_permille;
+    used->share += starts ? share : -share;
     if (!starts)
         return;
     trace(w, "machine %d: %s/%u runs, epoch %llu", machine, short_id(a->task), a->number, (unsigned long long)a->epoch);
@@ -172,6 +190,15 @@ void oracle_process(struct world *w, int machine, const struct attempt *a, bool 
         broken(w, "%s/%u runs, but the disk says %s", short_id(t->id), a->number, t->known ? fg_state_name(t->state) : "nothing");
     if (used->memory > m->devices[a->device].memory_bytes || used->share > 1000)
         broken(w, "machine %d device %zu runs more than it has", machine, a->device);
+}
+
+void oracle_resize(struct world *w, int machine, struct attempt *a, uint32_t lent_permille)
+{
+    uint32_t *share = &w->oracle.used[machine][a->device].share;
+    *share += lent_permille - a->lease.lent_permille;
+    a->lease.lent_permille = lent_permille;
+    if (*share > 1000)
+        broken(w, "machine %d device %zu is told to run more than it has", machine, a->device);
 }
 
 /* --- the end --- */

@@ -145,6 +145,7 @@ struct watched {                         /* a task as the outside world saw it *
     enum fg_state state;
     uint32_t attempt, attempts_allowed, usage_seq;
     fg_id gang; uint32_t gang_size;      /* its first one; how many start together */
+    uint32_t share_max;                  /* elastic: own and lent share, at most */
     bool may_go;                         /* spot or preemptible */
     uint64_t lease_epoch;                /* by the log; 0: none */
     struct fg_lease lease;
@@ -163,6 +164,7 @@ void oracle_event(struct world *w, const struct fg_event *ev);               /* 
 void oracle_batch(struct world *w, const struct batch *b);                   /* all of it is, in one transaction */
 void oracle_acked(struct world *w, fg_id submitted, fg_id canceled);
 void oracle_process(struct world *w, int machine, const struct attempt *a, bool starts);
+void oracle_resize(struct world *w, int machine, struct attempt *a, uint32_t lent_permille);
 void oracle_final(struct world *w);
 void oracle_fini(struct oracle *o);
 struct watched *oracle_task(struct oracle *o, fg_id id);                     /* made when it is not there */

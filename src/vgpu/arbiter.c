@@ -31,7 +31,7 @@ void fg_arbiter_init(struct fg_arbiter *a, const struct fg_arbiter_params *param
         a->params = *params;
     a->params.window_ns = a->params.window_ns ? a->params.window_ns : 8000000;
     a->params.linger_ns = a->params.linger_ns ? a->params.linger_ns : 400000;
-    a->params.overlap_ns = a->params.overlap_ns ? a->params.overlap_ns : 100000;
+    a->params.overlap_ns = a->params.overlap_ns ? a->params.overlap_ns : a->params.window_ns / 8;
     a->params.lend_ns = a->params.lend_ns ? a->params.lend_ns : 250000000;
     a->owner = a->draining = -1;
     a->turned_ns = now_ns;

@@ -265,7 +265,7 @@ def test_an_ordinary_users_agent_holds_and_sees_it_as_well(make_world, tmp_path)
     assert world.server.hellos[0]["devices"][1]["memory_level"] == "audited"
     outcome, text = run(world, "say(device.global_mem_size >> 20)\nheld = [buffer(16) for _ in range(9)]")
     assert (outcome["reason"], text.split()[:1]) == ("oom_vram", ["64"]), outcome
-    outcome, text = world.sh("rm -f /run/fgpu/*; chmod 666 /run/fgpu/lease.limits && echo opened; "
+    outcome, text = world.sh("exec 2>&1; rm -f /run/fgpu/*; chmod 666 /run/fgpu/lease.limits && echo opened; "
                              "python3 -c 'import os; os.truncate(\"/run/fgpu/lease.counters\", 0)' && echo truncated; ls /run/fgpu",
                              device="opencl0", memory=64 * MIB)
     assert "opened" not in text and "truncated" not in text and text.split()[-3:] == ["lease.counters", "lease.limits", "libfgpu_opencl.so"]

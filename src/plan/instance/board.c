@@ -4,7 +4,10 @@
  * run beside whom, how much they slow each other, groups. First valid, then cheaper, then earlier at the same cost. */
 #include <string.h>
 
+#include "base/units.h"
 #include "plan/instance/private.h"
+
+#define GRACE_NS (FG_NS_PER_S / 10)
 
 struct outcome { int64_t cost, ends; bool valid; };
 
@@ -51,6 +54,15 @@ static void take(struct board *b, uint32_t task)
     b->vgpu[task] = FG_ASSIGN_NOBODY;
 }
 
+/* Whether the search is to end: interrupted, or this long after its time. */
+static bool late(const struct board *b, int64_t grace_ns)
+{
+    return (b->o->interrupt && *b->o->interrupt) || (b->until_ns && b->o->now_ns(b->o->now_arg) >= b->until_ns + grace_ns);
+}
+
+void board_take(struct board *b, uint32_t task) { take(b, task); }
+void board_settle(struct board *b, uint32_t vgpu) { settle(b, vgpu); }
+
 void board_remove(struct board *b, uint32_t task)
 {
     uint32_t vgpu = b->vgpu[task];
@@ -64,10 +76,11 @@ void board_add(struct board *b, uint32_t task, uint32_t vgpu)
     settle(b, vgpu);
 }
 
-void board_init(struct board *b, const struct fg_instance *in, const uint32_t *vgpu)
+void board_init(struct board *b, const struct fg_instance *in, const uint32_t *vgpu, const struct fg_assign_options *o, int64_t until_ns)
 {
-    *b = (struct board){.in = in};
+    *b = (struct board){.in = in, .o = o, .until_ns = until_ns};
     b->vgpu = fg_alloc(in->tasks.count * sizeof *b->vgpu);
+    b->why = fg_alloc(in->tasks.count + 1);
     b->lanes = fg_alloc(in->vgpus.count * sizeof *b->lanes);
     for (uint32_t j = 0; j < in->tasks.count; j++)
         if (vgpu[j] == FG_ASSIGN_NOBODY)
@@ -82,7 +95,7 @@ void board_fini(struct board *b)
 {
     for (size_t v = 0; v < b->in->vgpus.count; v++)
         free(b->lanes[v].tasks);
-    free(b->lanes), free(b->vgpu);
+    free(b->lanes), free(b->vgpu), free(b->why);
     fg_vec_fini(&b->turns);
 }
 
@@ -110,14 +123,23 @@ static void thin_out(struct board *b, uint32_t vgpu)
     }
 }
 
+/* Of two that start at once, none waits for the other to end. */
+static bool full(const struct board *b, uint32_t vgpu)
+{
+    uint32_t capacity = b->in->vgpus.items[vgpu].capacity;
+    return b->in->at_once && capacity && b->lanes[vgpu].count >= capacity;
+}
+
 /* The cheapest vGPU that takes the task as things stand. */
 static bool insert(struct board *b, uint32_t task, uint32_t but)
 {
     uint32_t best = FG_ASSIGN_NOBODY;
     int64_t least = INT64_MAX, ends = INT64_MAX;
     for (uint32_t v = 0; v < b->in->vgpus.count; v++) {
+        if (v == but || full(b, v))
+            continue;
         struct fg_pair p = fg_instance_pair(b->in, task, v);
-        if (v == but || p.block != FG_PAIR_OK || p.cost_nanousd > least)
+        if (p.block != FG_PAIR_OK || p.cost_nanousd > least)
             continue;
         struct outcome o = evaluate(b, v, FG_ASSIGN_NOBODY, task);
         int64_t more = o.cost - b->lanes[v].cost, later = o.ends - b->lanes[v].ends;
@@ -137,6 +159,8 @@ static bool insert_by_ejection(struct board *b, uint32_t task)
             continue;
         for (uint32_t x = 0; x < b->lanes[v].count; x++) {
             uint32_t other = b->lanes[v].tasks[x];
+            if (late(b, 0))
+                return false;
             if (!evaluate(b, v, other, task).valid)
                 continue;
             board_remove(b, other);
@@ -170,25 +194,31 @@ static bool break_groups(struct board *b)
     return any;
 }
 
-static void place_rest(struct board *b, bool single_only)
+/* What is nowhere yet goes to room that is free; what finds none, to room that is made. Making room may take long and ends
+ * with the time limit; room that is there is looked for a little longer, so that a short limit leaves few behind. */
+static void place_rest(struct board *b)
 {
+    FG_AUTO_FREE uint8_t *homeless = fg_alloc(b->in->tasks.count + 1);
+    int64_t grace_ns = FG_MAX(b->o->time_limit_ns / 4, GRACE_NS);
+    char text[8];
     for (uint32_t j = 0; j < b->in->tasks.count; j++) {
-        const struct fg_instance_task *t = &b->in->tasks.items[j];
-        if (b->vgpu[j] != FG_ASSIGN_NOBODY || (single_only && (t->group || t->gang)))
+        if (b->vgpu[j] != FG_ASSIGN_NOBODY || never_text(b->in, j, text, sizeof text))
             continue;
-        char text[8];
-        if (!never_text(b->in, j, text, sizeof text) && !insert(b, j, FG_ASSIGN_NOBODY))
-            insert_by_ejection(b, j);
+        b->why[j] = late(b, grace_ns) ? LEFT_TIME : LEFT_NO_ROOM;
+        homeless[j] = b->why[j] == LEFT_NO_ROOM && !insert(b, j, FG_ASSIGN_NOBODY);
     }
+    for (uint32_t j = 0; j < b->in->tasks.count; j++)
+        if (homeless[j] && !late(b, 0))
+            insert_by_ejection(b, j);
 }
 
 void board_repair(struct board *b)
 {
     for (uint32_t v = 0; v < b->in->vgpus.count; v++)
         thin_out(b, v);
-    place_rest(b, false);
+    place_rest(b);
     if (break_groups(b)) {
-        place_rest(b, false);                            /* what they held may be enough for others, or for them another way */
+        place_rest(b);                                   /* what they held may be enough for others, or for them another way */
         break_groups(b);
     }
 }
@@ -234,23 +264,19 @@ static bool try_swap(struct board *b, uint32_t j, uint32_t k)
     return true;
 }
 
-static bool over(const struct board *b, const struct fg_assign_options *o, int64_t until_ns)
-{
-    return (o->interrupt && *o->interrupt) || (o->max_iterations && b->evaluations > o->max_iterations) ||
-           (until_ns && o->now_ns(o->now_arg) >= until_ns);
-}
+static bool over(const struct board *b) { return late(b, 0) || (b->o->max_iterations && b->evaluations > b->o->max_iterations); }
 
-void board_improve(struct board *b, const struct fg_assign_options *o, int64_t until_ns)
+void board_improve(struct board *b)
 {
     uint32_t n = (uint32_t)b->in->tasks.count;
     for (bool gained = true; gained;) {
         gained = false;
         for (uint32_t j = 0; j < n; j++)
-            while (b->vgpu[j] != FG_ASSIGN_NOBODY && !over(b, o, until_ns) && try_shift(b, j))
+            while (b->vgpu[j] != FG_ASSIGN_NOBODY && !over(b) && try_shift(b, j))
                 gained = true;
         for (uint32_t j = 0; j < n; j++)
             for (uint32_t k = j + 1; k < n && b->vgpu[j] != FG_ASSIGN_NOBODY; k++) {
-                if (over(b, o, until_ns))
+                if (over(b))
                     return;
                 gained |= try_swap(b, j, k);
             }

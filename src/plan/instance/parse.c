@@ -110,6 +110,8 @@ static const struct field pair_fields[] = {
     {"slowdown", field_factor, offsetof(struct fg_slowdown, factor), "Write how many times longer one takes beside the other, e.g. slowdown: 1.3."},
 };
 
+static const struct field top_fields[9];
+
 static yaml_node_t *node_at(struct reader *r, int index) { return yaml_document_get_node(&r->doc, index); }
 
 static const struct field *find_field(struct reader *r, const struct field *fields, size_t n, const yaml_node_t *key, const char *where)
@@ -133,7 +135,8 @@ static int read_mapping(struct reader *r, const yaml_node_t *map, const struct f
     uint32_t seen = 0;
     if (map->type != YAML_MAPPING_NODE) {
         fg_fail(r->err, FG_E_MALFORMED, "line %u: %s should be a mapping of keys to values", line_of(map), where);
-        return fg_fail_hint(r->err, "Write e.g. - {id: a, memory: 4GB, time: 1h}.");
+        return fg_fail_hint(r->err, fields == top_fields ? "A plan file has the lists tasks: and vgpus:; see examples/three-tasks.yaml."
+                                                         : "Write e.g. - {id: a, memory: 4GB, time: 1h}.");
     }
     for (yaml_node_pair_t *p = map->data.mapping.pairs.start; p < map->data.mapping.pairs.top; p++) {
         const yaml_node_t *key = node_at(r, p->key);
@@ -276,7 +279,7 @@ static int read_vgpus(struct reader *r, const yaml_node_t *n, const struct field
     return read_list(r, n, f, read_vgpu);
 }
 static int read_slowdowns(struct reader *r, const yaml_node_t *n, const struct field *f, void *obj) { return read_list(r, n, f, read_interference); }
-static const struct field top_fields[] = {
+static const struct field top_fields[9] = {
     {"tasks", read_tasks, 0, "Write tasks: and below it lines like - {id: a, memory: 4GB, time: 1h}."},
     {"vgpus", read_vgpus, 0, "Write vgpus: and below it lines like - {id: v, memory: 8GB, gflops: 100, price: 0.40}."},
     {"cost_model", read_model, 0, "Write written (default), fixed (times are the same everywhere) or work (work divided by speed)."},
@@ -340,6 +343,24 @@ static int read_document(struct reader *r)
     return fg_instance_model(&r->in, r->in.cost_model, r->err);
 }
 
+static int fail_yaml(const yaml_parser_t *parser, struct reader *r)
+{
+    fg_fail(r->err, FG_E_MALFORMED, "line %zu: %s", parser->problem_mark.line + 1, parser->problem ? parser->problem : "not YAML");
+    return fg_fail_hint(r->err, "Check indentation, brackets and quotes there.");
+}
+
+/* Whether the stream has another document with something in it: none is read past the first, and none is dropped unsaid. */
+static int want_end(yaml_parser_t *parser, struct reader *r)
+{
+    yaml_document_t more;
+    if (!yaml_parser_load(parser, &more))
+        return fail_yaml(parser, r);
+    yaml_node_t *root = yaml_document_get_root_node(&more);
+    uint32_t line = root ? line_of(root) : 0;
+    yaml_document_delete(&more);
+    return root ? fail_at(r, line, "a second document after ---", "A plan file is one document: join them, or take each on its own.") : 0;
+}
+
 int fg_instance_parse(const char *text, size_t length, struct fg_instance *ret, struct fg_error *err)
 {
     yaml_parser_t parser;
@@ -350,10 +371,10 @@ int fg_instance_parse(const char *text, size_t length, struct fg_instance *ret, 
     yaml_parser_set_input_string(&parser, (const unsigned char *)text, length);
     int rc = -1;
     if (!yaml_parser_load(&parser, &r.doc)) {
-        fg_fail(r.err, FG_E_MALFORMED, "line %zu: %s", parser.problem_mark.line + 1, parser.problem ? parser.problem : "not YAML");
-        fg_fail_hint(r.err, "Check indentation, brackets and quotes there.");
+        fail_yaml(&parser, &r);
     } else {
         rc = read_document(&r);
+        rc = rc < 0 ? rc : want_end(&parser, &r);
         yaml_document_delete(&r.doc);
     }
     yaml_parser_delete(&parser);

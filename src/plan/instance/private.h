@@ -12,20 +12,28 @@ static inline int64_t latest_end(const struct fg_instance *in, uint32_t task)
     int64_t d = in->tasks.items[task].deadline_ns, h = in->horizon_ns;
     return d && h ? FG_MIN(d, h) : d ? d : h ? h : INT64_MAX;
 }
+/* Why a task that could run is not planned. */
+enum left_why { LEFT_NO_ROOM, LEFT_BUDGET, LEFT_TIME };
 /* Tasks per vGPU and order; what a search changes. */
 struct board {
     const struct fg_instance *in;
+    const struct fg_assign_options *o;
+    int64_t until_ns;                    /* by o->now_ns; 0: no limit */
+    uint8_t *why;                        /* by task, enum left_why */
     uint32_t *vgpu;                      /* by task */
     struct lane { uint32_t *tasks; uint32_t count, cap; int64_t cost, ends; bool valid; } *lanes; /* by vGPU */
     FG_VEC(struct fg_turn) turns;        /* scratch */
     uint64_t evaluations;
 };
-void board_init(struct board *b, const struct fg_instance *in, const uint32_t *vgpu);
+void board_init(struct board *b, const struct fg_instance *in, const uint32_t *vgpu, const struct fg_assign_options *o, int64_t until_ns);
 void board_fini(struct board *b);
 void board_remove(struct board *b, uint32_t task);
 void board_add(struct board *b, uint32_t task, uint32_t vgpu);
+/* Take tasks out one by one, and work the vGPU's turns out anew once. */
+void board_take(struct board *b, uint32_t task);
+void board_settle(struct board *b, uint32_t vgpu);
 /* Put tasks that break a rule elsewhere or aside, then better the plan by shifts and swaps until nothing gains or o ends it. */
 void board_repair(struct board *b);
-void board_improve(struct board *b, const struct fg_assign_options *o, int64_t until_ns);
+void board_improve(struct board *b);
 /* Why a task cannot run at all, into text; false: it can somewhere. */
 bool never_text(const struct fg_instance *in, uint32_t task, char *text, size_t n);

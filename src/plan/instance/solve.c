@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/str.h"
 #include "base/units.h"
 #include "plan/instance/private.h"
 
@@ -46,8 +47,12 @@ bool never_text(const struct fg_instance *in, uint32_t task, char *text, size_t 
     case FG_PAIR_OK: break;
     case FG_PAIR_KIND: snprintf(text, n, "no vGPU is of a kind it may use"); break;
     case FG_PAIR_MEMORY:
-        snprintf(text, n, "it needs %s; the largest vGPU it may use (%s) has %s", fg_format_bytes(a, sizeof a, t->memory_bytes), id,
-                 fg_format_bytes(b, sizeof b, in->vgpus.items[best].memory_bytes));
+        fg_format_bytes(a, sizeof a, t->memory_bytes), fg_format_bytes(b, sizeof b, in->vgpus.items[best].memory_bytes);
+        if (fg_streq(a, b)) {                            /* rounded, they do not tell what is wrong */
+            snprintf(a, sizeof a, "%llu bytes", (unsigned long long)t->memory_bytes);
+            snprintf(b, sizeof b, "%llu", (unsigned long long)in->vgpus.items[best].memory_bytes);
+        }
+        snprintf(text, n, "it needs %s; the largest vGPU it may use (%s) has %s", a, id, b);
         break;
     case FG_PAIR_NO_TIME: snprintf(text, n, "its work cannot be timed: no vGPU it fits on tells its gflops"); break;
     case FG_PAIR_TOO_LONG: snprintf(text, n, "it would run for more than ten years on every vGPU it fits on"); break;
@@ -279,14 +284,22 @@ static void deal(const struct model *m, uint32_t *vgpu)
     }
 }
 
-static void drop(struct board *b, uint32_t task)
+/* Out with a task and all of its group, or gang; returns what they cost alone. */
+static int64_t drop(struct board *b, uint32_t task)
 {
     const struct fg_instance_task *t = &b->in->tasks.items[task];
-    for (uint32_t j = 0; j < b->in->tasks.count; j++) {
+    bool single = !t->group && !t->gang;
+    uint32_t first = single ? task : 0, end = single ? task + 1 : (uint32_t)b->in->tasks.count;
+    int64_t sum = 0;
+    for (uint32_t j = first; j < end; j++) {
         const struct fg_instance_task *o = &b->in->tasks.items[j];
-        if (b->vgpu[j] != FG_ASSIGN_NOBODY && (j == task || (t->group && o->group == t->group) || (t->gang && o->gang == t->gang)))
-            board_remove(b, j);
+        if (b->vgpu[j] == FG_ASSIGN_NOBODY || (j != task && (o->group != t->group || o->gang != t->gang)))
+            continue;
+        sum += fg_instance_pair(b->in, j, b->vgpu[j]).cost_nanousd;
+        board_take(b, j);
+        b->why[j] = LEFT_BUDGET;
     }
+    return sum;
 }
 
 static int64_t board_cost(const struct board *b)
@@ -297,30 +310,48 @@ static int64_t board_cost(const struct board *b)
     return sum;
 }
 
-/* The whole plan's budget: the dearest go until what is left is within it. */
-static void keep_budget(struct board *b, uint8_t *over_budget)
+struct priced { int64_t cost; uint32_t task; };
+static int by_price(const void *a, const void *b)
 {
-    while (b->in->budget_nanousd >= 0 && board_cost(b) > b->in->budget_nanousd) {
-        uint32_t dearest = FG_ASSIGN_NOBODY;
-        int64_t most = -1;
-        for (uint32_t j = 0; j < b->in->tasks.count; j++)
-            if (b->vgpu[j] != FG_ASSIGN_NOBODY && fg_instance_pair(b->in, j, b->vgpu[j]).cost_nanousd > most)
-                most = fg_instance_pair(b->in, j, b->vgpu[j]).cost_nanousd, dearest = j;
-        FG_AUTO_FREE uint32_t *before = fg_realloc(NULL, b->in->tasks.count, sizeof *before);
-        memcpy(before, b->vgpu, b->in->tasks.count * sizeof *before);
-        drop(b, dearest);
-        for (uint32_t j = 0; j < b->in->tasks.count; j++)
-            over_budget[j] |= before[j] != b->vgpu[j];
-    }
+    const struct priced *x = a, *y = b;
+    return x->cost != y->cost ? (x->cost > y->cost ? -1 : 1) : (x->task > y->task) - (x->task < y->task);
 }
 
-static void left_text(const struct fg_instance *in, uint32_t j, bool over_budget, char *text, size_t n)
+/* The whole plan's budget: the dearest go until what is left is within it. Where tasks slow each other down one that goes saves
+ * more than it costs alone, so there the turns are worked out after each. */
+static void keep_budget(struct board *b)
+{
+    const struct fg_instance *in = b->in;
+    bool slow = in->slowdown > 1 || in->slowdowns.count > 0;
+    int64_t over = in->budget_nanousd < 0 ? 0 : board_cost(b) - in->budget_nanousd;
+    FG_VEC(struct priced) all = {0};
+    for (uint32_t j = 0; over > 0 && j < in->tasks.count; j++)
+        if (b->vgpu[j] != FG_ASSIGN_NOBODY)
+            fg_vec_push(&all, (struct priced){fg_instance_pair(in, j, b->vgpu[j]).cost_nanousd, j});
+    if (all.count)
+        qsort(all.items, all.count, sizeof *all.items, by_price);
+    for (size_t x = 0; x < all.count && over > 0; x++) {
+        if (b->vgpu[all.items[x].task] == FG_ASSIGN_NOBODY)
+            continue;                                    /* went with its group */
+        over -= drop(b, all.items[x].task);
+        if (!slow && over > 0)
+            continue;
+        for (uint32_t v = 0; v < in->vgpus.count; v++)
+            board_settle(b, v);
+        over = board_cost(b) - in->budget_nanousd;
+    }
+    fg_vec_fini(&all);
+}
+
+static void left_text(const struct fg_instance *in, uint32_t j, enum left_why why, char *text, size_t n)
 {
     const struct fg_instance_task *t = &in->tasks.items[j];
     char a[32];
     if (never_text(in, j, text, n))
         return;
-    if (over_budget)
+    if (why == LEFT_TIME)
+        snprintf(text, n, "the time limit ended before a place was looked for: give --time-limit more");
+    else if (why == LEFT_BUDGET)
         snprintf(text, n, "the plan's budget of %s USD is spent on others", fg_format_money(a, sizeof a, in->budget_nanousd));
     else if (t->group || t->gang)
         snprintf(text, n, "its %s '%s' has no room as a whole%s", t->gang ? "gang" : "group",
@@ -331,7 +362,7 @@ static void left_text(const struct fg_instance *in, uint32_t j, bool over_budget
         snprintf(text, n, "no vGPU it fits on is free in time for it to end within %s", fg_format_duration(a, sizeof a, latest_end(in, j)));
 }
 
-static void fill_plan(struct board *b, const uint8_t *over_budget, struct fg_instance_plan *plan)
+static void fill_plan(struct board *b, struct fg_instance_plan *plan)
 {
     const struct fg_instance *in = b->in;
     size_t n = in->tasks.count;
@@ -354,7 +385,7 @@ static void fill_plan(struct board *b, const uint8_t *over_budget, struct fg_ins
     for (uint32_t j = 0; j < n; j++)
         if (b->vgpu[j] == FG_ASSIGN_NOBODY) {
             struct fg_instance_left left = {.task = j};
-            left_text(in, j, over_budget[j], left.text, sizeof left.text);
+            left_text(in, j, (enum left_why)b->why[j], left.text, sizeof left.text);
             fg_vec_push(&plan->left, left);
         }
     plan->vgpu = fg_take_ptr(b->vgpu);
@@ -369,6 +400,7 @@ static int bound_planned(const struct fg_instance *in, const struct fg_assign_op
     for (uint32_t j = 0; j < in->tasks.count; j++)
         if (plan->vgpu[j] != FG_ASSIGN_NOBODY)
             fg_vec_push(&m.tasks, j);
+    plan->bound_nanousd = 0;
     if (m.tasks.count == 0)
         return 0;
     make_problem(&m);
@@ -407,7 +439,6 @@ int fg_instance_solve(const struct fg_instance *in, const struct fg_assign_optio
     size_t n = in->tasks.count;
     int64_t until = o->time_limit_ns && o->now_ns ? o->now_ns(o->now_arg) + o->time_limit_ns : 0;
     FG_AUTO_FREE uint32_t *vgpu = fg_realloc(NULL, n, sizeof *vgpu);
-    FG_AUTO_FREE uint8_t *over_budget = fg_alloc(n);
     char text[8];
     memset(vgpu, 0xff, n * sizeof *vgpu);                /* FG_ASSIGN_NOBODY */
     for (uint32_t j = 0; j < n; j++)
@@ -415,12 +446,12 @@ int fg_instance_solve(const struct fg_instance *in, const struct fg_assign_optio
             fg_vec_push(&m.tasks, j);
     int rc = m.tasks.count ? solve_problem(&m, o, vgpu, &plan, err) : 0;
     if (rc == 0) {
-        board_init(&b, in, vgpu);
+        board_init(&b, in, vgpu, o, until ? until - plan.bound_ns : 0);  /* the bound of what is planned takes as long again */
         board_repair(&b);
-        keep_budget(&b, over_budget);
-        board_improve(&b, o, until);
+        keep_budget(&b);
+        board_improve(&b);
         plan.iterations += b.evaluations;
-        fill_plan(&b, over_budget, &plan);
+        fill_plan(&b, &plan);
         board_fini(&b);
         if (plan.left.count)
             rc = bound_planned(in, o, &plan, err);

@@ -6,7 +6,7 @@
 
 #define STEP_MOST (UINT64_C(32) << 20) /* pools grow in multiples of this at most */
 
-static struct fgcu_map pools;    /* pool -> a: 1 of device memory, 2 destroyed; b: 1; c: live allocations */
+static struct fgcu_map pools;    /* pool -> a: 0 not charged, 1 charged, 2 destroyed; b: 1; c: live allocations */
 static struct { uint32_t lock, dirty; uint64_t step; CUdevice graphs[64]; uint32_t graphs_count; } books = {.step = 2 << 20};
 
 void fgcu_pools_dirty(void) { fg_put(&books.dirty, 1); }
@@ -101,6 +101,8 @@ static uint64_t growth(uint64_t which, uint64_t bytes)
 {
     CUmemoryPool pool = (CUmemoryPool)(uintptr_t)which;
     uint64_t used = attribute(pool, CU_MEMPOOL_ATTR_USED_MEM_CURRENT), reserved = attribute(pool, CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT);
+    if (bytes > FG_MEMORY_MAX) /* sums of it would wrap */
+        return FG_MEMORY_MAX + 1;
     uint64_t step = fg_get(&books.step), after = used + ((bytes + 511) & ~UINT64_C(511));
     return after > reserved ? (after - reserved + step - 1) / step * step : 0;
 }
@@ -239,16 +241,30 @@ CUresult fgcu_do_cuMemFreeAsync(unsigned which, CUdeviceptr pointer, CUstream st
 
 /* ---- pools ---- */
 
+/* Managed memory may be on the device at any time, wherever it would rather be. */
+static int charged(const CUmemLocation *location, int type)
+{
+    return location->type == CU_MEM_LOCATION_TYPE_DEVICE || type == CU_MEM_ALLOCATION_TYPE_MANAGED;
+}
+
 CUresult fgcu_do_cuMemPoolCreate(unsigned which, CUmemoryPool *pool, const CUmemPoolProps *props)
 {
     CUresult result = FGCU_WHICH(cuMemPoolCreate)(pool, props);
     if (result == CUDA_SUCCESS && fgcu_attached() && pool && props) {
-        uint64_t device = props->location.type == CU_MEM_LOCATION_TYPE_DEVICE;
-        fgcu_map_put(&pools, &(struct fgcu_entry){.key = (uintptr_t)*pool, .a = device, .b = 1});
-        if (device)
+        uint64_t ours = charged(&props->location, props->allocType);
+        fgcu_map_put(&pools, &(struct fgcu_entry){.key = (uintptr_t)*pool, .a = ours, .b = 1});
+        if (ours)
             look(*pool, 0);
     }
     return result;
+}
+
+void fgcu_pool_seen(CUresult result, const CUmemoryPool *pool, const CUmemLocation *location, int type)
+{
+    struct fgcu_entry entry;
+    if (result == CUDA_SUCCESS && fgcu_attached() && pool && location && !charged(location, type) &&
+        !fgcu_map_get(&pools, (uintptr_t)*pool, &entry))
+        fgcu_map_put(&pools, &(struct fgcu_entry){.key = (uintptr_t)*pool, .b = 1});
 }
 
 /* What is allocated still keeps a destroyed pool's memory; its counts cannot be read any more. */

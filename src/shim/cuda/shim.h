@@ -79,12 +79,9 @@ CUresult fgcu_free_end(const struct fg_record *record, CUresult result);
 /* What the driver takes for a linear allocation. */
 uint64_t fgcu_linear_bytes(uint64_t bytes);
 
-/* The lease is told what this process holds from now on (fg_held_flag); share.c. */
-static inline void fgcu_mark(uint32_t held)
-{
-    if (fgcu_attached())
-        fg_lease_mark(&fgcu.lease, held);
-}
+/* ---- share.c ---- */
+/* The lease is told what this process holds from now on (fg_held_flag). */
+void fgcu_mark(uint32_t held);
 
 /* ---- pool.c: memory that the driver keeps for more than one allocation. Its books are the attributes it shows. ---- */
 /* Read the reserved bytes of all known pools and of graphs and correct the ledger. */
@@ -93,6 +90,12 @@ void fgcu_pools_refresh(void);
 void fgcu_pools_trim(void);
 /* Only if something was freed since. */
 void fgcu_pools_settle(void);
+/* Around a call that begins a capture; what it returns is passed on. And after one that ended it. */
+void fgcu_capture_begins(void);
+CUresult fgcu_capture_begun(CUresult result);
+void fgcu_capture_ended(void);
+/* A pool that was not made here is taken for the device's: unless it is the host's. */
+void fgcu_pool_seen(CUresult result, const CUmemoryPool *pool, const CUmemLocation *location, int type);
 void fgcu_pools_dirty(void);
 /* One allocation of the pool was freed. */
 void fgcu_pool_freed(uint64_t pool);

@@ -21,9 +21,9 @@ CUresult fgcu_do_cuMemCreate(unsigned which, CUmemGenericAllocationHandle *handl
     if (!fgcu_attached() || !handle || !prop || !on_device(prop))
         return FGCU_WHICH(cuMemCreate)(handle, size, prop, flags);
     size_t granule = 0;
-    uint64_t bytes = size;
+    uint64_t bytes = size > FG_MEMORY_MAX ? FG_MEMORY_MAX + 1 : size;
     if (fgcu_call(cuMemGetAllocationGranularity)(&granule, prop, CU_MEM_ALLOC_GRANULARITY_MINIMUM) == CUDA_SUCCESS && granule)
-        bytes = (size + granule - 1) / granule * granule; /* drivers refuse anything else; if one does not, this is what it takes */
+        bytes = (bytes + granule - 1) / granule * granule; /* drivers refuse anything else; if one does not, this is what it takes */
     if (fgcu_reserve(bytes) != CUDA_SUCCESS)
         return CUDA_ERROR_OUT_OF_MEMORY;
     CUresult result = FGCU_WHICH(cuMemCreate)(handle, size, prop, flags);

@@ -31,7 +31,7 @@ struct fg_gavel_draw {
 };
 int fg_read_gavel(const char *text, size_t length, const struct fg_gavel_draw *draw, struct fg_job_trace *ret, struct fg_error *err);
 
-struct fg_job_end { double start_s, end_s; int64_t cost_nanousd; uint32_t moves; };
+struct fg_job_end { double start_s, end_s, jct_s; int64_t cost_nanousd; uint32_t moves; };
 struct fg_job_run {
     struct fg_job_end *ends;             /* by job */
     double makespan_s, mean_jct_s, median_jct_s, p99_jct_s, mean_wait_s, p99_wait_s;

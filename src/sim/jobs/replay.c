@@ -120,7 +120,7 @@ static void summarise(const struct fg_job_trace *t, struct fg_job_run *run)
         double best = 0;
         for (uint32_t k = 0; k < t->kind_count; k++)
             best = fmax(best, j->rate[k]);
-        jct[x] = run->ends[x].end_s - j->arrival_s, wait[x] = run->ends[x].start_s - j->arrival_s;
+        jct[x] = run->ends[x].jct_s = run->ends[x].end_s - j->arrival_s, wait[x] = run->ends[x].start_s - j->arrival_s;
         run->mean_jct_s += jct[x] / (double)n, run->mean_wait_s += wait[x] / (double)n;
         run->makespan_s = fmax(run->makespan_s, run->ends[x].end_s);
         run->missed += run->ends[x].end_s > j->deadline_s + 1e-6;

@@ -174,6 +174,7 @@ static void host_memory_goes_by_the_part_of_the_device(void **state)
     struct fg_opencl_device gpu = {.type = FG_OPENCL_GPU, .memory_bytes = 40 * gib}, cpu = {.type = FG_OPENCL_CPU, .memory_bytes = 40 * gib};
     assert_int_equal(fg_opencl_host_bytes(&gpu, &(struct fg_vgpu_limits){10 * gib, 100}, 100 * gib), 25 * gib); /* a quarter of the memory */
     assert_int_equal(fg_opencl_host_bytes(&gpu, &(struct fg_vgpu_limits){gib, 500}, 100 * gib), 50 * gib);      /* half of the time */
+    assert_int_equal(fg_opencl_host_bytes(&gpu, &(struct fg_vgpu_limits){gib, 900, 500}, 100 * gib), 50 * gib); /* lent share brings none */
     assert_int_equal(fg_opencl_host_bytes(&gpu, &(struct fg_vgpu_limits){1, 1}, 100 * gib), gib);
     assert_int_equal(fg_opencl_host_bytes(&cpu, &(struct fg_vgpu_limits){10 * gib, 100}, 100 * gib), 35 * gib);
     assert_int_equal(fg_opencl_host_bytes(&cpu, &(struct fg_vgpu_limits){40 * gib, 1000}, 100 * gib), 100 * gib);

@@ -33,7 +33,8 @@ static struct fg_spec random_spec(struct rng *r)
     struct fg_spec s = {
         .type = (enum fg_task_type)rng_below(r, FG_TASK_TYPE_COUNT), .class = (enum fg_class)rng_below(r, FG_CLASS_COUNT + 1),
         .priority = (enum fg_priority)rng_below(r, FG_PRIORITY_COUNT),
-        .need = {.memory_bytes = (uint64_t)sparse(r), .share_permille = (uint32_t)rng_below(r, 1001)},
+        .need = {.memory_bytes = (uint64_t)sparse(r), .share_permille = (uint32_t)rng_below(r, 1001),
+                 .share_max_permille = (uint32_t)sparse(r)},
         .limits = {sparse(r), rng_below(r, 2) ? FG_DEFAULT_STARTUP_NS : sparse(r), rng_below(r, 2) ? FG_DEFAULT_RUN_NS : sparse(r), sparse(r)},
         .retries = (uint16_t)rng_next(r), .retry_on = (uint8_t)rng_below(r, 8), .hold = rng_below(r, 2),
         .name = random_text(r), .model = random_text(r), .program = random_text(r),
@@ -59,7 +60,7 @@ static struct fg_outcome random_outcome(struct rng *r)
 static struct fg_lease random_lease(struct rng *r)
 {
     return (struct fg_lease){(uint32_t)rng_next(r), random_id(r), (uint64_t)sparse(r), (uint64_t)sparse(r), (uint32_t)rng_below(r, 1001),
-                             sparse(r), sparse(r), sparse(r), (enum fg_level)rng_below(r, FG_LEVEL_COUNT),
+                             (uint32_t)rng_below(r, 1001), sparse(r), sparse(r), sparse(r), sparse(r), sparse(r), (enum fg_level)rng_below(r, FG_LEVEL_COUNT),
                              (enum fg_level)rng_below(r, FG_LEVEL_COUNT)};
 }
 
@@ -98,7 +99,8 @@ static void assert_same_usage(const struct fg_usage *a, const struct fg_usage *b
 static void assert_same_spec(const struct fg_spec *a, const struct fg_spec *b)
 {
     assert_true(a->type == b->type && a->class == b->class && a->priority == b->priority);
-    assert_true(a->need.memory_bytes == b->need.memory_bytes && a->need.share_permille == b->need.share_permille);
+    assert_true(a->need.memory_bytes == b->need.memory_bytes && a->need.share_permille == b->need.share_permille &&
+                a->need.share_max_permille == b->need.share_max_permille);
     assert_string_equal(a->need.device_kind, b->need.device_kind);
     assert_true(a->limits.queue_ns == b->limits.queue_ns && a->limits.startup_ns == b->limits.startup_ns &&
                 a->limits.run_ns == b->limits.run_ns && a->limits.max_cost_nanousd == b->limits.max_cost_nanousd);
@@ -124,6 +126,7 @@ static void assert_same_lease(const struct fg_lease *a, const struct fg_lease *b
 {
     assert_true(a->device == b->device && fg_id_eq(a->node, b->node) && a->epoch == b->epoch);
     assert_true(a->memory_bytes == b->memory_bytes && a->share_permille == b->share_permille);
+    assert_true(a->lent_permille == b->lent_permille && a->resized_ns == b->resized_ns && a->lent_us == b->lent_us);
     assert_true(a->granted_ns == b->granted_ns && a->deadline_ns == b->deadline_ns && a->price_nanousd_per_s == b->price_nanousd_per_s);
     assert_true(a->memory_level == b->memory_level && a->share_level == b->share_level);
 }
@@ -262,6 +265,7 @@ static struct fg_event random_event(struct rng *r)
     case FG_EV_USAGE_RECORDED: ev.usage = random_usage(r); break;
     case FG_EV_TASK_FINISHED: ev.finished = random_outcome(r); break;
     case FG_EV_LEASE_RELEASED: ev.released.epoch = (uint64_t)sparse(r); break;
+    case FG_EV_LEASE_RESIZED: ev.resized.epoch = (uint64_t)sparse(r); ev.resized.lent_permille = (uint32_t)rng_below(r, 1001); break;
     case FG_EV_TASK_SETTLED: ev.settled.cost_nanousd = sparse(r); ev.settled.lines = random_text(r); break;
     case FG_EV_NODE_JOINED: random_joined(r, &ev); break;
     case FG_EV_NODE_LOST: ev.lost.node = random_id(r); break;
@@ -311,6 +315,9 @@ static void assert_same_event(const struct fg_event *a, const struct fg_event *b
     case FG_EV_USAGE_RECORDED: assert_same_usage(&a->usage, &b->usage); break;
     case FG_EV_TASK_FINISHED: assert_same_outcome(&a->finished, &b->finished); break;
     case FG_EV_LEASE_RELEASED: assert_true(a->released.epoch == b->released.epoch); break;
+    case FG_EV_LEASE_RESIZED:
+        assert_true(a->resized.epoch == b->resized.epoch && a->resized.lent_permille == b->resized.lent_permille);
+        break;
     case FG_EV_TASK_SETTLED:
         assert_true(a->settled.cost_nanousd == b->settled.cost_nanousd);
         assert_same_text(a->settled.lines, b->settled.lines);

@@ -5,8 +5,8 @@
 
 static void an_instance_is_read_task_by_task(void **state)
 {
-    /* 2 agents, 3 tasks; the file is agent by agent */
-    const char *text = " 2 3\n 1 2 3\n 4 5 6\r\n 7 8 9\n10 11 12\n 20\t21\n\n";
+    /* 2 agents, 3 tasks; the file is agent by agent and begins with a byte order mark */
+    const char *text = "\xef\xbb\xbf 2 3\n 1 2 3\n 4 5 6\r\n 7 8 9\n10 11 12\n 20\t21\n\n";
     struct fg_gap g;
     struct fg_error err = {0};
     assert_ok(fg_gap_parse(text, strlen(text), &g, &err), err);

@@ -40,6 +40,8 @@ static void what_is_wrong_in_a_file_is_said_with_its_line_and_a_remedy(void **st
         {"tasks:\n- [1, 2]\n" VGPUS, "line 2: a task should be a mapping", "Write"},
         {"cost_model: work\ntasks:\n- {id: a, memory: 1GB, time: 1h}\n" VGPUS, "line 3: task 'a' tells its time", "reference_gflops"},
         {"interference:\n- {types: [a], slowdown: 2}\ntasks:\n- {id: a, memory: 1GB, time: 1h}\n" VGPUS, "line 2: an interference", "Write"},
+        {"tasks:\n- {id: a, memory: 1GB, time: 1h}\n" VGPUS "---\ntasks: []\n", "line 6: a second document", "one document"},
+        {"- 1\n- 2\n", "line 1: the file should be a mapping", "three-tasks.yaml"},
         {"slowdown: 0.5\ntasks:\n- {id: a, memory: 1GB, time: 1h}\n" VGPUS, "must be 1", ""},
     };
     for (size_t x = 0; x < FG_COUNT(bad); x++) {
@@ -111,6 +113,79 @@ static void a_task_that_cannot_run_is_listed_with_its_reason(void **state)
     }
     assert_int_equal(p.left.count, 8);                   /* one of the two long ones */
     assert_true(p.cost_nanousd >= p.bound_nanousd);
+    fg_instance_plan_fini(&p);
+    fg_instance_fini(&in);
+}
+
+static struct fg_instance_plan solve_text(const char *text, struct fg_instance *in)
+{
+    struct fg_error err = {0};
+    assert_ok(parse(text, in, &err), err);
+    return solve(in, 1);
+}
+
+/* Bug: when all that could run was left out at the end, the bound of all tasks stayed: 2 above a cost of 0. */
+static void a_plan_of_nothing_costs_nothing_and_its_bound_says_so(void **state)
+{
+    struct fg_instance in;
+    struct fg_instance_plan p = solve_text("tasks:\n- {id: a, memory: 5GB, time: 1h, gang: g}\n- {id: b, memory: 5GB, time: 1h, gang: g}\n" VGPUS, &in);
+    assert_int_equal(p.left.count, 2);
+    assert_int_equal(p.cost_nanousd, 0);
+    assert_int_equal(p.bound_nanousd, 0);
+    fg_instance_plan_fini(&p);
+    fg_instance_fini(&in);
+}
+
+/* Bug: "it needs 7.5 GiB; the largest has 7.5 GiB". */
+static void sizes_that_round_alike_are_told_in_bytes(void **state)
+{
+    struct fg_instance in;
+    struct fg_instance_plan p = solve_text("tasks:\n- {id: a, memory: 8001MB, time: 1h}\n" VGPUS, &in);
+    assert_has(p.left.items[0].text, "needs 8001000000 bytes; the largest vGPU it may use (v) has 8000000000");
+    fg_instance_plan_fini(&p);
+    fg_instance_fini(&in);
+}
+
+/* Nine tasks of 1 h..9 h at 0.40 $/h cost 18; a budget of 10 keeps 1..6 (8.40): the dearest, 9, 8 and 7, go (3.60 + 3.20 + 2.80 = 9.60).
+ * With a group of 1 and 9, 1 goes with it: 8.00. */
+static void beyond_the_budget_the_dearest_go_with_their_groups(void **state)
+{
+    for (int grouped = 0; grouped <= 1; grouped++) {
+        FG_AUTO_STR struct fg_str s = {0};
+        struct fg_instance in;
+        fg_str_adds(&s, "budget: 10\ntasks:\n");
+        for (int j = 1; j <= 9; j++)
+            fg_str_addf(&s, "- {id: t%d, memory: 1GB, time: %dh%s}\n", j, j, grouped && j % 8 == 1 ? ", group: g" : "");
+        fg_str_adds(&s, VGPUS);
+        struct fg_instance_plan p = solve_text(fg_str_cstr(&s), &in);
+        assert_int_equal(p.left.count, grouped ? 4 : 3);
+        assert_int_equal(p.cost_nanousd, grouped ? INT64_C(8000000000) : INT64_C(8400000000));
+        assert_has(p.left.items[0].text, "the plan's budget of 10.00 USD is spent");
+        fg_instance_plan_fini(&p);
+        fg_instance_fini(&in);
+    }
+}
+
+static int64_t counting_clock(void *arg) { return *(int64_t *)arg += 1000000; }   /* a millisecond passes at each look */
+
+/* Bug: making room for what did not fit knew no time limit; 3,000 tasks with deadlines took 15 s instead of 3. The clock
+ * counts the looks at it: after the limit there may be the grace (0.1 s) and one look for each task. */
+static void the_time_limit_holds_while_room_is_made(void **state)
+{
+    FG_AUTO_STR struct fg_str s = {0};
+    struct fg_instance in;
+    struct fg_instance_plan p;
+    struct fg_error err = {0};
+    int64_t now = 0;
+    fg_str_adds(&s, "tasks:\n");
+    for (int j = 0; j < 200; j++)
+        fg_str_addf(&s, "- {id: t%d, memory: %dGB, time: %dm, deadline: 5h}\n", j, 1 + j % 8, 10 + j * 37 % 90);
+    fg_str_adds(&s, "vgpus:\n- {id: v, memory: 8GB, price: 1, count: 20}\n");
+    assert_ok(parse(fg_str_cstr(&s), &in, &err), err);
+    struct fg_assign_options o = {.seed = 1, .time_limit_ns = 200 * 1000000, .now_ns = counting_clock, .now_arg = &now};
+    assert_ok(fg_instance_solve(&in, &o, &p, &err), err);
+    assert_true(now < 2000 * INT64_C(1000000));
+    assert_true(p.left.count > 0 && p.cost_nanousd >= p.bound_nanousd);
     fg_instance_plan_fini(&p);
     fg_instance_fini(&in);
 }
@@ -251,6 +326,10 @@ int main(void)
         cmocka_unit_test(what_is_wrong_in_a_file_is_said_with_its_line_and_a_remedy),
         cmocka_unit_test(the_three_tasks_cost_what_is_worked_out_by_hand),
         cmocka_unit_test(a_task_that_cannot_run_is_listed_with_its_reason),
+        cmocka_unit_test(a_plan_of_nothing_costs_nothing_and_its_bound_says_so),
+        cmocka_unit_test(sizes_that_round_alike_are_told_in_bytes),
+        cmocka_unit_test(beyond_the_budget_the_dearest_go_with_their_groups),
+        cmocka_unit_test(the_time_limit_holds_while_room_is_made),
         cmocka_unit_test(small_plans_are_valid_and_cost_the_least_of_all_that_plan_the_most_tasks),
         cmocka_unit_test(interference_is_in_the_time_and_the_cost),
         cmocka_unit_test(spot_is_taken_where_interruptions_leave_it_cheaper),

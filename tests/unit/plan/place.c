@@ -276,7 +276,7 @@ static void a_plan_is_never_overfull_and_costs_the_least_step_by_step(void **sta
     fg_history_destroy(h);
 }
 
-/* Beyond 64 devices with room the best comes from a heap: it is the same device as when all are gone through. */
+/* The best comes from an order of the devices: it is the same one as when all are gone through. */
 static void many_devices_are_chosen_from_as_few_are(void **state)
 {
     enum { DEVICES = 200, TASKS = 300 };

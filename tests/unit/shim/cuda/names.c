@@ -87,6 +87,39 @@ static void what_is_not_wrapped_is_the_drivers_own_pointer(void **state)
     }
 }
 
+static const char *const passed[] = {
+#define NAME(export) #export,
+    FGCU_PASSED_LIST(NAME)
+#undef NAME
+};
+
+static int is_passed(const char *export)
+{
+    for (size_t i = 0; i < sizeof passed / sizeof *passed; i++)
+        if (!strcmp(passed[i], export))
+            return 1;
+    return 0;
+}
+
+static void every_export_of_the_driver_is_wrapped_or_left_alone_for_a_reason(void **state)
+{
+    char line[256], name[128];
+    unsigned since, count = 0;
+    FILE *f = fopen(EXPORTS, "r");
+    assert_non_null(f);
+    while (fgets(line, sizeof line, f)) {
+        if (sscanf(line, "%127s %u", name, &since) != 2)
+            continue; /* a comment */
+        if (is_wrapped(name) == is_passed(name))
+            fail_msg("%s: neither wrapped nor left alone, or both", name);
+        count++;
+    }
+    fclose(f);
+    assert_int_equal(count, 637);
+    for (size_t i = 0; i < sizeof passed / sizeof *passed; i++)
+        assert_ptr_equal(symbol(passed[i]), dlsym(driver(), passed[i]));
+}
+
 static void what_is_wrapped_is_not_the_drivers(void **state)
 {
     for (size_t i = 0; i < WRAPPED; i++)
@@ -142,6 +175,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_version_and_stream_mode_gets_the_right_hook),
         cmocka_unit_test(what_is_not_wrapped_is_the_drivers_own_pointer),
+        cmocka_unit_test(every_export_of_the_driver_is_wrapped_or_left_alone_for_a_reason),
         cmocka_unit_test(what_is_wrapped_is_not_the_drivers),
         cmocka_unit_test(unknown_names_get_the_drivers_answer),
         cmocka_unit_test(the_older_form_answers_alike),

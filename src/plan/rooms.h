@@ -1,0 +1,30 @@
+/* rooms.h - what is free on each device, in an order in which the best one with room is found without looking at all.
+ *
+ *     model (kind, size, prices) -- root[ROOM_SHARE]   devices of which more of the share is used than of the memory
+ *                                \- root[ROOM_MEMORY]  the others
+ *                                \- root[ROOM_FULL]    those with no share or no memory left
+ *
+ * Devices of one model cost a task the same, so among them the rules of place.h leave two: the fullest, then the lowest id.
+ * Each root is a treap in that order; every node knows the most memory and the most share that is free below it. Where the
+ * share decides how full a device is, what has share enough is all that comes after one place in the order, and the
+ * memory alone is searched for; in the other treap it is the reverse. So a search is O(log n), and so is a change.
+ *
+ * One round of fg_place() at a time may use it. No clock, no I/O; not for two threads at once. */
+#pragma once
+#include "plan/place.h"
+
+struct fg_rooms;
+struct fg_rooms *fg_rooms_create(void);
+void fg_rooms_destroy(struct fg_rooms *rooms);
+/* The device at index `at` of the snapshots to come is as d says. at: one that was set before, or the next. */
+void fg_rooms_set(struct fg_rooms *rooms, size_t at, const struct fg_plan_device *d);
+size_t fg_rooms_count(const struct fg_rooms *rooms);
+/* Forget those from index count on. */
+void fg_rooms_cut(struct fg_rooms *rooms, size_t count);
+
+/* What is free on usable devices that have both some memory and some share left: in sum, and at most on one. */
+struct fg_rooms_free { uint64_t memory, largest_memory, share; uint32_t largest_share; };
+void fg_rooms_free(const struct fg_rooms *rooms, struct fg_rooms_free *ret);
+/* Whether it is in order, and says of its device `at` what d says. For tests and checks: O(all) for the order. */
+bool fg_rooms_sound(const struct fg_rooms *rooms);
+bool fg_rooms_same(const struct fg_rooms *rooms, size_t at, const struct fg_plan_device *d);

@@ -1,0 +1,40 @@
+/* rooms_private.h - the inside of rooms.h, for the round that uses it. */
+#pragma once
+#include "plan/rooms.h"
+
+enum room_tree { ROOM_SHARE, ROOM_MEMORY, ROOM_FULL, ROOM_TREES, ROOM_NOWHERE = ROOM_TREES };
+
+struct room {
+    uint64_t memory_bytes;               /* free */
+    uint32_t share_permille, used_permille;
+    uint64_t most_memory;                /* free in its subtree, itself included */
+    uint32_t most_share;
+    uint32_t left, right;                /* index + 1; 0: none */
+    uint32_t model;
+    fg_device_id id;
+    uint32_t reservation;                /* of the round: index + 1 of the one that holds it; 0: none */
+    uint32_t spare_share_permille;       /* what others than the head may take beyond its start */
+    uint64_t spare_memory_bytes;
+    uint8_t tree;                        /* in which it stands; ROOM_NOWHERE: not usable, or lifted out */
+    bool usable, lifted;
+};
+struct room_model {
+    struct fg_plan_device like;          /* id 0, kind owned: what all devices of it are */
+    size_t count, usable;
+    uint32_t root[ROOM_TREES];
+};
+struct fg_rooms {
+    FG_VEC(struct room) rooms;           /* by device index */
+    FG_VEC(struct room_model) models;
+    uint32_t *slots;                     /* model + 1, by hash; 0 empty */
+    size_t slot_mask;
+    uint64_t memory, share;              /* free in sum, in the first two trees */
+    size_t open;                         /* how many stand there */
+};
+
+/* What is free on one changed. */
+void rooms_change(struct fg_rooms *x, size_t at, uint64_t memory_bytes, uint32_t share_permille);
+/* Take it out of the order, and put it back: what is held for a head is looked at one by one. */
+void rooms_lift(struct fg_rooms *x, size_t at, bool out);
+/* The first devices of the model in the order that have room for the need, at most max of one tree. Returns how many. */
+size_t rooms_first(const struct fg_rooms *x, uint32_t model, enum room_tree tree, const struct fg_need *need, uint32_t *ret, size_t max);
