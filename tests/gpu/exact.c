@@ -3,14 +3,19 @@
  * Each way takes chunks until the driver says out of memory. What was granted must not exceed what cuMemGetInfo called free
  * before, and must come within one chunk (and what the driver rounds) of it; after all is freed, all is free again. In a vGPU
  * "free" is the quota's rest; on a bare device the device's. Prints a row for each way; exits 1 if any is wrong.
- * usage: exact [--driver PATH] [--device N] [--chunk MIB] [--slack MIB] [--quota MIB: expected total] */
+ * With --nvml, at the most that each way took, what is used in the vGPU is compared with what the driver's NVML counts for this process.
+ * usage: exact [--driver PATH] [--device N] [--chunk MIB] [--slack MIB] [--quota MIB: expected total] [--nvml PATH] */
 #define CU_TABLE
+#include <unistd.h>
+
 #include "common.h"
+#include "fgpu/nvml_abi.h"
 
 #define MIB ((size_t)1 << 20)
 enum { MOST = 4096 };
 static size_t chunk, slack;
 static int device;
+static const char *nvml_path;
 static uint64_t things[MOST];
 static CUmemoryPool pool;
 static CUgraphExec execs[MOST];
@@ -98,6 +103,54 @@ static void give_back_reserves(void)
         cu.cuDeviceGraphMemTrim(device);
 }
 
+/* What NVML counts for this process, by a library of this path. Negative: it does not tell, and *why says so. */
+static long long counted_by_nvml(const char *path, const char **why)
+{
+    static void *library;
+    static nvmlProcessInfo_t list[1024];
+    char uuid[48];
+    CUuuid id;
+    nvmlDevice_t handle;
+    unsigned n = sizeof list / sizeof *list;
+    NVML_FN_void *init;
+    NVML_FN_by_text *by_uuid;
+    NVML_FN_processes *processes;
+    library = library ? library : dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    *(void **)&init = library ? dlsym(library, "nvmlInit_v2") : NULL;
+    *(void **)&by_uuid = library ? dlsym(library, "nvmlDeviceGetHandleByUUID") : NULL;
+    *(void **)&processes = library ? dlsym(library, "nvmlDeviceGetComputeRunningProcesses_v3") : NULL;
+    *why = "there is no NVML of this driver that lists processes";
+    if (!init || !by_uuid || !processes || init() != NVML_SUCCESS)
+        return -1;
+    DO((cu.cuDeviceGetUuid_v2 ? cu.cuDeviceGetUuid_v2 : cu.cuDeviceGetUuid)(&id, device));
+    int at = snprintf(uuid, sizeof uuid, "GPU-");
+    for (int i = 0; i < 16; i++)
+        at += snprintf(uuid + at, sizeof uuid - (size_t)at, "%s%02x", i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "", (unsigned char)id.bytes[i]);
+    *why = "NVML does not list this process (another pid namespace?)";
+    if (by_uuid(uuid, &handle) != NVML_SUCCESS || processes(handle, &n, list) != NVML_SUCCESS)
+        return -1;
+    for (unsigned i = 0; i < n && i < sizeof list / sizeof *list; i++)
+        if (list[i].pid == (unsigned)getpid() && list[i].usedGpuMemory != (unsigned long long)-1)
+            return (long long)list[i].usedGpuMemory;
+    return -1;
+}
+
+/* Compare at this moment. 1: more than the slack apart. */
+static int compare(const struct way *way)
+{
+    const char *why;
+    size_t free_bytes, total;
+    DO(cu.cuMemGetInfo_v2(&free_bytes, &total));
+    if (way->bare_overcommits) /* what is not on the device now is in nobody's count but ours */
+        return 0;
+    long long theirs = counted_by_nvml(nvml_path, &why), ours = (long long)(total - free_bytes), apart = ours - theirs;
+    if (theirs < 0)
+        return printf("NVML %-24s skipped: %s\n", way->name, why), 0;
+    int wrong = apart > (long long)slack || -apart > (long long)slack;
+    printf("NVML %-24s ours %lld MiB, the driver's %lld MiB%s\n", way->name, ours >> 20, theirs >> 20, wrong ? "  APART" : "");
+    return wrong;
+}
+
 /* Returns 0 right, 1 wrong, 2 not there. */
 static int try(const struct way *way, int in_slice)
 {
@@ -120,6 +173,8 @@ static int try(const struct way *way, int in_slice)
         wrong = 1, verdict = "TOO MUCH";
     else if (granted + chunk + slack < before)
         wrong = 1, verdict = "TOO LITTLE";
+    if (*nvml_path && n && compare(way))
+        wrong = 1, verdict = "NOT WHAT NVML COUNTS";
     for (size_t i = 0; i < n; i++)
         DO(way->give(things[i]));
     give_back_reserves();
@@ -133,6 +188,7 @@ static int try(const struct way *way, int in_slice)
 int main(int argc, char **argv)
 {
     begin(argc, argv);
+    nvml_path = option(argc, argv, "--nvml", "");
     device = atoi(option(argc, argv, "--device", "0"));
     slack = strtoull(option(argc, argv, "--slack", "34"), NULL, 10) * MIB;
     size_t quota = strtoull(option(argc, argv, "--quota", "0"), NULL, 10) * MIB, free_bytes, total;

@@ -115,6 +115,8 @@ static void begin(const char *setup)
     setenv("FGPU_FAKE_CUDA_SETUP", setup, 1);
     setenv("FGPU_CUDA_CONTEXT_BYTES", "67108864", 1);
     driver = dlopen(FAKE_CUDA, RTLD_NOW | RTLD_LOCAL);
+    if (!driver)
+        fail_msg("%s", dlerror());
     int (*init)(unsigned);
     *(void **)&init = function("cuInit");
     assert_int_equal(init(0), 0);
@@ -146,6 +148,7 @@ static void on_machine(const char *setup, void (*body)(void))
     fflush(NULL);
     pid_t pid = fork();
     if (pid == 0) {
+        setenv("CMOCKA_TEST_ABORT", "1", 1); /* a failure ends this process; the other tests are its parent's */
         begin(setup);
         body();
         finish();
