@@ -112,7 +112,7 @@ def check(api):
     for row in api["submit"] + api["hand"]:
         if len(row["since"]) != len(row["exports"]):
             sys.exit(f"api/cuda.toml: {row['name']}: as many versions as exports, please")
-    passed = [name for row in api["pass"] for name in row["exports"].split()]
+    passed = [name for row in api.get("pass", []) for name in row["exports"].split()]
     if twice := {n for n in passed if passed.count(n) > 1 or n in wrapped}:
         sys.exit(f"api/cuda.toml: to be left alone, and again: {', '.join(sorted(twice))}")
     return wrapped, every, passed

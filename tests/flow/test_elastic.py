@@ -5,7 +5,7 @@ import pathlib
 
 import pytest
 
-from agent_world import ROOT_ONLY, until
+from agent_world import ROOT_ONLY, until, world  # noqa: F401
 from test_cli import FGPU, Fgpu
 
 pytestmark = pytest.mark.skipif(not FGPU.exists(), reason=f"{FGPU} is not built")
@@ -69,5 +69,26 @@ def test_an_elastic_task_is_lent_what_is_idle_and_gives_it_back_to_who_comes(fgp
     assert json.loads(fgpu("get", elastic, "--json"))["attempt"] == 1
 
 
+@ROOT_ONLY
+def test_what_is_lent_outlives_a_restart_of_server_and_agent(fgpu):
+    elastic = submit(fgpu, "--share", "20", "--share-max", "80")
+    until(lambda: quota_percent(fgpu, elastic) == 80, 60)
+    fgpu("down")
+    fgpu("up", "--detach", "--listen", "127.0.0.1:0")
+    until(lambda: slice_of(fgpu, elastic) == (20, 60, "running"), 60)
+    submit(fgpu, "--share", "75")
+    until(lambda: slice_of(fgpu, elastic) == (20, 5, "running"), 60)
+    until(lambda: quota_percent(fgpu, elastic) == 25, 60)
+
+
 def test_a_largest_share_below_the_share_is_refused(fgpu):
     assert "resources.share_max" in fgpu.fails(2, "submit", "--share", "50", "--share-max", "20", "--", "true")
+
+
+def test_a_task_that_is_being_stopped_gives_back_too(world):  # noqa: F811
+    task = world.server.start(["sh", "-c", "trap '' TERM; echo up; while true; do sleep 0.1; done"], share=800)
+    world.server.wait_text(task, "up", 60)
+    world.server.kill(task)
+    world.server.send({"m": "resize", "task": task, "attempt": 1, "memory_bytes": 64 << 20, "share_permille": 200})
+    until(lambda: "and 200 permille" in world.agent.stderr(), 60)
+    assert world.server.finished(task, 60)["state"] == "canceled"

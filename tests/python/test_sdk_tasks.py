@@ -209,6 +209,8 @@ def test_keyword_arguments_become_the_spec_of_the_api(client, server, tmp_path):
     assert sent == {"task_type": "image_classification", "model_name": "resnet50", "input_data": sent["input_data"],
                     "resources": {"device_kind": "H200", "memory": "8GB", "share": 25}, "limits": {"run": "5m", "max_cost": "0.05"},
                     "labels": {"team": "vision"}, "class": "batch", "retries": 2, "retry_on": ["oom"]}
+    client.submit(command=["true"], share=25, share_max=80)
+    assert spec_sent(server)["resources"] == {"share": 25, "share_max": 80}
     client.submit(command="echo $HOME", gpu="0.25", env={"A": "b"})
     assert spec_sent(server) == {"task_type": "command", "command": ["/bin/sh", "-c", "echo $HOME"], "env": {"A": "b"}, "resources": {"share": 25.0}}
 

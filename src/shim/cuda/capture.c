@@ -21,7 +21,7 @@ CUstreamCaptureMode fgcu_relax(void)
 void fgcu_strict(CUstreamCaptureMode mode) { fgcu_call(cuThreadExchangeStreamCaptureMode)(&mode); }
 
 /* Nothing of ours is open when a capture begins, nor between two calls until it ends. */
-static void before(void)
+void fgcu_capture_begins(void)
 {
     if (!fgcu_attached())
         return;
@@ -29,7 +29,7 @@ static void before(void)
     fgcu_close_all();
 }
 
-static CUresult begun(CUresult result)
+CUresult fgcu_capture_begun(CUresult result)
 {
     if (result != CUDA_SUCCESS && fgcu_attached())
         fg_add(&fgcu.captures, -1u);
@@ -38,49 +38,28 @@ static CUresult begun(CUresult result)
 
 CUresult fgcu_do_cuStreamBeginCapture_v1(unsigned which, CUstream stream)
 {
-    before();
-    return begun(FGCU_WHICH(cuStreamBeginCapture_v1)(stream));
+    fgcu_capture_begins();
+    return fgcu_capture_begun(FGCU_WHICH(cuStreamBeginCapture_v1)(stream));
 }
 
 CUresult fgcu_do_cuStreamBeginCapture(unsigned which, CUstream stream, CUstreamCaptureMode mode)
 {
-    before();
-    return begun(FGCU_WHICH(cuStreamBeginCapture)(stream, mode));
+    fgcu_capture_begins();
+    return fgcu_capture_begun(FGCU_WHICH(cuStreamBeginCapture)(stream, mode));
 }
 
 CUresult fgcu_do_cuStreamBeginCaptureToGraph(unsigned which, CUstream stream, CUgraph graph, const CUgraphNode *nodes,
                                              const CUgraphEdgeData *edges, size_t count, CUstreamCaptureMode mode)
 {
-    before();
-    return begun(FGCU_WHICH(cuStreamBeginCaptureToGraph)(stream, graph, nodes, edges, count, mode));
+    fgcu_capture_begins();
+    return fgcu_capture_begun(FGCU_WHICH(cuStreamBeginCaptureToGraph)(stream, graph, nodes, edges, count, mode));
 }
 
-CUresult fgcu_do_cuStreamBeginRecaptureToGraph(unsigned which, CUstream stream, CUstreamCaptureMode mode, CUgraph graph,
-                                               void *callback, void *data)
-{
-    before();
-    return begun(FGCU_WHICH(cuStreamBeginRecaptureToGraph)(stream, mode, graph, callback, data));
-}
-
-CUresult fgcu_do_cuStreamBeginCaptureToCig(unsigned which, CUstream stream, void *params)
-{
-    before();
-    return begun(FGCU_WHICH(cuStreamBeginCaptureToCig)(stream, params));
-}
-
-static void ended(void)
+void fgcu_capture_ended(void)
 {
     uint32_t captures = fg_get(&fgcu.captures);
     while (captures && !fg_cas(&fgcu.captures, &captures, captures - 1))
         ;
-}
-
-CUresult fgcu_do_cuStreamEndCaptureToCig(unsigned which, CUstream stream)
-{
-    CUresult result = FGCU_WHICH(cuStreamEndCaptureToCig)(stream);
-    if (result == CUDA_SUCCESS && fgcu_attached())
-        ended();
-    return result;
 }
 
 CUresult fgcu_do_cuStreamEndCapture(unsigned which, CUstream stream, CUgraph *graph)
@@ -88,6 +67,6 @@ CUresult fgcu_do_cuStreamEndCapture(unsigned which, CUstream stream, CUgraph *gr
     int was = fgcu_attached() && fgcu_capturing(stream);
     CUresult result = FGCU_WHICH(cuStreamEndCapture)(stream, graph);
     if (was && !fgcu_capturing(stream)) /* an invalid capture ends, too; only a stream that was not captured ends none */
-        ended();
+        fgcu_capture_ended();
     return result;
 }

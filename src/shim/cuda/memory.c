@@ -1,6 +1,12 @@
 /* memory.c - linear memory: reserve, ask the driver, settle to what it took. The other files of memory build on the first half. */
 #include "shim/cuda/shim.h"
 
+void fgcu_mark(uint32_t held)
+{
+    if (fgcu_attached())
+        fg_lease_mark(&fgcu.lease, held);
+}
+
 CUcontext fgcu_context(void)
 {
     CUcontext context = NULL;

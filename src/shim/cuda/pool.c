@@ -259,27 +259,12 @@ CUresult fgcu_do_cuMemPoolCreate(unsigned which, CUmemoryPool *pool, const CUmem
     return result;
 }
 
-/* One that was not made here is taken for the device's: unless it is the host's. */
-static void seen(CUresult result, const CUmemoryPool *pool, const CUmemLocation *location, int type)
+void fgcu_pool_seen(CUresult result, const CUmemoryPool *pool, const CUmemLocation *location, int type)
 {
     struct fgcu_entry entry;
     if (result == CUDA_SUCCESS && fgcu_attached() && pool && location && !charged(location, type) &&
         !fgcu_map_get(&pools, (uintptr_t)*pool, &entry))
         fgcu_map_put(&pools, &(struct fgcu_entry){.key = (uintptr_t)*pool, .b = 1});
-}
-
-CUresult fgcu_do_cuMemGetDefaultMemPool(unsigned which, CUmemoryPool *pool, CUmemLocation *location, int type)
-{
-    CUresult result = FGCU_WHICH(cuMemGetDefaultMemPool)(pool, location, type);
-    seen(result, pool, location, type);
-    return result;
-}
-
-CUresult fgcu_do_cuMemGetMemPool(unsigned which, CUmemoryPool *pool, CUmemLocation *location, int type)
-{
-    CUresult result = FGCU_WHICH(cuMemGetMemPool)(pool, location, type);
-    seen(result, pool, location, type);
-    return result;
 }
 
 /* What is allocated still keeps a destroyed pool's memory; its counts cannot be read any more. */

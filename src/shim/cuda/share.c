@@ -2,12 +2,6 @@
  * nobody tries to put the process aside (decision 0026). What it takes is charged elsewhere. */
 #include "shim/cuda/shim.h"
 
-void fgcu_mark(uint32_t held)
-{
-    if (fgcu_attached())
-        fg_lease_mark(&fgcu.lease, held);
-}
-
 CUresult fgcu_do_cuIpcGetMemHandle(unsigned which, struct fgcu_ipc *handle, CUdeviceptr pointer)
 {
     fgcu_mark(FG_HELD_SHARED);

@@ -90,6 +90,12 @@ void fgcu_pools_refresh(void);
 void fgcu_pools_trim(void);
 /* Only if something was freed since. */
 void fgcu_pools_settle(void);
+/* Around a call that begins a capture; what it returns is passed on. And after one that ended it. */
+void fgcu_capture_begins(void);
+CUresult fgcu_capture_begun(CUresult result);
+void fgcu_capture_ended(void);
+/* A pool that was not made here is taken for the device's: unless it is the host's. */
+void fgcu_pool_seen(CUresult result, const CUmemoryPool *pool, const CUmemLocation *location, int type);
 void fgcu_pools_dirty(void);
 /* One allocation of the pool was freed. */
 void fgcu_pool_freed(uint64_t pool);

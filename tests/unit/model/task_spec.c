@@ -150,6 +150,8 @@ static void values_out_of_range_name_the_range(void **state)
     assert_refused("{" COMMAND ",\"resources\":{\"share\":0.09}}", "/resources/share", "within 0.1 and 100");
     assert_refused("{" COMMAND ",\"resources\":{\"share\":-1e300}}", "/resources/share", "within 0.1 and 100");
     assert_refused("{" COMMAND ",\"resources\":{\"share\":\"101\"}}", "/resources/share", "101");
+    assert_refused("{" COMMAND ",\"resources\":{\"share\":50,\"share_max\":49.9}}", "/resources/share_max", "less than the share");
+    assert_refused("{" COMMAND ",\"resources\":{\"share_max\":101}}", "/resources/share_max", "within 0.1 and 100");
     assert_refused("{" COMMAND ",\"resources\":{\"memory\":1048575}}", "/resources/memory", "within 1 MiB and 1 PiB");
     assert_refused("{" COMMAND ",\"resources\":{\"memory\":-1}}", "/resources/memory", "within");
     assert_refused("{" COMMAND ",\"resources\":{\"memory\":\"2000TiB\"}}", "/resources/memory", "within");
@@ -172,7 +174,10 @@ static void values_out_of_range_name_the_range(void **state)
 
 static void ends_of_ranges_are_in_them(void **state)
 {
-    struct fg_spec s = accepted("{" COMMAND ",\"resources\":{\"share\":0.1,\"memory\":1048576},\"limits\":{\"run\":31536000,\"queue\":1}}");
+    struct fg_spec s = accepted("{" COMMAND ",\"resources\":{\"share\":25,\"share_max\":\"25%\"}}");
+    assert_int_equal(s.need.share_max_permille, 250);
+    fg_spec_fini(&s);
+    s = accepted("{" COMMAND ",\"resources\":{\"share\":0.1,\"memory\":1048576},\"limits\":{\"run\":31536000,\"queue\":1}}");
     assert_int_equal(s.need.share_permille, 1);
     fg_spec_fini(&s);
     s = accepted("{" COMMAND ",\"resources\":{\"share\":100,\"memory\":1e9}}");

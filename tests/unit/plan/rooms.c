@@ -44,7 +44,7 @@ static void random_tasks(struct rng *r, struct world *w, uint64_t *number)
             together--;
         } else {
             together = rng_below(r, 6) ? 1 : 1 + rng_below(r, FG_MIN(n - i, (size_t)6));
-            *t = (struct fg_plan_task){.spec = &w->specs[rng_below(r, 2)], .need = {rng_below(r, 5) * 2 * GIB, (uint32_t)(1 + rng_below(r, 8)) * 125, ""},
+            *t = (struct fg_plan_task){.spec = &w->specs[rng_below(r, 2)], .need = {.memory_bytes = rng_below(r, 5) * 2 * GIB, .share_permille = (uint32_t)(1 + rng_below(r, 8)) * 125},
                 .together = (uint32_t)together, .rank = (int)rng_below(r, 3), .blocked = rng_below(r, 10) == 0, .no_reserve = rng_below(r, 4) == 0};
             t->deadline_ns = rng_below(r, 4) ? 0 : w->snap.now_ns + (int64_t)rng_below(r, 200) * FG_NS_PER_S;
             t->group = together > 1 ? (fg_id){9, *number} : FG_ID_NONE;
