@@ -32,7 +32,7 @@ void fg_arbiter_init(struct fg_arbiter *a, const struct fg_arbiter_params *param
         a->params = *params;
     a->params.window_ns = a->params.window_ns ? a->params.window_ns : 8000000;
     a->params.linger_ns = a->params.linger_ns ? a->params.linger_ns : 400000;
-    a->params.overlap_ns = a->params.overlap_ns ? a->params.overlap_ns : a->params.window_ns / 8;
+    a->params.overlap_ns = a->params.overlap_ns ? a->params.overlap_ns : a->params.window_ns / 16;
     a->params.lend_ns = a->params.lend_ns ? a->params.lend_ns : 250000000;
     a->owner = a->draining = -1;
     a->turned_ns = now_ns;
@@ -330,10 +330,12 @@ int64_t fg_arbiter_turn(struct fg_arbiter *a, const struct fg_arbiter_input *in,
     if (a->owner >= 0 && !contended && a->vgpus[a->owner].idle_since_ns < 0)
         open_window(a, a->owner, now, 0); /* lend ahead */
     if (a->owner < 0 && drained(a, in, now)) {
+        /* the device is the next one's when this is done: until then it leaves nothing idle */
+        int64_t tail = a->draining >= 0 && in[a->draining].inflight ? a->vgpus[a->draining].inflight_ns : 0;
         a->draining = -1;
         int next = choose(a, in);
         if (next >= 0)
-            open_window(a, next, now, contended = wanted_by_other(a, in, next));
+            open_window(a, next, now + least(tail, (int64_t)a->params.overlap_ns), contended = wanted_by_other(a, in, next));
     }
     return finish(a, in, now, contended);
 }

@@ -19,7 +19,7 @@
 struct fg_arbiter_params {
     uint64_t window_ns; /* device time of one window; 0: 8 ms */
     uint64_t linger_ns; /* the owner may leave the device idle this long before it loses a wanted window; 0: 0.4 ms */
-    uint64_t overlap_ns; /* the next owner is let in when the last has at most this predicted in flight; 0: an eighth of a window,
+    uint64_t overlap_ns; /* the next owner is let in when the last has at most this predicted in flight; 0: a sixteenth of a window,
                          * so that a bell, a turn and a wake-up take place while the device is still busy */
     uint64_t lend_ns;   /* device time lent ahead to one who is alone; 0: 250 ms */
 };

@@ -189,7 +189,7 @@ static void assert_near(double got, double want, double within, const char *what
         fail_msg("%s: %.1f permille, wanted %.1f within %.1f", what, got, want, within);
 }
 
-/* On a loaded machine half a millisecond passes between the last job of a window and the first of the next one; the device
+/* On a loaded machine a quarter of a millisecond passes between the last job of a window and the first of the next one; the device
  * must have something to do meanwhile. */
 static void a_change_of_owner_leaves_the_device_busy_on_a_slow_machine(void **state)
 {
@@ -198,7 +198,7 @@ static void a_change_of_owner_leaves_the_device_busy_on_a_slow_machine(void **st
         static struct world w;
         double got[TENANTS];
         world_init(&w, NULL);
-        w.latency_ns = 250 * US; /* a bell, a turn, and the same again until the first submit */
+        w.latency_ns = 125 * US; /* a bell, a turn, and the same again until the first submit */
         add(&w, 500, FG_SHARE_WEIGHTED, 0, (struct tenant){.job_ns = jobs[k]});
         add(&w, 500, FG_SHARE_WEIGHTED, 0, (struct tenant){.job_ns = jobs[k]});
         run(&w, 200 * MS);
