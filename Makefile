@@ -43,6 +43,7 @@ docs: ## the pages that come from the tables in api/
 cuda-abi: ## our declarations of CUDA's driver interface against the cuda.h files found
 	@/usr/bin/python3 tools/check_cuda_abi
 
+nightly: export FGPU_LONG = 1
 nightly: check check-san map bench fuzz sim docs cuda-abi ## all that needs no GPU
 
 clean: ## remove the build folders

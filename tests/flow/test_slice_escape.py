@@ -151,7 +151,11 @@ def user():
     claims.mkdir()
     claims.chmod(0o1777)
     made = Slices(folder, claims, 64801 if os.geteuid() == 0 else None)
-    if subprocess.run([ESCAPE], capture_output=True, check=False, **made.user, cwd="/").returncode != 3:
+    try:
+        reads = subprocess.run([ESCAPE], capture_output=True, check=False, **made.user, cwd="/").returncode == 3
+    except PermissionError:
+        reads = False
+    if not reads:
         pytest.skip("the build is not to be read by others")
     yield made
     made.end()
