@@ -274,8 +274,10 @@ static int nvidia_entry(void *state, const char *device, const char *name, struc
     fg_leased_add_facts(ret, facts, FG_COUNT(facts));
     for (size_t i = 0; i < FG_COUNT(libraries); i++) {
         FG_AUTO_FREE char *ours = fg_leased_front_end(&s->l, "cuda", libraries[i].built, libraries[i].name);
-        if (ours && s->driver[i])
-            fg_leased_add_front_end(ret, ours, "cuda", libraries[i].name, s->driver[i]);
+        if (!ours || !s->driver[i] || !fg_leased_add_front_end(ret, ours, "cuda", libraries[i].name, s->driver[i]))
+            continue;
+        /* some open it by the name that it is linked by */
+        fg_vec_push(&ret->binds, fg_asprintf("ro:%s:" THERE "/%.*s", ours, (int)(strlen(libraries[i].name) - 2), libraries[i].name));
     }
     fg_vec_push(&ret->env, fg_strdup("LD_LIBRARY_PATH=" THERE));
     fg_vec_push(&ret->env, fg_asprintf("CUDA_VISIBLE_DEVICES=%s", device));
