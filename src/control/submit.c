@@ -94,7 +94,7 @@ static int point_at_need(const struct fg_spec *spec, struct fg_error *err)
 static int check_need(struct fg_server *s, const struct fg_spec *spec, struct fg_error *err)
 {
     struct fg_quote quote;
-    if (!spec->need.memory_bytes && !*spec->need.device_kind)
+    if (!spec->need.memory_bytes && !*spec->need.device_kind && !spec->gang)
         return 0;
     return fg_core_quote(s->core, spec, &quote, err) ? point_at_need(spec, err) : 0;
 }

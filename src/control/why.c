@@ -79,6 +79,33 @@ static bool could_fit(const struct fg_core *core, const struct fg_need *need)
     return false;
 }
 
+/* How many such tasks could run at once if all devices were empty, at most enough. */
+static size_t places_for(const struct fg_core *core, const struct fg_need *need, size_t enough)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < core->devices.count && n < enough; i++) {
+        const struct device *d = &core->devices.items[i];
+        if (!d->d.id || (need->device_kind[0] && strcmp(need->device_kind, d->d.kind) != 0))
+            continue;
+        uint64_t by_memory = need->memory_bytes ? core_memory_for_tasks(core, d) / need->memory_bytes : enough;
+        n += (size_t)FG_MIN(by_memory, need->share_permille ? 1000 / need->share_permille : enough);
+    }
+    return FG_MIN(n, enough);
+}
+
+/* A gang starts whole, so one that is larger than all devices together would wait for ever. */
+static int check_gang(const struct fg_core *core, const struct fg_spec *spec, const struct fg_need *need, struct fg_error *err)
+{
+    char memory[32];
+    size_t fit = spec->gang ? places_for(core, need, spec->array_size) : spec->array_size;
+    if (fit >= spec->array_size)
+        return 0;
+    fg_fail(err, FG_E_INVALID, "the gang's %u tasks start together or not at all, but only %zu of them with %s and %g %% of a device fit on all devices "
+            "at once", spec->array_size, fit, fg_format_bytes(memory, sizeof memory, need->memory_bytes), need->share_permille / 10.0);
+    fg_fail_at(err, "/gang");
+    return fg_fail_hint(err, "Ask for less share or memory for each, for fewer tasks, or submit them as an array without gang.");
+}
+
 /* Where it would go: as things are now, or, when nothing is free, on empty devices. */
 static fg_device_id best_device(const struct fg_core *core, const struct fg_plan_task *task, struct fg_error *err)
 {
@@ -108,6 +135,8 @@ int fg_core_quote(const struct fg_core *core, const struct fg_spec *spec, struct
     bool any = core->devices.count > 0;
     if (any && !could_fit(core, &q.need))
         return never_fits(core, &q.need, err);
+    if (any && check_gang(core, spec, &q.need, err) != 0)
+        return -1;
     struct fg_plan_task task = {.id = {0, 1}, .spec = spec, .need = q.need};
     if (any && !(q.device = best_device(core, &task, err)))
         return fg_fail(err, FG_E_INTERNAL, "no plan for a task that fits");

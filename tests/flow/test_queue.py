@@ -42,6 +42,14 @@ def test_an_array_is_no_item_of_a_batch(server):
     assert answer.json["tasks"][0]["error"]["pointer"] == "/array" and "id" in answer.json["tasks"][1]
 
 
+def test_a_gang_larger_than_all_devices_is_refused(server, agent):
+    """Three halves never fit on one device at once; as an array they take turns."""
+    answer = server.post("/v1/tasks", slice_of(50, array="0-2", gang=True))
+    assert answer.status == 422 and answer.json["errors"][0]["pointer"] == "/gang"
+    assert "only 2 of them" in answer.json["detail"] and "array" in answer.json["hint"]
+    assert server.post("/v1/tasks", slice_of(50, array="0-2", hold=True)).status == 202
+
+
 def test_a_gang_starts_whole_or_not_at_all(server, agent):
     first = server.submit(slice_of(50))
     start = running(agent, first)
