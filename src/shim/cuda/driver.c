@@ -3,25 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "shim/beside.h"
 #include "shim/cuda/shim.h"
 
-/* The machine's libraries, in a folder beside the file that this library was loaded as; the driver is there already, as our
- * dependency. Not by $ORIGIN, which would be the folder of whoever has put his own dlopen before libc's. */
-void *fgcu_beside(const char *name, int mode)
-{
-    Dl_info info;
-    char path[4096];
-    if (!dladdr((void *)fgcu_beside, &info) || !info.dli_fname)
-        return NULL;
-    const char *slash = strrchr(info.dli_fname, '/');
-    size_t length = slash ? (size_t)(slash - info.dli_fname) : 0;
-    if (!slash || length + strlen(name) + sizeof "/driver/" > sizeof path)
-        return NULL;
-    memcpy(path, info.dli_fname, length);
-    memcpy(path + length, "/driver/", sizeof "/driver/" - 1);
-    memcpy(path + length + sizeof "/driver/" - 1, name, strlen(name) + 1);
-    return dlopen(path, mode);
-}
+void *fgcu_beside(const char *name, int mode) { return fg_beside((const void *)fgcu_beside, name, mode); }
 
 struct fgcu fgcu;
 

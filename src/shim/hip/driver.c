@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "shim/beside.h"
 #include "shim/hip/shim.h"
 
 struct fgcu fgcu;
@@ -127,22 +128,7 @@ static void find_range(struct fghip_range *range, const void *address)
         *range = (struct fghip_range){0, 0};
 }
 
-/* The machine's libraries, in a folder beside the file that this library was loaded as. */
-void *fgcu_beside(const char *name, int mode)
-{
-    Dl_info info;
-    char path[4096];
-    if (!dladdr((void *)fgcu_beside, &info) || !info.dli_fname)
-        return NULL;
-    const char *slash = strrchr(info.dli_fname, '/');
-    size_t length = slash ? (size_t)(slash - info.dli_fname) : 0;
-    if (!slash || length + strlen(name) + sizeof "/driver/" > sizeof path)
-        return NULL;
-    memcpy(path, info.dli_fname, length);
-    memcpy(path + length, "/driver/", sizeof "/driver/" - 1);
-    memcpy(path + length + sizeof "/driver/" - 1, name, strlen(name) + 1);
-    return dlopen(path, mode);
-}
+void *fgcu_beside(const char *name, int mode) { return fg_beside((const void *)fgcu_beside, name, mode); }
 
 /* The lease's device is the only one that the program sees. A program that asked for none gets none. */
 static void only_device(const char *device)

@@ -3,7 +3,9 @@
 #include <string.h>
 
 #include "shim.h"
+#include "shim/beside.h"
 
+#define LIBRARY     "libnvidia-ml.so.1"
 #define UUID_PREFIX "GPU-"
 
 static struct fgml state;
@@ -11,8 +13,7 @@ static const char *const names[] = {FGML_NAMES};
 
 static void attach(struct fgml *s)
 {
-    /* Expanded and searched as for our own dependency, so this is the library that the loader chose. */
-    void *driver = dlopen(FGML_DRIVER, RTLD_LAZY | RTLD_NOLOAD);
+    void *driver = fg_beside(&state, LIBRARY, RTLD_LAZY | RTLD_NOLOAD); /* it is there: our dependency */
     for (unsigned i = 0; driver && i < FGML_FUNCTIONS; i++)
         s->next[i] = dlsym(driver, names[i]);
     enum fg_lease_status status = fg_lease_attach(&s->lease, NULL);
@@ -49,7 +50,7 @@ enum fgml_scope fgml_scope(nvmlDevice_t device)
     if (!leased(s))
         return FGML_WHOLE;
     if (!get_uuid) {
-        void *driver = dlopen(FGML_DRIVER, RTLD_LAZY | RTLD_NOLOAD);
+        void *driver = fg_beside(&state, LIBRARY, RTLD_LAZY | RTLD_NOLOAD);
         get_uuid = driver ? (NVML_FN_device_text *)dlsym(driver, "nvmlDeviceGetUUID") : NULL;
     }
     if (!get_uuid || get_uuid(device, uuid, sizeof uuid) != NVML_SUCCESS)
