@@ -106,6 +106,11 @@ FK_API(cuMemFree_v2, (CUdeviceptr pointer))
         return CUDA_ERROR_INVALID_VALUE;
     fk_sync_device(device); /* cuMemFree waits for the device */
     pthread_mutex_lock(&fk_big);
+    alloc = fk_va_find(pointer);
+    if (!alloc || alloc->base != pointer) { /* another thread freed it meanwhile */
+        pthread_mutex_unlock(&fk_big);
+        return CUDA_ERROR_INVALID_VALUE;
+    }
     if (alloc->graph)
         fk_graph_alloc_gone(alloc); /* the address stays the node's */
     else
