@@ -334,10 +334,17 @@ void fgcu_after_wait(void)
     fgcu_pools_settle();
 }
 
+/* Whoever enters a context that is not his own holds this, and who may end one behind our back: a context that was entered is
+ * there until it was left. Before a lane's lock. */
+static uint32_t visiting;
+void fgcu_visits_stop(void) { fg_lock(&visiting); }
+void fgcu_visits_go_on(void) { fg_unlock(&visiting); }
+
 void fgcu_close_all(void)
 {
     CUcontext popped;
     fgcu_before_wait();
+    fgcu_visits_stop();
     for (struct fgcu_lane *lane = fg_get(&lanes.all); lane; lane = lane->next) {
         if (!fg_get(&lane->open))
             continue;
@@ -348,6 +355,7 @@ void fgcu_close_all(void)
         }
         fg_unlock(&lane->lock);
     }
+    fgcu_visits_go_on();
 }
 
 static CUcontext context_of(const struct fgcu_lane *lane)
@@ -369,6 +377,7 @@ static void look_in(struct fgcu_lane *lane)
 /* One lane, from any thread. patient: leave alone what still gets jobs. Returns whether something is left in it. */
 static int visit(struct fgcu_lane *lane, int patient)
 {
+    fgcu_visits_stop();
     fg_lock(&lane->lock);
     CUcontext context = context_of(lane), popped;
     if (context && fgcu_call(cuCtxPushCurrent_v2)(context) == CUDA_SUCCESS) {
@@ -383,6 +392,7 @@ static int visit(struct fgcu_lane *lane, int patient)
     }
     int busy = lane->open || lane->first;
     fg_unlock(&lane->lock);
+    fgcu_visits_go_on();
     return busy;
 }
 

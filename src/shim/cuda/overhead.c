@@ -289,11 +289,13 @@ CUresult fgcu_do_cuDevicePrimaryCtxRelease(unsigned which, CUdevice device)
         return FGCU_WHICH(cuDevicePrimaryCtxRelease)(device);
     CUcontext context = primary(device);
     fgcu_settle_all(); /* it may be the last release */
+    fgcu_visits_stop();
     CUresult result = FGCU_WHICH(cuDevicePrimaryCtxRelease)(device);
     if (result == CUDA_SUCCESS && !active(device)) {
         fgcu_clock_gone(context, 1);
         fgcu_context_gone(context);
     }
+    fgcu_visits_go_on();
     return result;
 }
 

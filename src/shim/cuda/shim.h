@@ -193,6 +193,9 @@ void fgcu_after_wait(void);
 /* Settle what has completed in all lanes of all threads; close what is open, or, patient, what got no job since the last look.
  * Returns whether anything is left. */
 int fgcu_visit_all(int patient);
+/* Around a driver's call that may end a context of which work is in flight. */
+void fgcu_visits_stop(void);
+void fgcu_visits_go_on(void);
 /* Close and settle all that can be. */
 void fgcu_settle_all(void);
 /* Close what is open in all lanes. */

@@ -92,14 +92,15 @@ static CUresult make(CUarray *ret, const CUDA_ARRAY3D_DESCRIPTOR *desc, unsigned
     *array = (struct CUarray_st){.magic = FK_IS_ARRAY, .desc = *desc, .ctx = ctx, .need = need_of(desc, levels)};
     pthread_mutex_lock(&fk_big);
     array->alloc = fk_alloc_new(ctx, ctx->device, FK_ARRAY, array->need, unbacked(desc) ? 0 : array->need);
-    if (array->alloc)
+    if (array->alloc) {
         fk_list_add(&ctx->arrays, &array->link);
+        fk_list_remove(&array->alloc->link); /* the array ends it */
+    }
     pthread_mutex_unlock(&fk_big);
     if (!array->alloc) {
         free(array);
         return CUDA_ERROR_OUT_OF_MEMORY;
     }
-    fk_list_remove(&array->alloc->link); /* the array ends it */
     *ret = array;
     return CUDA_SUCCESS;
 }
