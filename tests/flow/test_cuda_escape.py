@@ -16,7 +16,7 @@ import pytest
 
 from cuda_world import DRIVERS, FILL, MIB, NEEDS_STAND_IN, SHIMS, CudaSlices, finish, slices  # noqa: F401
 from harness import ROOT, eventually
-from slice_world import BUILD, FGPU
+from slice_world import BUILD, FGPU, TWO_USERS
 
 TOOLS = BUILD / "tests" / "tools"
 ESCAPE = TOOLS / "cuda_escape"
@@ -213,7 +213,7 @@ def test_a_mount_over_our_library_is_seen(machine):
     assert p.wait(60) == 137
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a set-user-ID program of another's")
+@TWO_USERS
 @pytest.mark.parametrize("name, becomes", [("direct", "stopped"), ("risen", "cannot be stopped")])
 def test_a_set_user_id_program_is_stopped_unless_it_becomes_another_user_for_good(name, becomes):
     """Then nobody but root may send it a signal: it is named."""
