@@ -24,11 +24,12 @@ void fg_ladder_step(struct fg_ladder *l, const struct fg_ladder_probe *p, char w
         l->better = 0;
         l->began = true;
     }
-    snprintf(why, 200, "%s%s; %s", p->instance ? "an instance cut by the hardware; in it, " : "",
+    const char *no = l->memory != FG_LEVEL_KERNEL && p->why_no_limits ? p->why_no_limits : "";
+    snprintf(why, 200, "%s%s; %s%s%s", p->instance ? "an instance cut by the hardware; in it, " : "",
              l->memory == FG_LEVEL_KERNEL ? "the driver keeps memory limits of its cgroup" : "a front end inside the program keeps the limits",
              l->share == FG_LEVEL_AUDITED ? "who goes around it is stopped within a second"
              : !p->tells_processes        ? "the driver does not tell who uses the device, so nobody checks it"
-                                          : "the agent cannot check it: it lacks CAP_SYS_PTRACE");
+                                          : "the agent cannot check it: it lacks CAP_SYS_PTRACE", *no ? "; " : "", no);
 }
 
 /* --- health --- */

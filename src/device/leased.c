@@ -59,7 +59,7 @@ void fg_leased_close(struct fg_leased *l)
 int fg_leased_check(const struct fg_leased *l, const char *device, const char *name, struct fg_error *err)
 {
     if (strncmp(device, l->prefix, strlen(l->prefix)) != 0)
-        return fg_fail(err, FG_E_NOT_FOUND, "no device '%s' in the backend of %s...", device, l->prefix);
+        return fg_fail(err, FG_E_NOT_FOUND, "no device '%s' in this backend", device);
     if (name && (!*name || *name == '.' || strchr(name, '/') || strlen(name) > 63))
         return fg_fail(err, FG_E_INVALID, "'%s' cannot name a vGPU", name);
     return 0;
