@@ -44,6 +44,7 @@ cuda-abi: ## our declarations of CUDA's driver interface against the cuda.h file
 	@/usr/bin/python3 tools/check_cuda_abi
 
 nightly: export FGPU_LONG = 1
+nightly: export FGPU_SEED ?= random
 nightly: check check-san map bench fuzz sim docs cuda-abi ## all that needs no GPU
 
 clean: ## remove the build folders

@@ -149,7 +149,7 @@ double fg_jobs_bound(const struct fg_jobs_kind *kinds, uint32_t kind_count, cons
             b.u[x] = fmax(0, b.u[x] + length * b.used[x] / fmax(b.cap[x], 1));
         double value = evaluate(&b);
         if (value > best) {
-            best = value, stale = 0;
+            best = value, stale = 0, theta = fmin(2 * theta, 64);   /* of few jobs the first bound is far off: longer steps */
             memcpy(b.best, b.u, cells * sizeof *b.u);
         } else if (++stale >= 5) {
             theta *= 0.5, stale = 0;

@@ -52,7 +52,8 @@ def main():
     if not shutil.which("glpsol"):
         print("skipped: glpsol is not installed (Debian package glpk-utils)")
         return SKIP
-    seed = int(os.environ.get("FGPU_SEED", time.time_ns()))
+    given = os.environ.get("FGPU_SEED", "20")
+    seed = time.time_ns() if given == "random" else int(given)
     print(f"assign_glpk: FGPU_SEED={seed}", flush=True)
     rng, solved = random.Random(seed), 0
     with tempfile.TemporaryDirectory() as folder:
