@@ -58,7 +58,7 @@ def test_a_gang_starts_whole_or_not_at_all(server, agent):
     why = server.get(f"/v1/tasks/{gang[0]}/why").json
     assert why["state"] == "queued"
     agent.finished(start)
-    eventually(lambda: all(server.task(t)["state"] == "starting" for t in gang))
+    assert eventually(lambda: all(server.task(t)["state"] == "starting" for t in gang))
     assert server.task(small["id"])["state"] == "queued"
 
 
@@ -68,7 +68,7 @@ def test_a_spot_task_makes_room_and_is_queued_again(server, agent):
     normal = server.submit(slice_of(100))
     agent.expect("kill", task=spot["id"])
     agent.finished(start, state="failed", reason="preempted", exit_code=-1)
-    eventually(lambda: server.task(normal["id"])["state"] == "starting")
+    assert eventually(lambda: server.task(normal["id"])["state"] == "starting")
     again = server.task(spot["id"])
     assert again["state"] == "queued" and again["attempt"] == 2 and again["reason"] == "preempted"
 
