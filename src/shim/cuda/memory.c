@@ -13,20 +13,34 @@ CUcontext fgcu_context(void)
     return fgcu_call(cuCtxGetCurrent)(&context) == CUDA_SUCCESS ? context : NULL;
 }
 
+static CUresult attempt(fgcu_growth *growth, uint64_t what, uint64_t bytes, uint64_t *ret)
+{
+    *ret = growth ? growth(what, bytes) : bytes;
+    enum fg_ledger_status status = fg_ledger_reserve(&fgcu.ledger, *ret);
+    if (__builtin_expect(status == FG_LEDGER_OK, 1))
+        return CUDA_SUCCESS;
+    return status == FG_LEDGER_OVER ? CUDA_ERROR_OUT_OF_MEMORY : CUDA_ERROR_DEVICE_UNAVAILABLE;
+}
+
+/* It did not fit: what was freed in the order of a stream may have come back by now, then what pools keep. */
+static FGCU_SLOW CUresult again(CUresult result, fgcu_growth *growth, uint64_t what, uint64_t bytes, uint64_t *ret)
+{
+    if (result == CUDA_ERROR_OUT_OF_MEMORY) {
+        fgcu_settle_all();
+        fgcu_pools_refresh();
+        result = attempt(growth, what, bytes, ret);
+    }
+    if (result == CUDA_ERROR_OUT_OF_MEMORY) {
+        fgcu_pools_trim();
+        result = attempt(growth, what, bytes, ret);
+    }
+    return result == CUDA_SUCCESS ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
+}
+
 CUresult fgcu_reserve_for(fgcu_growth *growth, uint64_t what, uint64_t bytes, uint64_t *ret)
 {
-    enum fg_ledger_status status = FG_LEDGER_OVER;
-    for (unsigned attempt = 0; status == FG_LEDGER_OVER && attempt < 3; attempt++) {
-        if (attempt == 1) { /* what was freed in the order of a stream may have come back by now */
-            fgcu_settle_all();
-            fgcu_pools_refresh();
-        } else if (attempt == 2) {
-            fgcu_pools_trim();
-        }
-        *ret = growth ? growth(what, bytes) : bytes;
-        status = fg_ledger_reserve(&fgcu.ledger, *ret);
-    }
-    return status == FG_LEDGER_OK ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
+    CUresult result = attempt(growth, what, bytes, ret);
+    return __builtin_expect(result == CUDA_SUCCESS, 1) ? CUDA_SUCCESS : again(result, growth, what, bytes, ret);
 }
 
 CUresult fgcu_reserve(uint64_t bytes)
