@@ -49,6 +49,13 @@ static int64_t used_in_context(CUdevice device)
     return UNKNOWN;
 }
 
+int64_t fgcu_device_used(void)
+{
+    struct fgcu_entry entry;
+    int64_t used = used_here();
+    return used >= 0 || !fgcu_map_at(&contexts, 0, &entry) ? used : used_in_context((CUdevice)entry.a - 1);
+}
+
 /* By NVML, which needs no context. Its structures: total, free, used. */
 static int64_t used_by_nvml(CUdevice device)
 {
