@@ -8,10 +8,11 @@
 #include <math.h>
 #include <string.h>
 
-enum { GROUP = 32, CELLS_LEAST = 6 };
+enum { GROUP = 32, CELLS_LEAST = 6, PROBES = 32, FAR_KEPT = 8 };
 #define PLAIN 0x1p50                    /* largest cost x scale and price x need */
 
 typedef double d4 __attribute__((vector_size(32), aligned(8), may_alias));
+typedef uint64_t u4 __attribute__((vector_size(32), aligned(8), may_alias));
 typedef int64_t i4 __attribute__((vector_size(32), aligned(8), may_alias));
 
 struct kernel {
@@ -25,7 +26,7 @@ struct seen { i4 bad; d4 low, high; };
 
 /* Macros, since a function of its own would take vectors as arguments, which differ between the clones.
  * Whole numbers of at most 2^51 to doubles: their bits are the mantissa's. */
-#define TO_DOUBLE(x) ((d4)((x) + (int64_t)0x4338000000000000) - 0x1.8p52)
+#define TO_DOUBLE(x) ((d4)((u4)(x) + 0x4338000000000000u) - 0x1.8p52)
 #define CHOOSE(mask, a, b) ((d4)(((mask) & (i4)(a)) | (~(mask) & (i4)(b))))
 #define LEAST(a, b) CHOOSE((a) < (b), a, b)
 #define MOST(a, b) CHOOSE((a) < (b), b, a)
@@ -84,30 +85,46 @@ static uint32_t up_to(const double *v, const double *group, uint32_t kinds, doub
     return n;
 }
 
-/* Of n cells keep `keep`: those of the lower half of the band, and of the others every so many-th. Where prices make many cells alike, the
- * strictly cheapest would all be the small ones, or all the large. */
-static uint32_t thin(const double *v, double half, uint32_t *out, uint32_t n, uint32_t keep)
+/* Of the n cells at out keep `keep`, one by chance from each of as many runs: among cells that are alike, every task has others. */
+static uint32_t thin(struct wide *d, uint32_t *out, uint32_t n, uint32_t keep)
 {
-    uint32_t low = 0;
-    for (uint32_t x = 0; x < n; x++)
-        if (v[out[x]] <= half) {
-            uint32_t t = out[x];
-            out[x] = out[low], out[low++] = t;
-        }
-    uint32_t from = low > keep ? 0 : low, room = keep - from, of = (low > keep ? low : n) - from;
-    for (uint32_t x = 0; x < room; x++)
-        out[from + x] = out[from + (uint32_t)((uint64_t)x * of / room)];
+    if (n <= keep)
+        return n;
+    for (uint32_t x = 0; x < keep; x++) {
+        uint32_t from = (uint32_t)((uint64_t)x * n / keep), to = (uint32_t)(((uint64_t)x + 1) * n / keep);
+        out[x] = out[from + random_scale((uint32_t)(random_next(d->w->random) >> 32), to - from)];
+    }
     return keep;
 }
 
+/* Cells by chance from all over the row that are beyond the band, but within one several times as wide. */
+static uint32_t probe(struct wide *d, const double *v, double band, double far, uint32_t *out)
+{
+    uint32_t n = 0, probes = FG_MIN((uint32_t)PROBES, d->kinds);
+    uint64_t bits = random_next(d->w->random);
+    for (uint32_t x = 0; x < probes; x++, bits = bits >> 16 | bits << 48) {
+        uint32_t from = (uint32_t)((uint64_t)x * d->kinds / probes), to = (uint32_t)(((uint64_t)x + 1) * d->kinds / probes);
+        uint32_t k = from + (((uint32_t)bits & 0xffff) * (to - from) >> 16);
+        out[n] = k;
+        n += n < FAR_KEPT && v[k] > band && v[k] <= far;
+    }
+    d->far = FG_MAX(d->band, d->far * (n >= FAR_KEPT ? 0.99 : 1.01));
+    return n;
+}
+
+/* A list: the cells within the band, and a few beyond, since a whole kind of agents that are alike may be full, and the next one is what
+ * then matters. The bands are steered so that they hold about so many. */
 static uint32_t list_row(struct wide *d, const double *v, const double *group, double least, double scale, uint32_t want, uint32_t *out)
 {
     double band = d->band * scale;
     uint32_t n = up_to(v, group, d->kinds, least + band, out);
-    for (int x = 0; n < FG_MIN((uint32_t)CELLS_LEAST, d->kinds) && x < 60; x++, band = band * 2 + 1)
-        n = up_to(v, group, d->kinds, least + band * 2 + 1, out);
+    for (int x = 0; n < FG_MIN((uint32_t)CELLS_LEAST, d->kinds) && x < 60; x++) {
+        band = band * 2 + 1;
+        n = up_to(v, group, d->kinds, least + band, out);
+    }
     d->band *= n > want ? 0.995 : 1.005;
-    return n > CELLS_MOST ? thin(v, least + band / 2, out, n, CELLS_MOST) : n;
+    n = thin(d, out, n, CELLS_MOST - FAR_KEPT);
+    return n + probe(d, v, least + band, least + d->far * scale, out + n);
 }
 
 /* The prices as whole multiples of 1 / scale; the largest scale that keeps sums exact. */

@@ -17,7 +17,7 @@ struct wide {
     double *least;                  /* [classes]: the row's least value at the prices of the last pass; INFINITY: no kind is open */
     struct cell *cells;             /* of class c: cells[first[c] .. first[c + 1]] */
     uint32_t *first;
-    double band;                    /* values above the least that lists hold */
+    double band, far;               /* values above the least that lists hold, and hold some of */
     double cost_hint;               /* largest |cost| seen in the sample */
     double need_mean;
 };

@@ -7,9 +7,10 @@
 
 #include "plan/assign/wide.h"
 
-enum { SAMPLE = 200, LANES = 8, STEPS_MOST = 40, SETTLE = 4 };
+enum { SAMPLE = 200, COARSE = 40, LANES = 8, STEPS_MOST = 40, SETTLE = 4 };
+#define FAR_BANDS 6
 #define ENOUGH 6.0
-#define COOLING 0.75
+#define COOLING 0.7
 #define DAMPING 0.7
 #define STEP_MOST 3.0                   /* of t, in the cost of a mean need */
 #define CLOSED 1e30f
@@ -90,13 +91,14 @@ static float row_demand(struct sample *s, uint32_t row, float cold)
     return squares;
 }
 
-static void demand(struct sample *s, double t)
+/* Of every so many-th row of the sample. */
+static void demand(struct sample *s, double t, uint32_t stride)
 {
-    double squares = 0;
+    double squares = 0, rows = 0;
     clear(&s->now, s->width);
-    for (uint32_t x = 0; x < s->rows; x++)
+    for (uint32_t x = 0; x < s->rows; x += stride, rows++)
         squares += (double)row_demand(s, x, (float)(1 / t));
-    s->equal = s->rows / FG_MAX(squares, 1e-9);
+    s->equal = rows / FG_MAX(squares, 1e-9);
 }
 
 static void set_prices(struct sample *s, const struct wide *d)
@@ -152,15 +154,16 @@ static void take_rows(struct wide *d, struct sample *s)
 /* One price per share of capacity for all, so that demand is about what there is. */
 static void common_price(struct wide *d, struct sample *s, double t)
 {
+    uint32_t stride = s->rows >= 4 * COARSE ? s->rows / COARSE : 1;
     double low = 0, high = 0, tau = t * d->kinds / d->w->tasks;
     for (int x = 0; x < 40; x++) {
         double over = 0, capacity = 0, at = high > 0 ? (low + high) / 2 : x ? tau : 0;
         for (uint32_t k = 0; k < d->kinds; k++)
             d->price[k] = at / d->capacity[k], capacity += 1;
         set_prices(s, d);
-        demand(s, t);
+        demand(s, t, stride);
         for (uint32_t k = 0; k < d->kinds; k++)
-            over += (double)s->now.used[k] / d->capacity[k];
+            over += stride * (double)s->now.used[k] / d->capacity[k];
         if (x == 0 && over <= capacity)
             return;
         if (over > capacity)
@@ -190,14 +193,14 @@ void wide_sample(struct wide *d)
     for (int x = 0, still = 0; x < STEPS_MOST && still < SETTLE; x++) {
         double before = s.equal;
         set_prices(&s, d);
-        demand(&s, t);
+        demand(&s, t, 1);
         newton(d, &s.now, t);
         if (s.equal < enough || (s.equal < d->kinds / 8.0 && s.equal > 0.98 * before)) /* few enough, or alike: the temperature tells them apart no more */
             still++;
         else
             t *= COOLING;
     }
-    d->band = t;
+    d->band = t, d->far = FAR_BANDS * t;
     free(s.cost);
 }
 

@@ -85,24 +85,36 @@ void wide_ascend(struct wide *d, uint32_t steps)
     memcpy(d->price, top, K * sizeof *top);
 }
 
-/* Large tasks first, by halves of capacity; within a size in an order by chance, so that no agent gets a run of neighbours. */
-static void turns(struct wide *d, uint32_t *order)
+/* What a class takes of an agent: on average of its list, and at least. */
+struct part { float mean, least; };
+
+/* Large tasks first, by halves of capacity; within a size in an order by chance, so that no agent gets a run of neighbours. Returns the sum of
+ * mean parts. */
+static double turns(struct wide *d, struct part *part, uint32_t *order)
 {
     struct work *w = d->w;
-    uint32_t count[SIZES + 1] = {0};
+    uint32_t count[SIZES + 1] = {0}, first[SIZES + 1];
     FG_AUTO_FREE uint8_t *size = fg_alloc(w->classes);
+    FG_AUTO_FREE double *agents = fg_realloc(NULL, d->kinds, sizeof *agents);
+    double all = 0;
+    for (uint32_t k = 0; k < d->kinds; k++)
+        agents[k] = 1 / d->capacity[k];
     for (uint32_t c = 0; c < w->classes; c++) {
-        const struct cell *e = &d->cells[d->first[c]];
-        double part = 1;
-        for (uint32_t y = d->first[c]; y < d->first[c + 1]; y++, e++)
-            part = FG_MIN(part, e->need * (w->kind_first[e->kind + 1] - w->kind_first[e->kind]) / d->capacity[e->kind]);
-        size[c] = (uint8_t)FG_MIN(SIZES - 1.0, floor(-log2(FG_MAX(part, 1e-9))));
+        const struct cell *e = &d->cells[d->first[c]], *end = &d->cells[d->first[c + 1]];
+        double least = 1, sum = 0;
+        for (; e < end; e++) {
+            double of = e->need * agents[e->kind];
+            least = of < least ? of : least, sum += of;
+        }
+        part[c] = (struct part){(float)(sum / FG_MAX(d->first[c + 1] - d->first[c], 1u)), (float)least};
+        all += (double)part[c].mean * w->class_count[c];
     }
+    for (uint32_t c = 0; c < w->classes; c++)
+        size[c] = (uint8_t)FG_MIN(SIZES - 1, -ilogbf(FG_MAX(part[c].least, 1e-9f)));
     for (uint32_t j = 0; j < w->tasks; j++)
         count[size[w->class_of[j]] + 1]++;
     for (int x = 0; x < SIZES; x++)
         count[x + 1] += count[x];
-    uint32_t first[SIZES + 1];
     memcpy(first, count, sizeof first);
     for (uint32_t j = 0; j < w->tasks; j++)
         order[count[size[w->class_of[j]]]++] = j;
@@ -111,6 +123,15 @@ static void turns(struct wide *d, uint32_t *order)
             uint32_t y = random_scale((uint32_t)(random_next(w->random) >> 32), n), *a = &order[first[x] + n - 1], *b = &order[first[x] + y], t = *a;
             *a = *b, *b = t;
         }
+    return all;
+}
+
+/* The row will be read soon, from where no prefetcher expects it. */
+static void fetch(const struct wide *d, uint32_t c)
+{
+    const char *at = (const char *)&d->cells[d->first[c]], *end = (const char *)&d->cells[d->first[c + 1]];
+    for (; at < end; at += 64)
+        __builtin_prefetch(at);
 }
 
 void wide_greedy(struct wide *d, uint32_t *agent)
@@ -119,20 +140,14 @@ void wide_greedy(struct wide *d, uint32_t *agent)
     FG_AUTO_FREE int64_t *room = fg_realloc(NULL, w->agents, sizeof *room);
     FG_AUTO_FREE uint32_t *from = fg_alloc(w->kinds * sizeof *from), *order = fg_realloc(NULL, w->tasks, sizeof *order);
     FG_AUTO_FREE double *fill = fg_alloc(d->kinds * sizeof *fill);
-    FG_AUTO_FREE float *share = fg_realloc(NULL, w->classes, sizeof *share);
-    double priced = 0, used = 0, push = PUSH * d->band / d->need_mean, all = 0, due = 0, common = 0;
+    FG_AUTO_FREE struct part *part = fg_realloc(NULL, w->classes, sizeof *part);
+    double priced = 0, used = 0, push = PUSH * d->band / d->need_mean, due = 0, common = 0, all = turns(d, part, order);
     memcpy(room, w->capacity, w->agents * sizeof *room);
-    turns(d, order);
     for (uint32_t k = 0; k < d->kinds; k++)
         priced += d->price[k] > 0;
-    for (uint32_t c = 0; c < w->classes; c++) {
-        share[c] = 0;
-        for (uint32_t y = d->first[c]; y < d->first[c + 1]; y++)
-            share[c] += (float)(d->cells[y].need / d->capacity[d->cells[y].kind] / (d->first[c + 1] - d->first[c]));
-        all += (double)share[c] * w->class_count[c];
-    }
     for (uint32_t x = 0; x < w->tasks; x++) {
         uint32_t j = order[x], c = w->class_of[j], best = w->kinds - 1, i = w->agents - 1;
+        fetch(d, w->class_of[order[FG_MIN(x + 4, w->tasks - 1)]]);
         double least = (double)w->nobody[c], turn = all > 0 ? due / all : 1, ahead = priced > 0 ? used / priced - turn : 0;
         common += HOLD * ahead;
         for (const struct cell *e = &d->cells[d->first[c]], *end = &d->cells[d->first[c + 1]]; e < end; e++) {
@@ -141,11 +156,15 @@ void wide_greedy(struct wide *d, uint32_t *agent)
             double v = e->cost + price * e->need;
             if (v >= least)
                 continue;
-            uint32_t found = assign_agent_with_room(w, e->kind, &(int64_t){(int64_t)e->need}, room, from);
+            uint32_t one = w->kind_first[e->kind], found = w->kind_agents[one];
+            if (w->kind_first[e->kind + 1] == one + 1)
+                found = (int64_t)e->need <= room[found] ? found : UINT32_MAX;
+            else
+                found = assign_agent_with_room(w, e->kind, &(int64_t){(int64_t)e->need}, room, from);
             if (found != UINT32_MAX)
                 least = v, best = e->kind, i = found;
         }
-        due += (double)share[c];
+        due += (double)part[c].mean;
         if (best + 1 == w->kinds)
             best = assign_any_kind(w, c, room, from, &i);
         if (best + 1 == w->kinds) {
@@ -153,11 +172,11 @@ void wide_greedy(struct wide *d, uint32_t *agent)
             continue;
         }
         int64_t need = cell_need(w, c, best, 0);
-        double part = (double)need / d->capacity[best];
+        double more = (double)need / d->capacity[best];
         agent[j] = i;
         room[i] -= need;
-        fill[best] += part;
-        used += d->price[best] > 0 ? part : 0;
+        fill[best] += more;
+        used += d->price[best] > 0 ? more : 0;
     }
 }
 

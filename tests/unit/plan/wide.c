@@ -74,7 +74,7 @@ static void a_wide_table_gives_a_valid_plan_above_its_bound_and_the_bound_is_bel
 {
     struct rng r = rng_start("wide_plans");
     static struct table s;
-    for (int x = 0; x < 150; x++) {
+    for (int x = 0; x < 80; x++) {
         struct fg_assign_result wide, other;
         struct fg_error err = {0};
         int64_t last = INT64_MAX;
