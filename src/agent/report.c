@@ -173,4 +173,5 @@ void report_welcome(struct agent *a, const struct fg_msg_welcome *msg)
     outputs_reconnected(a);
     logship_all(a);
     report_again(a, INT64_MAX);
+    parking_welcome(a);
 }

@@ -21,6 +21,8 @@
 #define FAST_NS     INT64_C(20000000)
 #define HOST_NS     INT64_C(250000000)   /* between two looks at processor times */
 #define LOCK_MS     2000
+#define LACK_NS     INT64_C(100000000)   /* before it is said: a borrower that is idle is being parked by then */
+#define MOVE_NS     INT64_C(5000000000)  /* without room on the other device: the move failed */
 #define HOST_SPARE  (UINT64_C(1) << 30)
 
 struct vgpu {
@@ -34,6 +36,14 @@ struct vgpu {
     size_t parked_count;
     int64_t host_ns, host_looked_ns;
     bool there;                          /* at this look */
+    /* Its place: what of it others have, and since when it is asked back in vain (0: it is not). */
+    uint64_t missing_bytes;
+    uint32_t missing_permille;
+    int64_t lacks_since_ns;
+    char to[64];                         /* where it is to be brought back; "": where it was */
+    bool elsewhere, move_failed;         /* the step that runs is there */
+    bool adopted;                        /* by this agent, and not running since */
+    int64_t ordered_ns;
 };
 struct fg_reclaimer {
     struct fg_reclaimer_config config;
@@ -43,6 +53,7 @@ struct fg_reclaimer {
     pthread_cond_t stop;
     bool stopping;
     FG_VEC(struct vgpu *) vgpus;
+    FG_VEC(struct name { char text[64]; }) drained;   /* devices */
     struct fg_lease_look looks[LEASES_MAX];
 };
 
@@ -99,6 +110,20 @@ static void drop(struct fg_reclaimer *r, size_t i)
     memmove(&r->vgpus.items[i], &r->vgpus.items[i + 1], (--r->vgpus.count - i) * sizeof v);
 }
 
+/* Parked by an agent that is no more: how far the driver had got is not known, so it decides what there is room for. */
+static void adopt(struct fg_reclaimer *r, struct vgpu *v, const struct fg_lease_look *look)
+{
+    struct fg_error err;
+    v->adopted = true;
+    v->ordered_ns = monotonic_ns();
+    fg_reclaim_adopt(&v->machine);
+    fg_leases_ordered(r->config.leases, v->name, v->to);
+    if (strcmp(v->to, look->device) == 0)
+        *v->to = '\0';                   /* it was there, and its order not yet dropped */
+    if (*v->to && fg_leases_move_to(r->config.leases, v->name, v->to, &err) != 0)
+        fg_log_warn("%s: %s", v->name, err.text);
+}
+
 static void look_at_all(struct fg_reclaimer *r)
 {
     size_t n = fg_leases_look(r->config.leases, r->looks, LEASES_MAX);
@@ -109,9 +134,9 @@ static void look_at_all(struct fg_reclaimer *r)
         if (!v) {
             v = fg_alloc(sizeof *v);
             memcpy(v->name, r->looks[i].name, sizeof v->name);
-            if (r->looks[i].parked)
-                fg_reclaim_adopt(&v->machine);
             fg_vec_push(&r->vgpus, v);
+            if (r->looks[i].parked)
+                adopt(r, v, &r->looks[i]);
         }
         v->look = r->looks[i];
         v->there = true;
@@ -119,6 +144,14 @@ static void look_at_all(struct fg_reclaimer *r)
     for (size_t i = r->vgpus.count; i-- > 0;)
         if (!r->vgpus.items[i]->there)
             drop(r, i);
+}
+
+static bool is_drained(const struct fg_reclaimer *r, const char *device)
+{
+    for (size_t i = 0; i < r->drained.count; i++)
+        if (strcmp(r->drained.items[i].text, device) == 0)
+            return true;
+    return false;
 }
 
 /* What may be asked for on a device, beside what is held. */
@@ -148,6 +181,62 @@ static void look_at_processes(struct fg_reclaimer *r, struct vgpu *v, int64_t no
         v->host_ns += host_time(v->members[i].pid);
 }
 
+/* --- its place --- */
+
+static bool wants_back(const struct vgpu *v)
+{
+    const struct fg_reclaim *m = &v->machine;
+    return m->state == FG_RECLAIM_PARKED && !*v->to && (m->called || v->look.bell != m->bell || !v->look.idle);
+}
+
+/* What leaves the device already: borrowers that are being parked. */
+static uint64_t leaves(const struct fg_reclaimer *r, const struct vgpu *v, uint32_t *ret_permille)
+{
+    uint64_t sum = 0;
+    *ret_permille = 0;
+    for (size_t i = 0; i < r->vgpus.count; i++) {
+        const struct vgpu *other = r->vgpus.items[i];
+        if (other == v || other->machine.state != FG_RECLAIM_PARKING || strcmp(other->look.device, v->look.device) != 0)
+            continue;
+        sum += other->look.memory_bytes;
+        *ret_permille += 1000;           /* its share goes with its memory: more is not to be stopped for it */
+    }
+    return sum;
+}
+
+/* Take its place back, in the books of the device and by what the driver has free. */
+static bool has_place(struct fg_reclaimer *r, struct vgpu *v, bool known, uint64_t free_bytes, int64_t now)
+{
+    uint64_t missing = 0;
+    uint32_t permille = 0, leaving = 0;
+    bool held = !v->look.aside || (wants_back(v) && fg_leases_back(r->config.leases, v->name, &missing, &permille, NULL) == 0);
+    bool fits = !known || v->adopted || free_bytes >= v->look.used_bytes;
+    if (!wants_back(v) || (held && fits)) {
+        v->lacks_since_ns = 0;
+        v->missing_bytes = 0;
+        v->missing_permille = 0;
+        return held && fits;
+    }
+    if (!fits)
+        missing = FG_MAX(missing, v->look.used_bytes - free_bytes);
+    uint64_t going = leaves(r, v, &leaving);
+    v->missing_bytes = missing - FG_MIN(missing, going);
+    v->missing_permille = permille - FG_MIN(permille, leaving);
+    v->lacks_since_ns = v->lacks_since_ns ? v->lacks_since_ns : now;
+    return false;
+}
+
+/* Its place is wanted back by one who was parked. */
+static bool is_urgent(const struct fg_reclaimer *r, const struct vgpu *v)
+{
+    for (size_t i = 0; v->look.borrowed && i < r->vgpus.count; i++) {
+        const struct vgpu *owner = r->vgpus.items[i];
+        if (owner != v && owner->lacks_since_ns && !owner->look.borrowed && strcmp(owner->look.device, v->look.device) == 0)
+            return true;
+    }
+    return false;
+}
+
 static struct fg_reclaim_input see(struct fg_reclaimer *r, struct vgpu *v, int64_t now)
 {
     uint64_t members = 0, free_bytes = 0;
@@ -158,12 +247,14 @@ static struct fg_reclaim_input see(struct fg_reclaimer *r, struct vgpu *v, int64
     for (size_t i = 0; i < v->member_count; i++)
         members = (members ^ (uint64_t)v->members[i].pid) * UINT64_C(0x9e3779b97f4a7c15);
     bool known = r->config.free_bytes(r->config.arg, v->look.device, &free_bytes);
+    uint64_t there = 0;
+    bool elsewhere = *v->to && (v->adopted || (r->config.free_bytes(r->config.arg, v->to, &there) && there >= v->look.used_bytes));
     return (struct fg_reclaim_input){
         .idle = v->look.idle && v->member_count == v->look.processes,
         .movable = v->look.movable && strncmp(v->look.device, "MIG-", 4) != 0,
-        .wanted = known && claims_on(r, v->look.device) > free_bytes,
+        .wanted = is_drained(r, v->look.device) || (known && claims_on(r, v->look.device) > free_bytes), .urgent = is_urgent(r, v),
         .host_room = v->machine.state != FG_RECLAIM_RUNNING || host_free() >= v->look.used_bytes + HOST_SPARE,
-        .room = !known || free_bytes >= v->look.used_bytes,
+        .room = has_place(r, v, known, free_bytes, now), .ordered = *v->to != 0, .elsewhere = elsewhere,
         .processes = v->look.processes, .members = members, .work = v->look.work + v->look.used_bytes, .bell = v->look.bell,
         .used_bytes = v->look.used_bytes, .host_ns = v->host_ns, .reply = reply};
 }
@@ -171,8 +262,10 @@ static struct fg_reclaim_input see(struct fg_reclaimer *r, struct vgpu *v, int64
 /* --- what is done --- */
 
 /* Its gate is closed before the driver locks it, so that a call that comes rings. */
-static int start(struct fg_reclaimer *r, struct vgpu *v, bool restore, struct fg_error *err)
+static int start(struct fg_reclaimer *r, struct vgpu *v, bool restore, bool elsewhere, struct fg_error *err)
 {
+    FG_AUTO_FREE char *pairs = elsewhere ? fg_asprintf("%s=%s", v->look.device, v->to) : NULL;
+    v->elsewhere = elsewhere;
     if (!restore && fg_leases_park(r->config.leases, v->name, true, err) != 0)
         return -1;
     if (!restore || !v->parked_count) {
@@ -181,7 +274,7 @@ static int start(struct fg_reclaimer *r, struct vgpu *v, bool restore, struct fg
             v->parked[i] = v->members[i].pid;
     }
     struct fg_checkpoint_job job = {.program = r->program, .driver = r->driver, .restore = restore, .pids = v->parked, .count = v->parked_count,
-                                    .lock_ms = LOCK_MS};
+                                    .pairs = pairs, .lock_ms = LOCK_MS};
     return fg_checkpoint_start(&v->job, &job, err);
 }
 
@@ -195,10 +288,17 @@ static void act(struct fg_reclaimer *r, struct vgpu *v, enum fg_reclaim_action a
     case FG_RECLAIM_PARK:
     case FG_RECLAIM_RESTORE:
     case FG_RECLAIM_RESTORE_ELSEWHERE:
-        failed = start(r, v, action != FG_RECLAIM_PARK, &err) != 0;
+        failed = start(r, v, action != FG_RECLAIM_PARK, action == FG_RECLAIM_RESTORE_ELSEWHERE, &err) != 0;
         break;
     case FG_RECLAIM_OPEN:
         v->parked_count = 0;
+        if (v->elsewhere && fg_leases_moved(r->config.leases, v->name, &err) != 0)
+            fg_log_warn("%s: %s", v->name, err.text);
+        if (v->elsewhere) {
+            memcpy(v->look.device, v->to, sizeof v->to);
+            *v->to = '\0';
+        }
+        v->elsewhere = v->adopted = false;
         failed = fg_leases_park(r->config.leases, v->name, false, &err) != 0;
         break;
     case FG_RECLAIM_ABANDON:
@@ -224,6 +324,20 @@ static void tell(const struct vgpu *v, enum fg_reclaim_state before)
         fg_log_info("%s, %llu MiB of device memory: %s (%s)", v->name, mib, fg_reclaim_state_name(m->state), m->why);
 }
 
+/* Put aside, its place is free; brought back elsewhere in vain, it is said so until the order is taken back. */
+static void follow(struct fg_reclaimer *r, struct vgpu *v, enum fg_reclaim_state before, const struct fg_reclaim_input *in, int64_t now)
+{
+    struct fg_error err;
+    const struct fg_reclaim *m = &v->machine;
+    if (before == FG_RECLAIM_PARKING && m->state == FG_RECLAIM_PARKED && in->reply == FG_REPLY_DONE &&
+        fg_leases_aside(r->config.leases, v->name, &err) != 0)
+        fg_log_warn("%s: %s", v->name, err.text);
+    if (m->state == FG_RECLAIM_PARKED && before == FG_RECLAIM_RESTORING)
+        v->elsewhere = false;
+    if (m->state == FG_RECLAIM_PARKED && *v->to && (m->not_elsewhere || now - v->ordered_ns > MOVE_NS))
+        v->move_failed = true;
+}
+
 /* Returns whether anybody is not running. */
 static bool turn(struct fg_reclaimer *r)
 {
@@ -237,6 +351,7 @@ static bool turn(struct fg_reclaimer *r)
         struct fg_reclaim_input in = see(r, v, now);
         enum fg_reclaim_action action = fg_reclaim_step(&v->machine, &r->config.params, &in, now);
         tell(v, before);
+        follow(r, v, before, &in, now);
         act(r, v, action);
         any |= v->machine.state != FG_RECLAIM_RUNNING && v->machine.state != FG_RECLAIM_FAILED;
     }
@@ -306,6 +421,7 @@ void fg_reclaimer_stop(struct fg_reclaimer *r)
     while (r->vgpus.count)
         drop(r, r->vgpus.count - 1);
     fg_vec_fini(&r->vgpus);
+    fg_vec_fini(&r->drained);
     pthread_mutex_destroy(&r->mutex);
     pthread_cond_destroy(&r->stop);
     free(r->program);
@@ -334,4 +450,63 @@ enum fg_reclaim_state fg_reclaimer_state(struct fg_reclaimer *r, const char *nam
     enum fg_reclaim_state state = v ? v->machine.state : FG_RECLAIM_RUNNING;
     pthread_mutex_unlock(&r->mutex);
     return state;
+}
+
+bool fg_reclaimer_parking(struct fg_reclaimer *r, const char *name, struct fg_vgpu_parking *ret)
+{
+    *ret = (struct fg_vgpu_parking){.state = FG_PARKING_NONE};
+    pthread_mutex_lock(&r->mutex);
+    const struct vgpu *v = vgpu_as(r, name);
+    if (v) {
+        const struct fg_reclaim *m = &v->machine;
+        bool lacks = v->lacks_since_ns && monotonic_ns() - v->lacks_since_ns >= LACK_NS;
+        bool called = m->called || *v->to || m->state == FG_RECLAIM_RESTORING;
+        if (m->state == FG_RECLAIM_PARKED || m->state == FG_RECLAIM_RESTORING)
+            ret->state = lacks ? FG_PARKING_LACKS : called ? FG_PARKING_CALLED : FG_PARKING_PARKED;
+        ret->used_bytes = v->look.used_bytes;
+        ret->missing_bytes = lacks ? v->missing_bytes : 0;
+        ret->missing_permille = lacks ? v->missing_permille : 0;
+        ret->moving = *v->to && !v->move_failed;
+        ret->move_failed = v->move_failed;
+        memcpy(ret->device, v->look.device, sizeof ret->device);
+    }
+    pthread_mutex_unlock(&r->mutex);
+    return v != NULL;
+}
+
+int fg_reclaimer_move(struct fg_reclaimer *r, const char *name, const char *to, struct fg_error *err)
+{
+    int rc = 0;
+    pthread_mutex_lock(&r->mutex);
+    struct vgpu *v = vgpu_as(r, name);
+    bool parked = v && v->machine.state == FG_RECLAIM_PARKED, going = v && v->machine.state == FG_RECLAIM_RESTORING && v->elsewhere;
+    if (!v || (to && !parked) || going)
+        rc = fg_fail(err, FG_E_CONFLICT, "vGPU '%s' is %s", name, going ? "on its way" : "not parked");
+    else if (!to || strcmp(to, v->to) != 0)
+        rc = fg_leases_move_to(r->config.leases, name, to, err);
+    if (rc == 0) {
+        snprintf(v->to, sizeof v->to, "%s", to ? to : "");
+        v->ordered_ns = monotonic_ns();
+        v->move_failed = false;
+    } else if (err && err->code == FG_E_CONFLICT && parked) {
+        err->code = FG_E_UNAVAILABLE;
+    }
+    pthread_mutex_unlock(&r->mutex);
+    return rc;
+}
+
+void fg_reclaimer_drain(struct fg_reclaimer *r, const char *device, bool drained)
+{
+    struct name one = {.text = ""};
+    if (!r)
+        return;
+    pthread_mutex_lock(&r->mutex);
+    bool known = is_drained(r, device);
+    snprintf(one.text, sizeof one.text, "%s", device);
+    if (drained && !known)
+        fg_vec_push(&r->drained, one);
+    for (size_t i = 0; !drained && known && i < r->drained.count; i++)
+        if (strcmp(r->drained.items[i].text, device) == 0)
+            r->drained.items[i] = r->drained.items[--r->drained.count];
+    pthread_mutex_unlock(&r->mutex);
 }

@@ -39,6 +39,7 @@ enum fg_limit_flag {
     FG_LIMIT_FAIL_CLOSED = 2, /* arbiter vanished: submits are refused; without the flag they pass */
     FG_LIMIT_CLOSED = 4,      /* the lease is over: nothing more is reserved or submitted */
     FG_LIMIT_UNGATED = 8,     /* memory only: every submit passes and is only counted */
+    FG_LIMIT_BORROWED = 32,   /* its place is lent by leases that are parked; said for arbiters, the task sees no difference */
     FG_LIMIT_PARKED = 16,     /* its device memory is with others: any call rings, and waits until it is back (decision 0026) */
 };
 
