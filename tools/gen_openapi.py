@@ -173,9 +173,15 @@ def schemas(api):
     s["NewKey"] = obj(id=STRING, name=STRING, tenant=STRING, scopes=STRING, created=TIME, expires=TIME, key=text("told this once"))
     s["KeyList"] = obj(keys=array(ref("Key")))
     s["Tenant"] = obj(id=STRING, weight=INTEGER, used_device_s={**NUMBER, "description": "device time used, halved every half-life"},
+                      expected_device_s={**NUMBER, "description": "what runs is expected to use in all; it counts as used when turns are taken"},
                       waiting=INTEGER, live=INTEGER)
     s["TenantList"] = obj(tenants=array(ref("Tenant")))
     s["TenantWeight"] = {**obj(weight={"type": "integer", "minimum": 1, "maximum": 1000}), "additionalProperties": False}
+    s["Price"] = obj(kind=text("of devices; empty: all kinds without a price of their own"), usd_per_hour=MONEY, spot_usd_per_hour=null(MONEY),
+                     source={"type": "string", "enum": ["set", "settings"]})
+    s["PriceList"] = obj(prices=array(ref("Price")))
+    s["PriceWish"] = {**obj(False, kind=STRING, usd_per_hour=null(MONEY), spot_usd_per_hour=null(MONEY)), "required": ["kind"],
+                      "additionalProperties": False}
     s["UsageReport"] = obj(usage=array(obj(task_type=STRING, model=null(STRING), state=ref("State"), tasks=INTEGER, run_s=seconds,
                                            device_s=seconds, cost=MONEY)),
                            **{"from": TIME}, to=TIME, tasks=INTEGER, run_s=seconds, device_s=seconds, cost=MONEY, currency=STRING)
@@ -185,7 +191,8 @@ def schemas(api):
 
 
 # route name: request body schema (json bodies), answer: schema name, or {media type: schema name or None for bytes}
-BODY = {"task_submit": "TaskSpec", "task_batch": "Batch", "model_put": "ModelWeights", "keys_create": "KeyWish", "tenant_put": "TenantWeight"}
+BODY = {"task_submit": "TaskSpec", "task_batch": "Batch", "model_put": "ModelWeights", "keys_create": "KeyWish", "tenant_put": "TenantWeight",
+        "price_put": "PriceWish"}
 ANSWER = {
     "task_submit": "Task", "task_batch": "BatchAnswer", "task_list": "TaskList", "task_get": "Task", "task_result": "Result",
     "task_logs": {"text/plain": None, "application/x-ndjson": "LogLine", "text/event-stream": None},
@@ -194,7 +201,8 @@ ANSWER = {
     "task_cancel": "Task", "task_release": "Task", "task_hold": "Task", "task_retry": "Task", "task_why": "Why",
     "blob_put": "Blob", "blob_post": "Blob", "blob_get": {"application/octet-stream": None},
     "devices": "DeviceList", "nodes": "NodeList", "models": "ModelList", "model_put": "Model",
-    "keys_create": "NewKey", "keys_list": "KeyList", "key_revoke": {}, "tenants": "TenantList", "tenant_put": "Tenant", "usage": "UsageReport",
+    "keys_create": "NewKey", "keys_list": "KeyList", "key_revoke": {}, "tenants": "TenantList", "tenant_put": "Tenant",
+    "prices": "PriceList", "price_put": "PriceList", "usage": "UsageReport",
     "metrics": {"text/plain": None}, "healthz": "Health", "readyz": "Ready", "openapi": {"application/json": None},
     "root": {"text/html": None},
 }

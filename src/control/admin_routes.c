@@ -55,8 +55,7 @@ static void put_device(struct fg_str *out, const struct fg_call *call, const str
     fg_out_tenths(out, "share_free_percent", view->share_free_permille);
     fg_out_tenths(out, "share_lent_percent", view->share_lent_permille);
     fg_out_money(out, "price_usd_per_s", view->price_nanousd_per_s);
-    int64_t hour;
-    fg_out_money(out, "price_usd_per_hour", fg_mul_div(view->price_nanousd_per_s, 3600, 1, &hour) ? hour : INT64_MAX);
+    fg_out_money(out, "price_usd_per_hour", fg_price_hour(view->price_nanousd_per_s));
     fg_out_open(out, "enforcement", '{');
     fg_out_text(out, "memory", fg_level_name(d->memory_level));
     fg_out_text(out, "share", fg_level_name(d->share_level));

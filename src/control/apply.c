@@ -442,6 +442,9 @@ static int apply(struct fg_core *core, const struct fg_event *ev, struct fg_erro
         struct account *a = account_of(core, ev->tenant);
         a->weight = ev->weighted.weight;
         a->changed = core->plan_due = true;
+    } else if (ev->kind == FG_EV_PRICE_SET) {
+        if (core_priced(core, ev, err) < 0)
+            return -1;
     } else if (ev->kind == FG_EV_NODE_JOINED || ev->kind == FG_EV_NODE_LOST) {
         if (check_node(core, ev, err) < 0)
             return -1;

@@ -31,6 +31,7 @@ struct fg_core_config {
 enum fg_input_kind {
     FG_IN_SUBMIT, FG_IN_CANCEL, FG_IN_HOLD, FG_IN_RELEASE,
     FG_IN_WEIGHT,                        /* a tenant's weight in fair share */
+    FG_IN_PRICE,                         /* what a device kind costs from now on */
     FG_IN_NODE_HELLO,                    /* an agent connected, with its devices and the attempts it has */
     FG_IN_NODE_GONE,                     /* its connection broke; its leases go on until their deadline */
     FG_IN_NODE_ALIVE,                    /* heartbeat: moves the deadlines of its leases */
@@ -51,6 +52,7 @@ struct fg_input {
         struct { fg_id tenant; struct fg_spec *spec; const char *idempotency; } submit;   /* spec is copied */
         struct { fg_id node; } node;     /* GONE, ALIVE */
         struct { fg_id tenant; uint32_t weight; } weight;      /* 1..FG_WEIGHT_MAX */
+        struct { fg_id tenant; struct fg_price price; bool unset; } price;   /* tenant: whose log has it; unset: as the settings say */
         struct { const struct fg_node *node; const struct fg_device *devices; size_t device_count;
                  const struct fg_attempt_at_node *attempts; size_t attempt_count; } hello; /* device ids are assigned here */
         struct { fg_id node; uint32_t attempt; uint64_t epoch; enum fg_report_kind kind; int64_t pull_ns;
@@ -136,8 +138,13 @@ size_t fg_core_position(const struct fg_core *core, fg_id task, int64_t now_ns);
 /* What is held for a task, or NULL: it is no head of the line. */
 const struct fg_reservation *fg_core_reservation(const struct fg_core *core, fg_id task);
 void fg_core_plan_stats(const struct fg_core *core, struct fg_plan_stats *ret);
+/* Prices by kind: of every kind there is a device of, or that was priced; "" is that of all others. Returns how many there are. */
+struct fg_price_view { struct fg_price price; bool set; };     /* set: not as the settings say */
+size_t fg_core_prices(const struct fg_core *core, struct fg_price_view *views, size_t max);
 /* Tenants that the queue knows, by id. */
-struct fg_tenant_view { fg_id tenant; uint32_t weight; uint64_t used_us; size_t waiting, live; };
+struct fg_tenant_view { fg_id tenant; uint32_t weight; uint64_t used_us;    /* until now */
+                        uint64_t expected_us;    /* of what runs, until its end: counted as used when turns are taken */
+                        size_t waiting, live; };
 size_t fg_core_tenants(const struct fg_core *core, int64_t now_ns, struct fg_tenant_view *views, size_t max);
 /* Snapshot views for routes: devices with what is free, nodes, leases of a device. Return counts, at most max written. */
 struct fg_device_view { const struct fg_device *device; const struct fg_node *node; uint64_t memory_free_bytes; uint32_t share_free_permille;

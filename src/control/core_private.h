@@ -10,6 +10,7 @@
  *   parking.c parked memory: lent, moved, called back
  *   rows.c    stored rows out and in                             report.c   what agents say; how an attempt ends
  *   view.c    reading; verify.c: invariants and the state hash   dispatch.c planning; why.c: blocks and quotes
+ *   prices.c  what device kinds cost, and how that changes
  *
  * Hard state changes by events alone (apply.c) and is what the store has. Soft state is what is learnt anew after a
  * restart: who is connected, how far leases were moved, which kills were sent. It is in no row and in no hash. */
@@ -85,6 +86,7 @@ struct account {                         /* a tenant, as far as the queue is con
     __int128 live_started;               /* sum of permille x granted_ns */
 };
 
+struct price { struct fg_price is; bool unset, changed; };     /* unset: config's again; its row is to go */
 struct kind { char name[64]; fg_device_id largest; };    /* of devices; "" is any */
 struct some_devices { FG_VEC(struct fg_plan_device) devices; FG_VEC(struct fg_plan_lease) leases; };
 struct gang { fg_id id; struct entry *first; uint32_t count; };
@@ -119,6 +121,8 @@ struct table { struct entry **slots; size_t count, mask; };
 
 struct fg_core {
     struct fg_core_config config;        /* prices owned */
+    FG_VEC(struct price) prices;         /* set while it runs, by kind; they go before those of config */
+    bool prices_changed;
     uint64_t last_seq, next_epoch;
     bool counters_changed;
     struct table tasks, idempotent;
@@ -319,14 +323,21 @@ void core_plan_devices(struct fg_core *core, bool empty);                   /* f
 void core_plan_changed(struct fg_core *core, fg_device_id id);              /* what planning sees of it */
 void core_plan_node_changed(struct fg_core *core, const struct node *n);    /* ... of its devices */
 struct fg_plan_device *core_plan_device(const struct fg_core *core, fg_device_id id);   /* among them, or NULL */
+void core_plan_prices(struct fg_core *core, const char *kind);              /* what those of the kind cost has changed, and nothing else */
 void core_need(struct fg_core *core, struct entry *e, struct fg_need *ret); /* completed need of a queued task */
 void core_line_need(struct fg_core *core, struct line *l, struct fg_need *ret);
 const struct fg_estimate *core_line_estimate(struct fg_core *core, struct line *l);
 bool core_device_usable(const struct device *d);
-struct fg_price core_price(const struct fg_core *core, const char *kind);
 uint64_t core_memory_for_tasks(const struct fg_core *core, const struct device *d); /* less the reserve */
 
 void core_complete(struct fg_core *core, const struct fg_spec *spec, enum fg_class class, struct fg_need *ret); /* of a spec */
+
+/* prices.c */
+struct fg_price core_price(const struct fg_core *core, const char *kind);
+int core_set_price(struct fg_core *core, const struct fg_input *in, int64_t now_ns, struct fg_effects *fx, struct fg_error *err);
+int core_priced(struct fg_core *core, const struct fg_event *ev, struct fg_error *err);     /* apply price.set */
+void core_price_rows(struct fg_core *core, fg_core_row_fn *fn, void *arg);
+int core_load_price(struct fg_core *core, const char *kind, const char *doc, struct fg_error *err);
 
 /* deadline.c: -1 FG_E_INVALID when count such tasks cannot all end in time, with the proof; tenant NONE: alone */
 int core_check_deadline(struct fg_core *core, fg_id tenant, const struct fg_spec *spec, const struct fg_need *need, uint32_t count,

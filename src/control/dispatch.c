@@ -19,18 +19,6 @@
 
 bool core_device_usable(const struct device *d) { return d->d.healthy && d->node->n.connected && !d->node->n.lost; }
 
-struct fg_price core_price(const struct fg_core *core, const char *kind)
-{
-    struct fg_price fallback = {0};
-    for (size_t i = 0; i < core->config.price_count; i++) {
-        if (strcmp(core->config.prices[i].kind, kind) == 0)
-            return core->config.prices[i];
-        if (core->config.prices[i].kind[0] == 0)
-            fallback = core->config.prices[i];
-    }
-    return fallback;
-}
-
 uint64_t core_memory_for_tasks(const struct fg_core *core, const struct device *d)
 {
     uint64_t reserve = (uint64_t)FG_MAX(core->config.min_memory_reserve_bytes, 0);
@@ -106,6 +94,19 @@ void core_plan_devices(struct fg_core *core, bool empty)
         fg_rooms_set(core->rooms, i, &core->plan_devices.items[i]);
     if (core->plan_fresh)
         fg_rooms_cut(core->rooms, core->plan_devices.count);
+}
+
+/* Room is where it was, so no device moves in the order of rooms. "" concerns all kinds that have no price of their own. */
+void core_plan_prices(struct fg_core *core, const char *kind)
+{
+    core_largest(core, "");              /* the list of kinds is as things are */
+    for (size_t i = 0; core->plan_fresh && i < core->kinds.count; i++) {
+        struct fg_price price = core_price(core, core->kinds.items[i].name);
+        if (!kind[0] || strcmp(kind, price.kind) == 0)
+            fg_rooms_price(core->rooms, &price);
+    }
+    for (size_t i = 0; core->plan_fresh && i < core->plan_devices.count; i++)
+        fg_rooms_price_at(core->rooms, i, &core->plan_devices.items[i]);
 }
 
 /* fg_propose_need, unless it would say what it said last: it goes by type, name, class and what was asked. */

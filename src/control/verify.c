@@ -258,6 +258,14 @@ uint64_t fg_core_hash(const struct fg_core *core)
         h = fold(h, &a->used_at_ns, sizeof a->used_at_ns);
         h = fold(h, &a->weight, sizeof a->weight);
     }
+    for (size_t i = 0; i < core->prices.count; i++) {
+        const struct price *p = &core->prices.items[i];
+        if (p->unset)
+            continue;
+        h = fold(h, p->is.kind, strlen(p->is.kind));
+        h = fold(h, &p->is.nanousd_per_s, sizeof p->is.nanousd_per_s);
+        h = fold(h, &p->is.spot_nanousd_per_s, sizeof p->is.spot_nanousd_per_s);
+    }
     h = fold(h, &core->next_epoch, sizeof core->next_epoch);
     return fold(h, &core->last_seq, sizeof core->last_seq);
 }

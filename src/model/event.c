@@ -106,6 +106,7 @@ void fg_event_encode(const struct fg_event *ev, struct fg_str *out)
     case FG_EV_NODE_JOINED: encode_joined(ev, out); break;
     case FG_EV_NODE_LOST: { __auto_type src = &ev->lost; FG_LOST_FIELDS(FG_PUT) break; }
     case FG_EV_TENANT_WEIGHTED: { __auto_type src = &ev->weighted; FG_WEIGHTED_FIELDS(FG_PUT) break; }
+    case FG_EV_PRICE_SET: { __auto_type src = &ev->priced; FG_PRICED_FIELDS(FG_PUT) break; }
     case FG_EV_TASK_CANCEL_REQUESTED:
     case FG_EV_TASK_HELD:
     case FG_EV_TASK_RELEASED:
@@ -198,6 +199,7 @@ static int decode_body(const struct fg_getter *g, struct fg_event *ev)
         FG_WEIGHTED_FIELDS(FG_GET)
         return 0;
     }
+    case FG_EV_PRICE_SET: { __auto_type dst = &ev->priced; FG_PRICED_FIELDS(FG_GET) return 0; }
     case FG_EV_TASK_CANCEL_REQUESTED:
     case FG_EV_TASK_HELD:
     case FG_EV_TASK_RELEASED: return 0;

@@ -25,6 +25,7 @@ struct fg_event {
         struct { struct fg_node node; struct fg_device *devices; size_t count; } joined;
         struct { fg_id node; } lost;
         struct { uint32_t weight; } weighted;    /* tenant.weighted */
+        struct { char kind[64]; int64_t nanousd_per_s, spot_nanousd_per_s; bool unset; } priced;   /* price.set; kind "": of those without one */
     };
 };
 void fg_event_fini(struct fg_event *ev);

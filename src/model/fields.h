@@ -137,4 +137,9 @@
     X(I64, "cost", cost_nanousd, 0) \
     X(TEXT, "lines", lines, )
 #define FG_LOST_FIELDS(X) X(NODE, "node", node, )
+#define FG_PRICED_FIELDS(X) \
+    X(CHARS, "kind", kind, ) \
+    X(I64, "per_s", nanousd_per_s, 0) \
+    X(I64, "spot_per_s", spot_nanousd_per_s, 0) \
+    X(BOOL, "unset", unset, false)
 #define FG_WEIGHTED_FIELDS(X) X(U32, "weight", weight, 1)

@@ -16,14 +16,14 @@
 
 static struct fgcu_map contexts;  /* context -> a: device + 1, b: 1 made by cuCtxCreate, 2 primary */
 static struct { uint32_t lock, probed; int64_t context_bytes; } known = {.context_bytes = UNKNOWN};
-static uint64_t small_step = 512, large_step = 512; /* cuMemAlloc takes multiples of these; see probe() */
+static uint64_t small_step = 512, large_step = 512; /* cuMemAlloc takes multiples of these, powers of two; see probe() */
 
 #define LARGE (UINT64_C(1) << 20)
 
 uint64_t fgcu_linear_bytes(uint64_t bytes)
 {
     uint64_t step = bytes > LARGE ? __atomic_load_n(&large_step, __ATOMIC_RELAXED) : __atomic_load_n(&small_step, __ATOMIC_RELAXED);
-    return bytes > FG_MEMORY_MAX ? FG_MEMORY_MAX + 1 : (bytes + step - 1) / step * step;
+    return bytes > FG_MEMORY_MAX ? FG_MEMORY_MAX + 1 : (bytes + step - 1) & -step;
 }
 
 /* ---- looking at the device ---- */
@@ -47,6 +47,13 @@ static int64_t used_in_context(CUdevice device)
         return used;
     }
     return UNKNOWN;
+}
+
+int64_t fgcu_device_used(void)
+{
+    struct fgcu_entry entry;
+    int64_t used = used_here();
+    return used >= 0 || !fgcu_map_at(&contexts, 0, &entry) ? used : used_in_context((CUdevice)entry.a - 1);
 }
 
 /* By NVML, which needs no context. Its structures: total, free, used. */

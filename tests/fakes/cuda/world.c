@@ -182,14 +182,37 @@ static uint64_t start_ticks(uint32_t pid)
     return state == 'Z' || state == 'X' ? 0 : ticks;
 }
 
+bool fk_export_held(const struct fk_export *e)
+{
+    for (unsigned i = 0; i < FK_HOLDERS; i++)
+        if (e->holders[i])
+            return true;
+    return false;
+}
+
+void fk_export_check(struct fk_export *e)
+{
+    if (!e->process || !e->left || fk_export_held(e))
+        return;
+    fk_world->process[e->process - 1].live[e->device][e->kind] -= e->bytes;
+    fk_world->process[e->process - 1].count[e->device][e->kind]--;
+    e->process = 0;
+}
+
 static void empty_slot(unsigned i)
 {
     struct fk_process *p = &fk_world->process[i];
     for (unsigned d = 0; d < fk_world->devices; d++)
         fk_queue_reset(fk_world, i, d);
-    for (unsigned e = 0; e < 1024; e++)
-        if (fk_world->exports[e].process == i + 1)
-            fk_world->exports[e].process = 0;
+    for (unsigned e = 0; e < 1024; e++) {
+        struct fk_export *export = &fk_world->exports[e];
+        if (export->process == i + 1)
+            export->process = 0;
+        for (unsigned h = 0; h < FK_HOLDERS; h++)
+            if (export->holders[h] == i + 1)
+                export->holders[h] = 0;
+        fk_export_check(export);
+    }
     memset(p, 0, sizeof *p);
 }
 

@@ -14,7 +14,8 @@
 #include "engine.h"
 
 #define FK_DEVICES 8u
-#define FK_PROCESSES 128u
+#define FK_PROCESSES 320u /* a multiple of 64 */
+#define FK_HOLDERS 8u /* handles of one export that others have imported */
 #define FK_SYMBOLS 704u /* driver names; the generated list is shorter */
 #define FK_FAILURES 32u
 #define FK_EVENTS 256u
@@ -113,13 +114,18 @@ struct fk_world {
     struct fk_limit limits[32];
     struct fk_xid xids[FK_EVENTS];
     uint64_t next_export;
-    struct fk_export { uint64_t id; uint32_t process, device, kind; uint64_t bytes; uint64_t pointer; uint32_t live, mapped; } exports[1024];
+    struct fk_export { uint64_t id; uint32_t process, device, kind; uint64_t bytes; uint64_t pointer; uint16_t holders[FK_HOLDERS]; bool left; } exports[1024];
     struct fk_device device[FK_DEVICES];
     struct fk_process process[FK_PROCESSES];
     struct fk_queue queue[FK_PROCESSES][FK_DEVICES];
 };
 
 extern struct fk_world *fk_world;
+
+/* Locked. Has another process imported it? */
+bool fk_export_held(const struct fk_export *e);
+/* Locked. Is it left by its maker and held by nobody? Then it is gone. */
+void fk_export_check(struct fk_export *e);
 
 /* Open or make the world. 0, or -1 where the file cannot be had. Once per process; any thread. */
 int fk_world_open(void);

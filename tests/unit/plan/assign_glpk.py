@@ -39,7 +39,7 @@ def glpk(folder, problem):
     path, out = os.path.join(folder, "p.lp"), os.path.join(folder, "p.sol")
     with open(path, "w", encoding="ascii") as f:
         f.write(lp(*problem))
-    subprocess.run(["glpsol", "--lp", path, "-w", out], check=True, capture_output=True, timeout=60)
+    subprocess.run(["glpsol", "--lp", path, "-w", out], check=True, capture_output=True, timeout=600)
     with open(out, encoding="ascii") as f:
         for line in f:
             words = line.split()
@@ -64,7 +64,7 @@ def main():
                 f.write(text(*problem))
             best = glpk(folder, problem)
             run = subprocess.run([sys.argv[1], "plan", path, "--format", "gap", "--json", "--max-iterations", "60000"],
-                                 check=True, capture_output=True, timeout=60)
+                                 check=True, capture_output=True, timeout=600)
             got = json.loads(run.stdout)
             if best is None:
                 assert not got["complete"], f"instance {x}: complete, but GLPK says there is no solution"

@@ -1,22 +1,13 @@
-/* agent_proto.c - tests of wire/agent_proto.h. Random messages come from a seed that is printed; FGPU_TEST_SEED repeats it. */
+/* agent_proto.c - tests of wire/agent_proto.h. Random messages come from random.h. */
 #include "unit.h"
 
 #include <math.h>
-#include <time.h>
 
+#include "random.h"
 #include "wire/agent_proto.h"
 
-static uint64_t seed;
-
-static uint64_t rnd(void)
-{
-    seed += 0x9e3779b97f4a7c15u;                 /* splitmix64 */
-    uint64_t z = seed;
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    return z ^ z >> 31;
-}
-
+static struct rng rng;
+static uint64_t rnd(void) { return rng_next(&rng); }
 static int64_t rnd_size(void) { return (int64_t)(rnd() >> 1 >> rnd() % 63); }
 static fg_id rnd_id(void) { return (fg_id){rnd() >> 1, rnd()}; }
 
@@ -337,9 +328,7 @@ static void numbers_json_cannot_hold_do_not_break_the_frame(void **state)
 
 int main(void)
 {
-    const char *given = getenv("FGPU_TEST_SEED");
-    seed = given != NULL ? strtoull(given, NULL, 0) : (uint64_t)time(NULL);
-    printf("seed %llu\n", (unsigned long long)seed);
+    rng = rng_start("agent_proto");
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(random_messages_of_every_kind_survive_the_wire),
         cmocka_unit_test(each_member_of_a_start_and_an_outcome_arrives),
