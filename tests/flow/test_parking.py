@@ -69,7 +69,7 @@ class System:
         self.server = Server(folder, lease_s=60, heartbeat_s=1).start()
         self.agent = Agent(folder / "data", "reclaim.idle_s=1", "reclaim.when=always", "device_check_s=1", *settings)
         threading.Thread(target=self.link, daemon=True).start()
-        until(lambda: len(self.devices()) == devices, 60)
+        until(lambda: len(self.devices()) == devices)
 
     def link(self):
         """The machine into the folder of each attempt, those that come again too."""
@@ -110,17 +110,17 @@ class System:
         return self.calls[task]
 
     def holds(self, task):
-        until(lambda: "holds" in self.log(task), 60)
+        until(lambda: "holds" in self.log(task))
 
-    def answers(self, task, call, seconds=90):
-        until(lambda: f"call {call} " in self.log(task), seconds)
+    def answers(self, task, call):
+        until(lambda: f"call {call} " in self.log(task))
         assert f"call {call} intact" in self.log(task)
 
     def is_parked(self, task):
         return self.place(task).get("parking") == "parked"
 
     def parked(self, task):
-        until(lambda: self.is_parked(task), 90)
+        until(lambda: self.is_parked(task))
 
     def events(self, task):
         page = self.server.get(f"/v1/tasks/{task}/events", headers={"Accept": "application/json"})
@@ -129,7 +129,7 @@ class System:
     def restart_agent(self):
         self.agent.kill()
         self.agent.run()
-        until(self.devices, 60)
+        until(self.devices)
 
     def close(self):
         self.ended = True
@@ -139,7 +139,7 @@ class System:
         if self.agent.process.poll() is not None:
             self.agent.run()
         try:
-            until(lambda: not self.agent.folders(), 60)
+            until(lambda: not self.agent.folders())
         finally:
             self.agent.terminate()
             self.server.stop()
@@ -176,7 +176,7 @@ def borrower_of(s, *words):
 
 
 def came_again(s, task):
-    until(lambda: s.task(task)["attempt"] >= 2, 90)
+    until(lambda: s.task(task)["attempt"] >= 2)
 
 
 def test_an_idle_tasks_place_is_lent_and_its_next_call_finds_all_as_it_was(system):
@@ -193,8 +193,8 @@ def test_an_idle_tasks_place_is_lent_and_its_next_call_finds_all_as_it_was(syste
     assert all(f"lease.{word}" in story for word in ("parked", "called", "resumed"))
     assert "borrowed" in s.events(borrower)
     s.go(owner, "end")
-    until(lambda: s.task(owner)["state"] == "succeeded", 60)
-    until(lambda: s.task(borrower)["state"] == "running", 60)
+    until(lambda: s.task(owner)["state"] == "succeeded")
+    until(lambda: s.task(borrower)["state"] == "running")
     assert s.task(borrower)["cost"]["amount"] == "0.00"
 
 
@@ -202,7 +202,7 @@ def test_who_only_waits_is_never_the_one_to_borrow(system):
     s = system(1)
     parked_owner(s)
     stays = s.submit(1024, 900, 50)
-    until(lambda: s.task(stays)["state"] == "queued", 30)
+    until(lambda: s.task(stays)["state"] == "queued")
     spot = borrower_of(s, "managed")             # behind it in the queue, and it runs
     assert s.task(stays)["state"] == "queued" and s.task(spot)["state"] == "running"
 
@@ -215,7 +215,7 @@ def test_an_idle_borrower_is_parked_for_the_owner_and_asked_to_go_when_it_wakes_
     s.answers(owner, s.go(owner))
     assert s.task(borrower)["attempt"] == 1
     call = s.go(borrower)
-    until(lambda: s.task(borrower)["attempt"] >= 2 or f"call {call} intact" in s.log(borrower), 90)
+    until(lambda: s.task(borrower)["attempt"] >= 2 or f"call {call} intact" in s.log(borrower))
     s.answers(owner, s.go(owner))                # whatever became of the borrower
 
 
@@ -230,7 +230,7 @@ def with_wall(s):
     borrower = borrower_of(s, "managed")
     assert s.place(borrower)["device"] == s.place(owner)["device"]
     s.go(wall, "end")
-    until(lambda: s.task(wall)["state"] == "succeeded", 60)
+    until(lambda: s.task(wall)["state"] == "succeeded")
     return owner, borrower, s.place(owner)["device"]
 
 
@@ -238,7 +238,7 @@ def test_an_owner_without_room_moves_to_the_other_device_and_nobody_is_stopped(s
     s = system(2, "reclaim.move=1")
     owner, borrower, before = with_wall(s)
     s.answers(owner, s.go(owner))
-    until(lambda: s.place(owner)["device"] != before and s.place(owner)["parking"] != "called", 60)
+    until(lambda: s.place(owner)["device"] != before and s.place(owner)["parking"] != "called")
     assert s.task(borrower)["attempt"] == 1 and s.task(borrower)["state"] == "running"
     story = s.events(owner)
     assert "lease.moving" in story and "lease.moved" in story
@@ -261,12 +261,12 @@ def test_idle_tasks_leave_a_device_that_takes_no_more_tasks(system):
     before = s.place(owner)["device"]
     for index in (0, 1):                         # the stand-in's devices are in another order than the server's
         s.fake.fake_set(f"{index}.throttle=64".encode())
-        until(lambda: not all(d["healthy"] for d in s.devices()), 60)
+        until(lambda: not all(d["healthy"] for d in s.devices()))
         if [d["id"] for d in s.devices() if not d["healthy"]] == [before]:
             break
         s.fake.fake_set(f"{index}.throttle=0".encode())
-        until(lambda: all(d["healthy"] for d in s.devices()), 60)
-    until(lambda: s.place(owner)["device"] != before, 90)
+        until(lambda: all(d["healthy"] for d in s.devices()))
+    until(lambda: s.place(owner)["device"] != before)
     s.answers(owner, s.go(owner))
 
 
@@ -281,7 +281,7 @@ def test_an_agent_that_is_killed_between_gives_the_owner_its_place_all_the_same(
     s.answers(owner, call or s.go(owner))
     came_again(s, borrower)
     assert s.task(owner)["attempt"] == 1
-    until(lambda: s.place(owner)["parking"] in ("none", "parked"), 60)
+    until(lambda: s.place(owner)["parking"] in ("none", "parked"))
 
 
 @pytest.mark.parametrize("delay", [0.03, 0.1, 0.3, 1])
@@ -292,7 +292,7 @@ def test_an_agent_that_is_killed_while_one_moves_finds_it_where_the_driver_has_i
     time.sleep(delay)
     s.restart_agent()
     s.answers(owner, call)
-    until(lambda: s.place(owner)["parking"] in ("none", "parked"), 60)
+    until(lambda: s.place(owner)["parking"] in ("none", "parked"))
     s.answers(owner, s.go(owner))
     assert s.task(owner)["attempt"] == 1
     device = s.place(owner)["device_name"]
@@ -307,8 +307,8 @@ def test_the_owner_comes_back_while_the_server_is_away(system):
     s.server.kill()
     call = s.go(owner)
     log = s.folder / f"data/agent/attempts/{owner}.1/log"
-    until(lambda: f"call {call} intact".encode() in log.read_bytes(), 90)
+    until(lambda: f"call {call} intact".encode() in log.read_bytes())
     s.server.start()
     came_again(s, borrower)
-    until(lambda: s.devices() and s.place(owner).get("parking") in ("none", "parked"), 60)
+    until(lambda: s.devices() and s.place(owner).get("parking") in ("none", "parked"))
     assert s.task(owner)["attempt"] == 1
