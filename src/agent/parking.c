@@ -181,7 +181,10 @@ static void look_at(struct attempt *t)
     }
     if (p.state == FG_PARKING_LACKS)
         lacks(t, &p);
-    if (p.state != t->parking_said && (p.state != FG_PARKING_NONE || !anyone_leaves(t->agent, t->device)))
+    bool settled = p.state != FG_PARKING_NONE || !anyone_leaves(t->agent, t->device);
+    if (!settled && t->parking_said == FG_PARKING_COUNT && !t->limits.borrowed)
+        p.state = FG_PARKING_CALLED;     /* or the end of who leaves would be taken for room to lend */
+    if (p.state != t->parking_said && (settled || p.state == FG_PARKING_CALLED))
         say(t, &p, false);
 }
 
@@ -191,7 +194,7 @@ void parking_tick(struct agent *a)
         look_at(a->attempts.items[i]);
 }
 
-/* Of those who are not parked, too: it may have missed their return. */
+/* Of those who are not parked, too: it may have missed their return. Before anything else is said. */
 void parking_welcome(struct agent *a)
 {
     for (size_t i = 0; i < a->attempts.count; i++)

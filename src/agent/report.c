@@ -172,6 +172,6 @@ void report_welcome(struct agent *a, const struct fg_msg_welcome *msg)
     pull_reconnected(a);
     outputs_reconnected(a);
     logship_all(a);
-    report_again(a, INT64_MAX);
     parking_welcome(a);
+    report_again(a, INT64_MAX);
 }

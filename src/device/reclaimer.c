@@ -1,5 +1,5 @@
 /* reclaimer.c - see reclaimer.h. */
-#include "device/reclaimer.h"
+#include "device/reclaimer_private.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -16,53 +16,12 @@
 #include "base/vec.h"
 #include "device/checkpoint.h"
 
-#define LEASES_MAX  512
 #define SLOW_NS     INT64_C(500000000)
 #define FAST_NS     INT64_C(20000000)
 #define HOST_NS     INT64_C(250000000)   /* between two looks at processor times */
 #define LOCK_MS     2000
-#define LACK_NS     INT64_C(100000000)   /* before it is said: a borrower that is idle is being parked by then */
 #define MOVE_NS     INT64_C(5000000000)  /* without room on the other device: the move failed */
 #define HOST_SPARE  (UINT64_C(1) << 30)
-
-struct vgpu {
-    char name[64];
-    struct fg_reclaim machine;
-    struct fg_checkpoint job;
-    struct fg_lease_look look;
-    struct fg_lease_member members[FG_CHECKPOINT_PIDS];
-    size_t member_count;
-    int32_t parked[FG_CHECKPOINT_PIDS];  /* who was put aside; none: all that are there now */
-    size_t parked_count;
-    int64_t host_ns, host_looked_ns;
-    bool there;                          /* at this look */
-    /* Its place: what of it others have, and since when it is asked back in vain (0: it is not). */
-    uint64_t missing_bytes;
-    uint32_t missing_permille;
-    int64_t lacks_since_ns;
-    char to[64];                         /* where it is to be brought back; "": where it was */
-    bool elsewhere, move_failed;         /* the step that runs is there */
-    bool adopted;                        /* by this agent, and not running since */
-    int64_t ordered_ns;
-};
-struct fg_reclaimer {
-    struct fg_reclaimer_config config;
-    char *program, *driver;
-    pthread_t thread;
-    pthread_mutex_t mutex;               /* the list itself, states and ends; the thread alone changes them */
-    pthread_cond_t stop;
-    bool stopping;
-    FG_VEC(struct vgpu *) vgpus;
-    FG_VEC(struct name { char text[64]; }) drained;   /* devices */
-    struct fg_lease_look looks[LEASES_MAX];
-};
-
-static int64_t monotonic_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
 
 /* What the host can still take: the copies go there. */
 static uint64_t host_free(void)
@@ -94,14 +53,6 @@ static int64_t host_time(int32_t pid)
 
 /* --- what is seen --- */
 
-static struct vgpu *vgpu_as(struct fg_reclaimer *r, const char *name)
-{
-    for (size_t i = 0; i < r->vgpus.count; i++)
-        if (strcmp(r->vgpus.items[i]->name, name) == 0)
-            return r->vgpus.items[i];
-    return NULL;
-}
-
 static void drop(struct fg_reclaimer *r, size_t i)
 {
     struct vgpu *v = r->vgpus.items[i];
@@ -115,7 +66,7 @@ static void adopt(struct fg_reclaimer *r, struct vgpu *v, const struct fg_lease_
 {
     struct fg_error err;
     v->adopted = true;
-    v->ordered_ns = monotonic_ns();
+    v->ordered_ns = reclaimer_now_ns();
     fg_reclaim_adopt(&v->machine);
     fg_leases_ordered(r->config.leases, v->name, v->to);
     if (strcmp(v->to, look->device) == 0)
@@ -130,7 +81,7 @@ static void look_at_all(struct fg_reclaimer *r)
     for (size_t i = 0; i < r->vgpus.count; i++)
         r->vgpus.items[i]->there = false;
     for (size_t i = 0; i < n; i++) {
-        struct vgpu *v = vgpu_as(r, r->looks[i].name);
+        struct vgpu *v = reclaimer_vgpu(r, r->looks[i].name);
         if (!v) {
             v = fg_alloc(sizeof *v);
             memcpy(v->name, r->looks[i].name, sizeof v->name);
@@ -144,14 +95,6 @@ static void look_at_all(struct fg_reclaimer *r)
     for (size_t i = r->vgpus.count; i-- > 0;)
         if (!r->vgpus.items[i]->there)
             drop(r, i);
-}
-
-static bool is_drained(const struct fg_reclaimer *r, const char *device)
-{
-    for (size_t i = 0; i < r->drained.count; i++)
-        if (strcmp(r->drained.items[i].text, device) == 0)
-            return true;
-    return false;
 }
 
 /* What may be asked for on a device, beside what is held. */
@@ -181,62 +124,6 @@ static void look_at_processes(struct fg_reclaimer *r, struct vgpu *v, int64_t no
         v->host_ns += host_time(v->members[i].pid);
 }
 
-/* --- its place --- */
-
-static bool wants_back(const struct vgpu *v)
-{
-    const struct fg_reclaim *m = &v->machine;
-    return m->state == FG_RECLAIM_PARKED && !*v->to && (m->called || v->look.bell != m->bell || !v->look.idle);
-}
-
-/* What leaves the device already: borrowers that are being parked. */
-static uint64_t leaves(const struct fg_reclaimer *r, const struct vgpu *v, uint32_t *ret_permille)
-{
-    uint64_t sum = 0;
-    *ret_permille = 0;
-    for (size_t i = 0; i < r->vgpus.count; i++) {
-        const struct vgpu *other = r->vgpus.items[i];
-        if (other == v || other->machine.state != FG_RECLAIM_PARKING || strcmp(other->look.device, v->look.device) != 0)
-            continue;
-        sum += other->look.memory_bytes;
-        *ret_permille += 1000;           /* its share goes with its memory: more is not to be stopped for it */
-    }
-    return sum;
-}
-
-/* Take its place back, in the books of the device and by what the driver has free. */
-static bool has_place(struct fg_reclaimer *r, struct vgpu *v, bool known, uint64_t free_bytes, int64_t now)
-{
-    uint64_t missing = 0;
-    uint32_t permille = 0, leaving = 0;
-    bool held = !v->look.aside || (wants_back(v) && fg_leases_back(r->config.leases, v->name, &missing, &permille, NULL) == 0);
-    bool fits = !known || v->adopted || free_bytes >= v->look.used_bytes;
-    if (!wants_back(v) || (held && fits)) {
-        v->lacks_since_ns = 0;
-        v->missing_bytes = 0;
-        v->missing_permille = 0;
-        return held && fits;
-    }
-    if (!fits)
-        missing = FG_MAX(missing, v->look.used_bytes - free_bytes);
-    uint64_t going = leaves(r, v, &leaving);
-    v->missing_bytes = missing - FG_MIN(missing, going);
-    v->missing_permille = permille - FG_MIN(permille, leaving);
-    v->lacks_since_ns = v->lacks_since_ns ? v->lacks_since_ns : now;
-    return false;
-}
-
-/* Its place is wanted back by one who was parked. */
-static bool is_urgent(const struct fg_reclaimer *r, const struct vgpu *v)
-{
-    for (size_t i = 0; v->look.borrowed && i < r->vgpus.count; i++) {
-        const struct vgpu *owner = r->vgpus.items[i];
-        if (owner != v && owner->lacks_since_ns && !owner->look.borrowed && strcmp(owner->look.device, v->look.device) == 0)
-            return true;
-    }
-    return false;
-}
-
 static struct fg_reclaim_input see(struct fg_reclaimer *r, struct vgpu *v, int64_t now)
 {
     uint64_t members = 0, free_bytes = 0;
@@ -252,9 +139,9 @@ static struct fg_reclaim_input see(struct fg_reclaimer *r, struct vgpu *v, int64
     return (struct fg_reclaim_input){
         .idle = v->look.idle && v->member_count == v->look.processes,
         .movable = v->look.movable && strncmp(v->look.device, "MIG-", 4) != 0,
-        .wanted = is_drained(r, v->look.device) || (known && claims_on(r, v->look.device) > free_bytes), .urgent = is_urgent(r, v),
+        .wanted = reclaimer_is_drained(r, v->look.device) || (known && claims_on(r, v->look.device) > free_bytes), .urgent = reclaimer_is_urgent(r, v),
         .host_room = v->machine.state != FG_RECLAIM_RUNNING || host_free() >= v->look.used_bytes + HOST_SPARE,
-        .room = has_place(r, v, known, free_bytes, now), .ordered = *v->to != 0, .elsewhere = elsewhere,
+        .room = reclaimer_has_place(r, v, known, free_bytes, now), .ordered = *v->to != 0, .elsewhere = elsewhere,
         .processes = v->look.processes, .members = members, .work = v->look.work + v->look.used_bytes, .bell = v->look.bell,
         .used_bytes = v->look.used_bytes, .host_ns = v->host_ns, .reply = reply};
 }
@@ -346,7 +233,7 @@ static bool turn(struct fg_reclaimer *r)
     look_at_all(r);
     for (size_t i = 0; i < r->vgpus.count; i++) {
         struct vgpu *v = r->vgpus.items[i];
-        int64_t now = monotonic_ns();
+        int64_t now = reclaimer_now_ns();
         enum fg_reclaim_state before = v->machine.state;
         struct fg_reclaim_input in = see(r, v, now);
         enum fg_reclaim_action action = fg_reclaim_step(&v->machine, &r->config.params, &in, now);
@@ -434,7 +321,7 @@ bool fg_reclaimer_lost(struct fg_reclaimer *r, const char *name, char text[200])
     if (!r)
         return false;
     pthread_mutex_lock(&r->mutex);
-    const struct vgpu *v = vgpu_as(r, name);
+    const struct vgpu *v = reclaimer_vgpu(r, name);
     bool lost = v && v->machine.state == FG_RECLAIM_FAILED;
     if (lost)
         snprintf(text, 200, "its device memory was given to others while it was idle, and is lost: %s%s%.90s", v->machine.why,
@@ -446,67 +333,8 @@ bool fg_reclaimer_lost(struct fg_reclaimer *r, const char *name, char text[200])
 enum fg_reclaim_state fg_reclaimer_state(struct fg_reclaimer *r, const char *name)
 {
     pthread_mutex_lock(&r->mutex);
-    const struct vgpu *v = vgpu_as(r, name);
+    const struct vgpu *v = reclaimer_vgpu(r, name);
     enum fg_reclaim_state state = v ? v->machine.state : FG_RECLAIM_RUNNING;
     pthread_mutex_unlock(&r->mutex);
     return state;
-}
-
-bool fg_reclaimer_parking(struct fg_reclaimer *r, const char *name, struct fg_vgpu_parking *ret)
-{
-    *ret = (struct fg_vgpu_parking){.state = FG_PARKING_NONE};
-    pthread_mutex_lock(&r->mutex);
-    const struct vgpu *v = vgpu_as(r, name);
-    if (v) {
-        const struct fg_reclaim *m = &v->machine;
-        bool lacks = v->lacks_since_ns && monotonic_ns() - v->lacks_since_ns >= LACK_NS;
-        bool called = m->called || *v->to || m->state == FG_RECLAIM_RESTORING;
-        if (m->state == FG_RECLAIM_PARKED || m->state == FG_RECLAIM_RESTORING)
-            ret->state = lacks ? FG_PARKING_LACKS : called ? FG_PARKING_CALLED : FG_PARKING_PARKED;
-        ret->used_bytes = v->look.used_bytes;
-        ret->missing_bytes = lacks ? v->missing_bytes : 0;
-        ret->missing_permille = lacks ? v->missing_permille : 0;
-        ret->moving = *v->to && !v->move_failed;
-        ret->move_failed = v->move_failed;
-        memcpy(ret->device, v->look.device, sizeof ret->device);
-    }
-    pthread_mutex_unlock(&r->mutex);
-    return v != NULL;
-}
-
-int fg_reclaimer_move(struct fg_reclaimer *r, const char *name, const char *to, struct fg_error *err)
-{
-    int rc = 0;
-    pthread_mutex_lock(&r->mutex);
-    struct vgpu *v = vgpu_as(r, name);
-    bool parked = v && v->machine.state == FG_RECLAIM_PARKED, going = v && v->machine.state == FG_RECLAIM_RESTORING && v->elsewhere;
-    if (!v || (to && !parked) || going)
-        rc = fg_fail(err, FG_E_CONFLICT, "vGPU '%s' is %s", name, going ? "on its way" : "not parked");
-    else if (!to || strcmp(to, v->to) != 0)
-        rc = fg_leases_move_to(r->config.leases, name, to, err);
-    if (rc == 0) {
-        snprintf(v->to, sizeof v->to, "%s", to ? to : "");
-        v->ordered_ns = monotonic_ns();
-        v->move_failed = false;
-    } else if (err && err->code == FG_E_CONFLICT && parked) {
-        err->code = FG_E_UNAVAILABLE;
-    }
-    pthread_mutex_unlock(&r->mutex);
-    return rc;
-}
-
-void fg_reclaimer_drain(struct fg_reclaimer *r, const char *device, bool drained)
-{
-    struct name one = {.text = ""};
-    if (!r)
-        return;
-    pthread_mutex_lock(&r->mutex);
-    bool known = is_drained(r, device);
-    snprintf(one.text, sizeof one.text, "%s", device);
-    if (drained && !known)
-        fg_vec_push(&r->drained, one);
-    for (size_t i = 0; !drained && known && i < r->drained.count; i++)
-        if (strcmp(r->drained.items[i].text, device) == 0)
-            r->drained.items[i] = r->drained.items[--r->drained.count];
-    pthread_mutex_unlock(&r->mutex);
 }
