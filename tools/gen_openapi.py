@@ -101,7 +101,8 @@ def schemas(api):
     s["Need"] = obj(memory_bytes=null(INTEGER), share_percent=percent, share_max_percent=percent, device_kind=null(STRING))
     s["Enforcement"] = obj(memory=ref("Level"), share=ref("Level"), level=ref("Level"))
     s["Placement"] = obj(node=task_id | {"description": "nod_..."}, node_name=null(STRING), device=INTEGER, device_name=null(STRING),
-                         device_kind=null(STRING), memory_bytes=INTEGER, share_percent=percent, share_lent_percent=NUMBER, enforcement=ref("Enforcement"),
+                         device_kind=null(STRING), memory_bytes=INTEGER, share_percent=percent, share_lent_percent=NUMBER,
+                         parking={"enum": ["none", "parked", "called"]}, parked_s=NUMBER, borrowed=BOOLEAN, enforcement=ref("Enforcement"),
                          rule=INTEGER, rule_text=STRING, expected_s=seconds, expected_cost=MONEY)
     s["Timings"] = obj(queue_s=seconds, pull_s=seconds, load_s=seconds, run_s=seconds)
     s["Usage"] = obj(device_s=NUMBER, wall_s=NUMBER, memory_peak_bytes=INTEGER, throttled_s=NUMBER, denied=INTEGER)
@@ -152,10 +153,12 @@ def schemas(api):
     s["Blob"] = obj(sha256=STRING, size=INTEGER)
     s["Device"] = obj(id=INTEGER, name=STRING, kind=STRING, backend=STRING, node=STRING, node_name=null(STRING), connected=BOOLEAN,
                       healthy=BOOLEAN, units=INTEGER, gflops=NUMBER, memory_bytes=INTEGER, memory_free_bytes=INTEGER,
+                      memory_parked_bytes=INTEGER, memory_borrowed_bytes=INTEGER,
                       share_free_percent=NUMBER, share_lent_percent=NUMBER, price_usd_per_s=MONEY, price_usd_per_hour=MONEY,
                       enforcement=obj(memory=ref("Level"), share=ref("Level"), level=ref("Level"), why=null(STRING)),
                       vgpus=array(obj(task=null(text("of your own tenant; null: another's")), name=null(STRING), state=ref("State"),
-                                      memory_bytes=INTEGER, share_percent=percent, share_lent_percent=NUMBER)))
+                                      memory_bytes=INTEGER, share_percent=percent, share_lent_percent=NUMBER,
+                                      parking={"enum": ["none", "parked", "called"]}, borrowed=BOOLEAN)))
     s["DeviceList"] = obj(devices=array(ref("Device")))
     s["NodeList"] = obj(nodes=array(obj(id=STRING, name=STRING, connected=BOOLEAN, lost=BOOLEAN, seen=TIME)))
     s["Model"] = obj(name=STRING, task_type=null(STRING), title=null(STRING), architecture=null(STRING),

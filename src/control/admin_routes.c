@@ -28,6 +28,8 @@ static void put_vgpus(struct fg_str *out, const struct fg_call *call, fg_device_
         fg_out_int(out, "memory_bytes", (int64_t)t->lease.memory_bytes);
         fg_out_percent(out, "share_percent", t->lease.share_permille);
         fg_out_tenths(out, "share_lent_percent", t->lease.lent_permille);
+        fg_out_text(out, "parking", fg_parking_name((enum fg_parking)t->lease.parking));
+        fg_out_bool(out, "borrowed", t->lease.borrowed);
         fg_out_close(out, '}');
     }
     fg_out_close(out, ']');
@@ -49,6 +51,8 @@ static void put_device(struct fg_str *out, const struct fg_call *call, const str
     fg_str_addf(out, ",\"gflops\":%.3f", d->gflops);
     fg_out_int(out, "memory_bytes", (int64_t)d->memory_bytes);
     fg_out_int(out, "memory_free_bytes", (int64_t)view->memory_free_bytes);
+    fg_out_int(out, "memory_parked_bytes", (int64_t)view->memory_parked_bytes);
+    fg_out_int(out, "memory_borrowed_bytes", (int64_t)view->memory_borrowed_bytes);
     fg_out_tenths(out, "share_free_percent", view->share_free_permille);
     fg_out_tenths(out, "share_lent_percent", view->share_lent_permille);
     fg_out_money(out, "price_usd_per_s", view->price_nanousd_per_s);

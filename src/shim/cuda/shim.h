@@ -1,6 +1,6 @@
 /* shim.h - the CUDA front end of a vGPU: a libcuda.so.1 in the driver's place, inside the task's process.
  *
- *     program -> libcuda.so.1 (this)  --memory---> ledger (reserve, call, settle)      memory.c, pool.c, vmm.c, array.c, overhead.c
+ *     program -> libcuda.so.1 (this)  --memory---> ledger (reserve, call, settle)      memory.c, pool.c, vmm.c, array.c, overhead.c, lent.c
  *                                     --submits--> gate, in batches between events     submit.c, lane.c, graph.c, capture.c
  *                                     --queries--> the lease's limits                  memory.c
  *                                     --names----> the hook of what the driver answers names.c
@@ -79,6 +79,15 @@ CUresult fgcu_free_end(const struct fg_record *record, CUresult result);
 /* What the driver takes for a linear allocation. */
 uint64_t fgcu_linear_bytes(uint64_t bytes);
 
+/* ---- lent.c ---- */
+/* What the record holds may be held by others from now on. */
+void fgcu_lend(enum fgcu_kind kind, uint64_t value);
+/* Before a call of the driver that may let go of such memory; and after it, for memory that the caller has no more. */
+void fgcu_parting(void);
+void fgcu_parted(uint64_t bytes);
+/* Credit what has come back since. */
+void fgcu_lent_returns(void);
+
 /* ---- share.c ---- */
 /* The lease is told what this process holds from now on (fg_held_flag). */
 void fgcu_mark(uint32_t held);
@@ -99,12 +108,18 @@ void fgcu_pool_seen(CUresult result, const CUmemoryPool *pool, const CUmemLocati
 void fgcu_pools_dirty(void);
 /* One allocation of the pool was freed. */
 void fgcu_pool_freed(uint64_t pool);
+/* Its last allocations keep its memory. */
+int fgcu_pool_destroyed(uint64_t pool);
+/* Others may hold its memory from now on. */
+void fgcu_pool_lend(CUmemoryPool pool);
 /* The bytes that a further `need` would make the device's graph memory grow by. */
 uint64_t fgcu_graphs_growth(uint64_t device, uint64_t need);
 /* Read what graphs have reserved. 0, or CUDA_ERROR_OUT_OF_MEMORY: over the quota now. */
 CUresult fgcu_graphs_settle(CUdevice device, uint64_t reserved);
 
 /* ---- overhead.c: contexts, modules, limits ---- */
+/* What is in use on the device, of everybody; below 0: it cannot be seen. */
+int64_t fgcu_device_used(void);
 /* A context is gone: so is what it owned, and what was measured in it is no longer waited for. */
 void fgcu_context_gone(CUcontext context);
 

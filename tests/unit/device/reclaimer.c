@@ -58,7 +58,7 @@ static void start_task(void)
 {
     int in[2], out[2];
     struct fg_error err = {0};
-    assert_ok(fg_leases_make(leases, "stand-in", "t1", 512 * MIB, 500, &err), err);
+    assert_ok(fg_leases_make(leases, "stand-in", "t1", 512 * MIB, 500, false, &err), err);
     FG_AUTO_FREE char *limits = fg_leases_limits(leases, "t1");
     int counters = fg_leases_counters(leases, "t1");
     FG_AUTO_FREE char *lease = fg_asprintf("%s:/proc/%d/fd/%d", limits, (int)getpid(), counters);
