@@ -75,6 +75,7 @@ struct fg_server {
     struct fg_catalogue *catalogue;
     struct fg_nodes *nodes;
     struct fg_logs *logs;
+    struct fg_keep *keep;
     struct fg_metrics *metrics;
     struct label_slot *labels;           /* told lately; task_view.c */
     struct fg_link streams;              /* open event streams (stream.h), for heartbeats and waking */
