@@ -190,10 +190,9 @@ static uint64_t hash_of(const struct fg_plan_device *d)
     return hash ^ hash >> 32;
 }
 
-static void grow_slots(struct fg_rooms *x)
+static void fill_slots(struct fg_rooms *x)
 {
     free(x->slots);
-    x->slot_mask = x->slot_mask * 2 + 1;
     x->slots = fg_alloc((x->slot_mask + 1) * sizeof *x->slots);
     for (size_t m = 0; m < x->models.count; m++) {
         size_t at = hash_of(&x->models.items[m].like) & x->slot_mask;
@@ -201,6 +200,32 @@ static void grow_slots(struct fg_rooms *x)
             at = (at + 1) & x->slot_mask;
         x->slots[at] = (uint32_t)m + 1;
     }
+}
+
+static void grow_slots(struct fg_rooms *x)
+{
+    x->slot_mask = x->slot_mask * 2 + 1;
+    fill_slots(x);
+}
+
+/* Two models may be alike afterwards: each keeps its devices, and only the first is found for those to come. */
+void fg_rooms_price(struct fg_rooms *x, const struct fg_price *price)
+{
+    for (size_t m = 0; m < x->models.count; m++) {
+        struct fg_plan_device *like = &x->models.items[m].like;
+        if (strcmp(like->kind, price->kind) != 0)
+            continue;
+        like->price_nanousd_per_s = price->nanousd_per_s;
+        like->spot_nanousd_per_s = price->spot_nanousd_per_s;
+    }
+    fill_slots(x);
+}
+
+void fg_rooms_price_at(const struct fg_rooms *x, size_t at, struct fg_plan_device *d)
+{
+    const struct fg_plan_device *like = &x->models.items[x->rooms.items[at].model].like;
+    d->price_nanousd_per_s = like->price_nanousd_per_s;
+    d->spot_nanousd_per_s = like->spot_nanousd_per_s;
 }
 
 static uint32_t model_of(struct fg_rooms *x, const struct fg_plan_device *d)
