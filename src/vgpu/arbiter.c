@@ -337,7 +337,7 @@ int64_t fg_arbiter_turn(struct fg_arbiter *a, const struct fg_arbiter_input *in,
     int contended = waits || a->lanes || (a->owner >= 0 && !a->lent && fg_lane_unknown(a, a->owner));
     if (a->owner >= 0 && is_over(a, now, contended)) {
         if (contended) {
-            fg_lane_measure(a, now);
+            fg_lane_measure(a, &in[a->owner], now);
             if (waits)
                 charge_idle(a, now);
         }

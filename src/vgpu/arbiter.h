@@ -67,6 +67,7 @@ struct fg_arbiter_vgpu {
     int64_t lane_ns;      /* time it had one, ... */
     int64_t lane_jobs;    /* ... jobs it did in it, ... */
     unsigned looks, busy; /* ... looks at it, and those that found it with work */
+    unsigned lefts;       /* windows it lost in a gap, one after the other */
     int falls_short;      /* of its share and of what it could use */
     int lane;             /* may submit beside the owner */
     int ahead;            /* it had its lane and ran ahead: closed until it is level */

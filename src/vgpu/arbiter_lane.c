@@ -5,6 +5,8 @@
 #define KEEPS_NS   2000000000   /* who is sparse is measured anew after that */
 #define IDLE_PART  40           /* of the device's time may be lost for one who is behind in its lane */
 #define BARRED_NS  8000000000   /* whom a lane served badly gets windows for so long */
+#define FEW        2            /* who has more in flight does not wait for each job, whatever its window looked like */
+#define LEFTS      2            /* windows lost in a gap, one after the other, show gaps; one may be an accident of a busy host */
 #define QUEUE_NS   100000       /* the owner may always keep so much in flight */
 
 static void forget(struct fg_arbiter_vgpu *v)
@@ -58,24 +60,26 @@ void fg_lane_look(struct fg_arbiter *a, int place, const struct fg_arbiter_input
         judge(a, v);
 }
 
-void fg_lane_measure(struct fg_arbiter *a, int64_t now)
+void fg_lane_measure(struct fg_arbiter *a, const struct fg_arbiter_input *in, int64_t now)
 {
     struct fg_arbiter_vgpu *v = &a->vgpus[a->owner];
-    int64_t held = now - a->opened_ns - a->beside_ns;
+    int64_t window = (int64_t)a->params.window_ns, held = now - a->opened_ns - a->beside_ns;
     /* what is in flight has run by half */
     int64_t used = within((int64_t)(v->charged_ns - a->opened_settled_ns), SANE_NS) - v->inflight_ns / 2;
-    int64_t window = (int64_t)a->params.window_ns;
     int64_t jobs = within((int64_t)(v->settled - a->opened_jobs), 1 << 20);
+    int left = v->idle_since_ns >= 0; /* lost its window in a gap, whose end was not seen */
     if (a->lent || v->outside || now < v->judged_ns)
         return;
-    int left = v->idle_since_ns >= 0; /* lost its window in a gap, whose end was not seen */
+    v->lefts = left ? v->lefts + 1 : 0;
+    v->pace_ns = 0;
+    if (left && v->lefts < LEFTS)
+        return;
     v->judged_ns = now + KEEPS_NS;
-    if (jobs > 0 && used > 0 && (left || used < held - held / 16)) { /* no job: they are long, or the queue is deep */
+    int gaps = left || (in->inflight <= FEW && used < held - held / 16);
+    if (jobs > 0 && used > 0 && gaps) { /* no job: they are long */
         v->job_ns = used / jobs;
         v->pace_ns = v->known_ns = most(most(held, used) / jobs, left ? v->known_ns : 0);
         v->again_ns = left ? NEVER : now + most(IDLE_PART * (held - used), IDLE_PART * window / 4);
-    } else {
-        v->pace_ns = 0;
     }
 }
 
