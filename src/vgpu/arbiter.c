@@ -307,7 +307,7 @@ static int64_t finish(struct fg_arbiter *a, const struct fg_arbiter_input *in, i
         v->grant.beside_ns = (uint64_t)fg_lane_beside(a, i);
         if (i != a->owner)
             v->grant.allow_ns = v->lane ? v->charged_ns + (uint64_t)fg_lane_span(a, v) : 0;
-        if (v->active && v->idle_since_ns >= 0 && i != a->owner) /* stops competing then */
+        if (v->active && v->idle_since_ns >= 0 && i != a->owner && !v->lane) /* stops competing then */
             next = least(next, v->idle_since_ns + (int64_t)a->params.linger_ns);
         if (in[i].waiting && i != a->owner && v->mode == FG_SHARE_CAPPED && !v->ahead && fg_arbiter_blocked(a, i)) {
             int64_t missing = enough(a, v) - v->credit_ns;
@@ -316,7 +316,7 @@ static int64_t finish(struct fg_arbiter *a, const struct fg_arbiter_input *in, i
     }
     if (a->draining >= 0)
         next = least(next, a->drain_until_ns);
-    if (now < a->beside_until_ns)
+    if (now < a->beside_until_ns && a->queue_ns == window)
         next = least(next, a->beside_until_ns);
     if (a->owner >= 0) {
         const struct fg_arbiter_vgpu *v = &a->vgpus[a->owner];
@@ -334,10 +334,10 @@ int64_t fg_arbiter_turn(struct fg_arbiter *a, const struct fg_arbiter_input *in,
     compete(a, in);
     fg_lane_open(a);
     int waits = wanted_by_other(a, in, a->owner);
-    int contended = waits || a->lanes;
+    int contended = waits || a->lanes || (a->owner >= 0 && !a->lent && fg_lane_unknown(a, a->owner));
     if (a->owner >= 0 && is_over(a, now, contended)) {
         if (contended) {
-            fg_lane_measure(a, now);
+            fg_lane_measure(a, &in[a->owner], now);
             if (waits)
                 charge_idle(a, now);
         }
@@ -362,7 +362,7 @@ int64_t fg_arbiter_turn(struct fg_arbiter *a, const struct fg_arbiter_input *in,
         a->draining = -1;
         int next = choose(a, in);
         if (next >= 0)
-            open_window(a, next, now + least(tail, (int64_t)a->params.overlap_ns), contended = wanted_by_other(a, in, next) || a->lanes);
+            open_window(a, next, now + least(tail, (int64_t)a->params.overlap_ns), contended = wanted_by_other(a, in, next) || a->lanes || fg_lane_unknown(a, next));
     }
     int64_t lanes_ns = fg_lane_open(a);
     return least(finish(a, in, now, contended), lanes_ns);

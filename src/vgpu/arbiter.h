@@ -60,13 +60,14 @@ struct fg_arbiter_vgpu {
     uint64_t settled;     /* jobs, at the last turn */
     int64_t mean_ns;      /* of its last jobs */
     int64_t pace_ns;      /* sparse: from job to job when it has the device to itself; 0: it keeps the device busy, or is unknown */
+    int64_t known_ns;     /* pace_ns as it was last */
     int64_t job_ns;       /* of which the device works */
     int64_t judged_ns;    /* what is known of that holds until then */
     int64_t again_ns;     /* one who is behind is looked at again then */
     int64_t lane_ns;      /* time it had one, ... */
-    int64_t look_ns;      /* ... of which since the last look at it, ... */
     int64_t lane_jobs;    /* ... jobs it did in it, ... */
     unsigned looks, busy; /* ... looks at it, and those that found it with work */
+    unsigned lefts;       /* windows it lost in a gap, one after the other */
     int falls_short;      /* of its share and of what it could use */
     int lane;             /* may submit beside the owner */
     int ahead;            /* it had its lane and ran ahead: closed until it is level */
@@ -85,6 +86,7 @@ struct fg_arbiter {
     uint64_t opened_jobs; /* and how many jobs */
     int64_t beside_ns;    /* what others used since */
     int lanes;            /* vGPUs that are known to be sparse and are there */
+    int64_t look_ns;      /* when those in lanes are looked at next */
     uint32_t dither;
     int64_t beside_until_ns; /* jobs that ran beside a lane have ended then */
     int64_t beside_job_ns; /* those of lanes together */

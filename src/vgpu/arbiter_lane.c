@@ -5,6 +5,8 @@
 #define KEEPS_NS   2000000000   /* who is sparse is measured anew after that */
 #define IDLE_PART  40           /* of the device's time may be lost for one who is behind in its lane */
 #define BARRED_NS  8000000000   /* whom a lane served badly gets windows for so long */
+#define FEW        2            /* who has more in flight does not wait for each job, whatever its window looked like */
+#define LEFTS      2            /* windows lost in a gap, one after the other, show gaps; one may be an accident of a busy host */
 #define QUEUE_NS   100000       /* the owner may always keep so much in flight */
 
 static void forget(struct fg_arbiter_vgpu *v)
@@ -26,18 +28,15 @@ static int64_t rivals(const struct fg_arbiter *a, const struct fg_arbiter_vgpu *
  * points of the device. */
 static void judge(struct fg_arbiter *a, struct fg_arbiter_vgpu *v)
 {
-    int64_t jobs = v->lane_jobs, share = v->share_permille;
-    if (v->busy == v->looks || !jobs) {
+    int64_t jobs = most(v->lane_jobs, 1), share = v->share_permille, cycle = most(v->lane_ns / jobs, 1);
+    v->pace_ns = v->known_ns = most(v->pace_ns, v->job_ns + cycle / v->looks * (v->looks - v->busy));
+    int64_t part = 1000 * share / (share + rivals(a, v)), alone = v->job_ns * 1000 / v->pace_ns, got = v->job_ns * 1000 / cycle;
+    v->falls_short = got < least(part, alone) - 15;
+    if (v->lane_jobs && got < alone * part / 1000 * 4 / 5 - 20) {
+        v->pace_ns = 0;
+        v->judged_ns = a->turned_ns + BARRED_NS;
+    } else if (v->busy == v->looks) {
         v->judged_ns = a->turned_ns; /* is it sparse still? */
-    } else {
-        int64_t cycle = most(v->lane_ns / jobs, 1);
-        v->pace_ns = most(v->pace_ns, v->job_ns + cycle / v->looks * (v->looks - v->busy));
-        int64_t part = 1000 * share / (share + rivals(a, v)), alone = v->job_ns * 1000 / v->pace_ns, got = v->job_ns * 1000 / cycle;
-        v->falls_short = got < least(part, alone) - 15;
-        if (got < alone * part / 1000 * 4 / 5 - 20) {
-            v->pace_ns = 0;
-            v->judged_ns = a->turned_ns + BARRED_NS;
-        }
     }
     forget(v);
 }
@@ -53,32 +52,34 @@ void fg_lane_look(struct fg_arbiter *a, int place, const struct fg_arbiter_input
         return;
     v->lane_ns += least(dt, (int64_t)1 << 30);
     v->lane_jobs += most(jobs, 0);
-    v->look_ns += dt;
-    if (v->look_ns < (int64_t)a->params.window_ns / 8) /* turns that come with its own doings say little */
+    if (a->turned_ns + dt < a->look_ns) /* a turn that comes with somebody's doings says little */
         return;
-    v->look_ns = 0;
     v->looks++;
     v->busy += in->inflight || in->waiting;
     if (v->looks == LOOKS)
         judge(a, v);
 }
 
-void fg_lane_measure(struct fg_arbiter *a, int64_t now)
+void fg_lane_measure(struct fg_arbiter *a, const struct fg_arbiter_input *in, int64_t now)
 {
     struct fg_arbiter_vgpu *v = &a->vgpus[a->owner];
-    int64_t held = now - a->opened_ns - a->beside_ns;
+    int64_t window = (int64_t)a->params.window_ns, held = now - a->opened_ns - a->beside_ns;
     /* what is in flight has run by half */
     int64_t used = within((int64_t)(v->charged_ns - a->opened_settled_ns), SANE_NS) - v->inflight_ns / 2;
-    int64_t window = (int64_t)a->params.window_ns;
     int64_t jobs = within((int64_t)(v->settled - a->opened_jobs), 1 << 20);
+    int left = v->idle_since_ns >= 0; /* lost its window in a gap, whose end was not seen */
     if (a->lent || v->outside || now < v->judged_ns)
         return;
+    v->lefts = left ? v->lefts + 1 : 0;
     v->pace_ns = 0;
+    if (left && v->lefts < LEFTS)
+        return;
     v->judged_ns = now + KEEPS_NS;
-    if (jobs > 0 && used > 0 && used < held - held / 16) { /* no job: they are long, or the queue is deep */
-        v->pace_ns = held / jobs;
+    int gaps = left || (in->inflight <= FEW && used < held - held / 16);
+    if (jobs > 0 && used > 0 && gaps) { /* no job: they are long */
         v->job_ns = used / jobs;
-        v->again_ns = now + most(IDLE_PART * (held - used), IDLE_PART * window / 4);
+        v->pace_ns = v->known_ns = most(most(held, used) / jobs, left ? v->known_ns : 0);
+        v->again_ns = left ? NEVER : now + most(IDLE_PART * (held - used), IDLE_PART * window / 4);
     }
 }
 
@@ -116,12 +117,28 @@ static int by_itself(const struct fg_arbiter *a)
     return fg_arbiter_exclusive(a) >= 0 || (owner && (owner->outside || a->turned_ns >= owner->judged_ns));
 }
 
-/* A quarter of a window, never in step with anybody's jobs. */
-static int64_t look_after(struct fg_arbiter *a)
+/* The next look: in a quarter of a window or less, never in step with anybody's jobs. */
+static int64_t look_at(struct fg_arbiter *a)
 {
     int64_t quarter = (int64_t)a->params.window_ns / 4;
-    a->dither = a->dither * 1103515245u + 12345u;
-    return quarter - (quarter * (int64_t)(a->dither >> 16) >> 17);
+    if (a->turned_ns >= a->look_ns) {
+        a->dither = a->dither * 1103515245u + 12345u;
+        a->look_ns = a->turned_ns + quarter - (quarter * (int64_t)(a->dither >> 16) >> 17);
+    }
+    return a->look_ns;
+}
+
+int fg_lane_unknown(const struct fg_arbiter *a, int place)
+{
+    const struct fg_arbiter_vgpu *v = &a->vgpus[place];
+    return a->turned_ns >= v->judged_ns && rivals(a, v) > 0;
+}
+
+/* What the owner may have in flight beside one with such gaps: half a gap, or two jobs (one runs, the next is there) where they fit into it. */
+static int64_t beside(const struct fg_arbiter *a, int64_t gap)
+{
+    int64_t two = a->owner >= 0 ? 2 * a->vgpus[a->owner].mean_ns : 0;
+    return two <= gap + gap / 8 ? most(gap / 2, two + two / 16) : gap / 2;
 }
 
 int64_t fg_lane_open(struct fg_arbiter *a)
@@ -147,16 +164,16 @@ int64_t fg_lane_open(struct fg_arbiter *a)
             continue;
         }
         steer(a, v);
-        next = least(next, a->turned_ns + (v->lane ? look_after(a) : most(part(v, v->vtime) * all / v->share_permille, window / 16)));
+        next = least(next, v->lane ? look_at(a) : a->turned_ns + most(part(v, v->vtime) * all / v->share_permille, window / 16));
         if (v->lane) {
             sum += v->job_ns;
-            queue = most(QUEUE_NS, least((v->pace_ns - v->job_ns) / 2, queue));
+            queue = most(QUEUE_NS, least(beside(a, v->pace_ns - v->job_ns), queue));
         }
         a->queue_ns = least(a->queue_ns, queue);
     }
     if (sum) {
         a->beside_job_ns = sum;
-        a->beside_until_ns = a->turned_ns + window / 8;
+        a->beside_until_ns = a->turned_ns + window / 4 + window / 8; /* past the next look */
     }
     if (a->owner >= 0 && (a->vgpus[a->owner].lane || a->vgpus[a->owner].ahead))
         a->owner = -1;

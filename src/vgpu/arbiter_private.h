@@ -21,7 +21,9 @@ int fg_arbiter_exclusive(const struct fg_arbiter *arbiter);
 /* What its counters say of its jobs, which ran for so long, dt after the last turn. */
 void fg_lane_look(struct fg_arbiter *arbiter, int place, const struct fg_arbiter_input *input, int64_t ran_ns, int64_t dt_ns);
 /* The owner's contended window is over: did it keep the device busy? */
-void fg_lane_measure(struct fg_arbiter *arbiter, int64_t now_ns);
+void fg_lane_measure(struct fg_arbiter *arbiter, const struct fg_arbiter_input *owners, int64_t now_ns);
+/* Does it compete, and is not known whether it keeps the device busy? Its window is to show that. */
+int fg_lane_unknown(const struct fg_arbiter *arbiter, int place);
 /* Decide who has a lane. Returns when to look again. */
 int64_t fg_lane_open(struct fg_arbiter *arbiter);
 /* How long a job of this one may have to wait for those of others that are let in beside it. */
