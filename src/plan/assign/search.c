@@ -222,8 +222,7 @@ void fg_assign_search(struct work *w)
     }
     chain_init(&q->chain, q->s, TUNE_GAIN * w->unit);
     state_set(q->s, w->best);
-    if (w->wide)
-        search_sweep(q);
+    search_sweep(q);
     search_anneal(q, &(struct anneal){w->unit, w->unit / 5, (uint64_t)TUNE_FIRST * w->tasks, 1000, 0});
     if (!work_done(w) && !w->wide)                       /* a proof needs every option */
         fg_assign_exact(w);
