@@ -180,7 +180,10 @@ static void look_at(struct attempt *t)
         stays(t, b, &p, p.move_failed ? "it could not be brought back there" : "it had not been told to");
         return;
     }
-    bool lacking = p.state == FG_PARKING_LACKS, settled = p.state != FG_PARKING_NONE || !anyone_leaves(t->agent, t->device);
+    bool lacking = p.state == FG_PARKING_LACKS;
+    if (lacking && !t->agent->set.reclaim_move)
+        p.state = FG_PARKING_CALLED;     /* the server could do nothing */
+    bool settled = p.state != FG_PARKING_NONE || !anyone_leaves(t->agent, t->device);
     if (!settled && t->parking_said == FG_PARKING_COUNT && !t->limits.borrowed)
         p.state = FG_PARKING_CALLED;     /* or the end of who leaves would be taken for room to lend */
     if (p.state != t->parking_said && (settled || p.state == FG_PARKING_CALLED))
