@@ -104,6 +104,7 @@ struct attempt {
 
     /* parking.c: where its device memory is */
     enum fg_parking parking_said;        /* to the server, through this connection */
+    uint32_t parking_sent, parking_acked; /* on this connection: what was asked is answered when they are equal */
     char moving_to[64];                  /* told to come back there; "": not */
     int64_t lacks_since_ns;
     bool evicted;                        /* its place was borrowed, and its owner wants it back */

@@ -3,7 +3,7 @@
  *
  *     PARKED  said; the server may place a spot or preemptible task there
  *     CALLED  said; it is brought back by its backend as soon as its place is free
- *     LACKS   said; others have its place: it is moved, if the server knows another device within MOVE_WAIT, or those that
+ *     LACKS   said; others have its place: it is moved, if the server answers with another device (within MOVE_WAIT), or those that
  *             borrowed are stopped, the youngest first, as many as it takes. That needs no server.
  *     NONE    said when those who had to go have been reported: in the server's books their place is his again
  *
@@ -15,7 +15,7 @@
 #include "base/log.h"
 #include "base/units.h"
 
-#define MOVE_WAIT     FG_NS_PER_S
+#define MOVE_WAIT     (5 * FG_NS_PER_S)
 #define BORROWER_WAIT (5 * FG_NS_PER_S)
 
 bool parking_needed(const struct agent *a)
@@ -35,6 +35,7 @@ static void say(struct attempt *t, const struct fg_vgpu_parking *p, bool moved)
     memcpy(msg.report.parking.device, t->device, sizeof t->device);
     link_send(t->agent, &msg);
     t->parking_said = p->state;
+    t->parking_sent++;
 }
 
 static void record(const struct attempt *t)
@@ -144,7 +145,7 @@ static void lacks(struct attempt *t, const struct fg_vgpu_parking *p)
     int64_t now = agent_now(a);
     if (!t->lacks_since_ns)
         t->lacks_since_ns = now;
-    bool may_move = a->set.reclaim_move && a->link.welcomed && now - t->lacks_since_ns < MOVE_WAIT;
+    bool may_move = a->set.reclaim_move && a->link.welcomed && t->parking_acked != t->parking_sent && now - t->lacks_since_ns < MOVE_WAIT;
     if (t->limits.borrowed) {
         if (!t->evicted && now - t->lacks_since_ns >= BORROWER_WAIT)
             evict(t, "its place was borrowed and is others' now");
@@ -179,13 +180,16 @@ static void look_at(struct attempt *t)
         stays(t, b, &p, p.move_failed ? "it could not be brought back there" : "it had not been told to");
         return;
     }
-    if (p.state == FG_PARKING_LACKS)
-        lacks(t, &p);
+    bool lacking = p.state == FG_PARKING_LACKS;
+    if (lacking && !t->agent->set.reclaim_move)
+        p.state = FG_PARKING_CALLED;     /* the server could do nothing */
     bool settled = p.state != FG_PARKING_NONE || !anyone_leaves(t->agent, t->device);
     if (!settled && t->parking_said == FG_PARKING_COUNT && !t->limits.borrowed)
         p.state = FG_PARKING_CALLED;     /* or the end of who leaves would be taken for room to lend */
     if (p.state != t->parking_said && (settled || p.state == FG_PARKING_CALLED))
         say(t, &p, false);
+    if (lacking)
+        lacks(t, &p);
 }
 
 void parking_tick(struct agent *a)
@@ -197,7 +201,10 @@ void parking_tick(struct agent *a)
 /* Of those who are not parked, too: it may have missed their return. Before anything else is said. */
 void parking_welcome(struct agent *a)
 {
-    for (size_t i = 0; i < a->attempts.count; i++)
-        a->attempts.items[i]->parking_said = FG_PARKING_COUNT;
+    for (size_t i = 0; i < a->attempts.count; i++) {
+        struct attempt *t = a->attempts.items[i];
+        t->parking_said = FG_PARKING_COUNT;
+        t->parking_sent = t->parking_acked = 0;
+    }
     parking_tick(a);
 }

@@ -122,6 +122,8 @@ void report_ack(struct agent *a, const struct fg_msg_ref *ref)
     struct attempt *t = attempt_find(a, ref->task, ref->attempt);
     if (t && ref->kind == 0)
         t->started_acked = true;
+    if (t && ref->kind == 3)
+        t->parking_acked++;
     if (t && ref->kind == 2)
         t->finished_acked = t->started_acked = true;
 }

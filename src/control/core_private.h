@@ -251,6 +251,7 @@ void core_lend_later(struct fg_core *core, struct device *d, int64_t now_ns);   
 void core_lend(struct fg_core *core, int64_t now_ns, struct fg_effects *fx);    /* what is due */
 /* Lent share goes down until a lease of so much fits beside it; own shares leave room for it. */
 void core_take_back(struct fg_core *core, struct device *d, uint32_t share_permille, int64_t now_ns, struct fg_effects *fx);
+void core_resize(struct fg_core *core, struct entry *e, uint32_t lent_permille, int64_t now_ns, struct fg_effects *fx);
 void core_lend_hello(struct fg_core *core, const struct node *n, int64_t now_ns, struct fg_effects *fx);
 uint32_t core_mean_share(const struct fg_task *t, int64_t now_ns);          /* that an attempt ran with, lent share included */
 

@@ -24,7 +24,7 @@ void core_lend_later(struct fg_core *core, struct device *d, int64_t now_ns)
 /* What it is lent when all borrowers are brought up to the same share, as far as each may go: the smallest gain first. */
 static uint32_t lent_at(const struct entry *e, uint32_t level)
 {
-    if (!core_elastic(e) || e->t.state != FG_STATE_RUNNING || e->killing || e->t.cancel_requested)
+    if (!core_elastic(e) || e->t.state != FG_STATE_RUNNING || e->t.lease.parking != FG_PARKING_NONE || e->killing || e->t.cancel_requested)
         return 0;
     uint32_t own = e->t.lease.share_permille, up_to = FG_MIN(level, e->t.spec.need.share_max_permille);
     return up_to > own ? up_to - own : 0;
@@ -47,7 +47,7 @@ static uint32_t level_of(const struct device *d, uint32_t idle)
     return lo;
 }
 
-static void resize(struct fg_core *core, struct entry *e, uint32_t lent, int64_t now_ns, struct fg_effects *fx)
+void core_resize(struct fg_core *core, struct entry *e, uint32_t lent, int64_t now_ns, struct fg_effects *fx)
 {
     core_emit_task(core, fx, now_ns, e, e->t.attempt, (struct fg_event){.kind = FG_EV_LEASE_RESIZED,
                    .resized = {.epoch = e->t.lease.epoch, .lent_permille = lent}});
@@ -58,7 +58,7 @@ static void lower(struct fg_core *core, struct device *d, uint32_t level, int64_
 {
     for (struct entry *e = d->first; e; e = e->device_next)
         if (e->t.lease.lent_permille > lent_at(e, level))
-            resize(core, e, lent_at(e, level), now_ns, fx);
+            core_resize(core, e, lent_at(e, level), now_ns, fx);
 }
 
 /* Of all own shares, those of parked leases too: what is lent of their places is not counted on here. */
@@ -82,7 +82,7 @@ static void lend(struct fg_core *core, struct device *d, int64_t now_ns, struct 
     lower(core, d, level, now_ns, fx);
     for (struct entry *e = d->first; e; e = e->device_next)
         if (e->t.lease.lent_permille < lent_at(e, level))
-            resize(core, e, lent_at(e, level), now_ns, fx);
+            core_resize(core, e, lent_at(e, level), now_ns, fx);
 }
 
 /* A machine that is away is not told: its hello asks again. */

@@ -59,11 +59,11 @@ void core_parking_link(struct fg_core *core, struct entry *e, int by)
 
 /* --- events --- */
 
-static bool has_room(const struct fg_core *core, const struct device *d, const struct fg_lease *l)
+/* Share that is lent to elastic tasks is not taken back for a move. */
+static bool has_room(const struct device *d, uint64_t memory, const struct fg_lease *l)
 {
-    uint64_t memory = core_memory_for_tasks(core, d);
-    return core_memory_held(d) <= memory && l->memory_bytes <= memory - core_memory_held(d) &&
-           core_share_held(d) + d->share_lent_permille + l->share_permille <= 1000;
+    uint32_t lent = d->share_lent_permille, share = lent ? d->share_used_permille + lent : core_share_held(d);
+    return core_memory_held(d) <= memory && l->memory_bytes <= memory - core_memory_held(d) && share + l->share_permille <= 1000;
 }
 
 int core_parking_check(const struct fg_core *core, const struct entry *e, const struct fg_event *ev, struct fg_error *err)
@@ -77,9 +77,9 @@ int core_parking_check(const struct fg_core *core, const struct entry *e, const 
     case FG_EV_LEASE_CALLED: return l->parking == FG_PARKING_PARKED ? 0 : fg_fail(err, FG_E_INTERNAL, "it is not parked");
     case FG_EV_LEASE_RESUMED: return l->parking != FG_PARKING_NONE ? 0 : fg_fail(err, FG_E_INTERNAL, "it is on its device");
     case FG_EV_LEASE_MOVING:
-        if (l->parking == FG_PARKING_NONE || l->moving_to || !to || to->d.id == l->device || !fg_id_eq(to->d.node, l->node))
+        if (l->parking == FG_PARKING_NONE || l->moving_to || l->lent_permille || !to || to->d.id == l->device || !fg_id_eq(to->d.node, l->node))
             return fg_fail(err, FG_E_INTERNAL, "it cannot move to device %u", ev->parked.device);
-        return has_room(core, to, l) ? 0 : fg_fail(err, FG_E_INTERNAL, "device %u has no room for it", ev->parked.device);
+        return has_room(to, to->d.memory_bytes, l) ? 0 : fg_fail(err, FG_E_INTERNAL, "device %u has no room for it", ev->parked.device);
     default:
         return l->moving_to && (ev->parked.device == l->moving_to || ev->parked.device == l->device)
                    ? 0 : fg_fail(err, FG_E_INTERNAL, "it does not move to device %u", ev->parked.device);
@@ -129,7 +129,7 @@ static struct device *place_to_move(const struct fg_core *core, const struct ent
     struct device *best = NULL;
     for (struct device *d = NULL; (d = core_next_device(core, own->node, d));) {
         if (d == own || strcmp(d->d.kind, own->d.kind) != 0 || d->d.memory_bytes != own->d.memory_bytes || !core_device_usable(d) ||
-            core_is_reserved(core, d->d.id, INT_MAX) || !has_room(core, d, l))
+            core_is_reserved(core, d->d.id, INT_MAX) || !has_room(d, core_memory_for_tasks(core, d), l))
             continue;
         if (!best || core_memory_held(d) > core_memory_held(best) || (core_memory_held(d) == core_memory_held(best) && d->d.id < best->d.id))
             best = d;
@@ -142,9 +142,35 @@ static void move(struct fg_core *core, struct entry *e, int64_t now_ns, struct f
     struct device *to = e->killing || e->t.cancel_requested || e->t.lease.moving_to ? NULL : place_to_move(core, e);
     if (!to)
         return;
+    if (e->t.lease.lent_permille)        /* of the device it leaves */
+        core_resize(core, e, 0, now_ns, fx);
     emit(core, e, FG_EV_LEASE_MOVING, to->d.id, 0, now_ns, fx);
     core->plan_stats.moves++;
     core_act(fx, FG_ACT_MOVE, e, FG_REASON_NONE);
+}
+
+/* An owner is back, and a task that is to stay was given what his borrowers left meanwhile: then more of them go, the youngest first. */
+static void shed(struct fg_core *core, const struct device *d, int64_t now_ns, struct fg_effects *fx)
+{
+    uint64_t memory = there_memory(d);
+    uint32_t share = there_share(d);
+    for (const struct entry *e = d->first; e; e = e->device_next)
+        if (e->killing && e->t.lease.parking == FG_PARKING_NONE) {
+            memory -= e->t.lease.memory_bytes;
+            share -= e->t.lease.share_permille;
+        }
+    while (memory > d->d.memory_bytes || share > 1000) {
+        struct entry *last = NULL;
+        for (struct entry *e = d->first; e; e = e->device_next)
+            if (e->t.lease.borrowed && e->t.lease.parking == FG_PARKING_NONE && !e->killing && (!last || e->t.lease.epoch > last->t.lease.epoch))
+                last = e;
+        if (!last)
+            return;
+        memory -= last->t.lease.memory_bytes;
+        share -= last->t.lease.share_permille;
+        core_kill(core, last, FG_REASON_PREEMPTED, now_ns, fx);
+        core->plan_stats.preempted++;
+    }
 }
 
 static bool drained(const struct fg_core *core, const struct entry *e) { return !core_device(core, e->t.lease.device)->d.healthy; }
@@ -163,9 +189,10 @@ void core_parking_said(struct fg_core *core, struct entry *e, const struct fg_in
         emit(core, e, FG_EV_LEASE_MOVED, l->device, 0, now_ns, fx);
     if (said->parking == FG_PARKING_PARKED && l->parking != FG_PARKING_PARKED)
         emit(core, e, FG_EV_LEASE_PARKED, l->device, said->bytes, now_ns, fx);
-    else if (said->parking == FG_PARKING_NONE && l->parking != FG_PARKING_NONE)
+    else if (said->parking == FG_PARKING_NONE && l->parking != FG_PARKING_NONE) {
         emit(core, e, FG_EV_LEASE_RESUMED, l->device, 0, now_ns, fx);
-    else if (said->parking >= FG_PARKING_CALLED && l->parking == FG_PARKING_NONE) /* its being parked was not heard of */
+        shed(core, core_device(core, l->device), now_ns, fx);
+    } else if (said->parking >= FG_PARKING_CALLED && l->parking == FG_PARKING_NONE) /* its being parked was not heard of */
         emit(core, e, FG_EV_LEASE_PARKED, l->device, said->bytes, now_ns, fx);
     if (said->parking >= FG_PARKING_CALLED && l->parking == FG_PARKING_PARKED)
         emit(core, e, FG_EV_LEASE_CALLED, l->device, 0, now_ns, fx);

@@ -42,6 +42,7 @@ struct state {
     bool moves;                          /* who is parked may come back on another device of the kind */
     FG_VEC(struct gpu) gpus;
 };
+_Static_assert(offsetof(struct state, l) == 0, "what fg_leased_sample and others take");
 
 static void nvidia_close(void *state)
 {
@@ -308,26 +309,6 @@ static int nvidia_entry(void *state, const char *device, const char *name, struc
     return 0;
 }
 
-static int nvidia_sample(void *state, const char *device, const char *name, struct fg_usage *ret, struct fg_error *err)
-{
-    return fg_leased_sample(&((struct state *)state)->l, device, name, ret, err);
-}
-
-static int nvidia_kill(void *state, const char *device, const char *name, struct fg_error *err)
-{
-    return fg_leased_kill(&((struct state *)state)->l, device, name, err);
-}
-
-static int nvidia_destroy(void *state, const char *device, const char *name, struct fg_error *err)
-{
-    return fg_leased_destroy(&((struct state *)state)->l, device, name, err);
-}
-
-static int nvidia_names(void *state, const char *device, void (*fn)(void *arg, const char *name), void *arg, struct fg_error *err)
-{
-    return fg_leased_names(&((struct state *)state)->l, device, fn, arg, err);
-}
-
 static int nvidia_adopt(void *state, const char *device, const char *name, int held_fd, struct fg_error *err)
 {
     struct state *s = state;
@@ -452,10 +433,10 @@ const struct fg_device_backend fg_nvidia_backend = {
     .create = nvidia_create,
     .entry = nvidia_entry,
     .resize = nvidia_resize,
-    .sample = nvidia_sample,
-    .kill = nvidia_kill,
-    .destroy = nvidia_destroy,
-    .names = nvidia_names,
+    .sample = fg_leased_sample,
+    .kill = fg_leased_kill,
+    .destroy = fg_leased_destroy,
+    .names = fg_leased_names,
     .adopt = nvidia_adopt,
     .audit = nvidia_audit,
     .parking = nvidia_parking,

@@ -22,6 +22,11 @@ pytestmark = [ROOT_ONLY, pytest.mark.skipif(not AGENT.exists(), reason=f"{AGENT}
 # holds managed memory as well, which no driver can put aside.
 PROGRAM = """
 import ctypes, os, sys, time
+CHILD = '''import ctypes
+cuda, libc = ctypes.CDLL("libcuda.so.1"), ctypes.CDLL(None)
+libc.getenv.restype = ctypes.c_char_p
+assert cuda.cuInit(0) == 0
+print("child on", libc.getenv(b"CUDA_VISIBLE_DEVICES").decode(), flush=True)'''
 while not os.path.exists("machine"):
     time.sleep(0.05)
 os.environ["FGPU_FAKE_CUDA"] = "machine"
@@ -43,8 +48,12 @@ while True:
     n += 1
     while not os.path.exists("go%d" % n):
         time.sleep(0.1)
-    if open("go%d" % n).read() == "end":
+    word = open("go%d" % n).read()
+    if word == "end":
         break
+    if word == "child":
+        import subprocess
+        subprocess.run([sys.executable, "-c", CHILD], check=True)
     back = ctypes.create_string_buffer(len(pattern))
     ok(cuda.cuMemcpyDtoH_v2(back, pointer, ctypes.c_size_t(len(pattern))))
     print("call", n, "intact" if back.raw == pattern else "spoilt", flush=True)
@@ -52,7 +61,7 @@ while True:
 
 
 class System:
-    def __init__(self, folder, monkeypatch, devices, *settings):
+    def __init__(self, folder, monkeypatch, devices, *settings, machine=""):
         self.folder, self.calls, self.linked, self.ended = folder, {}, set(), False
         os.chmod(folder, 0o755)
         driver = folder / "driver"
@@ -61,7 +70,7 @@ class System:
             shutil.copy(BUILD / "tests/fakes/cuda" / name, driver / name)
         monkeypatch.setenv("LD_LIBRARY_PATH", str(driver))
         monkeypatch.setenv("FGPU_FAKE_CUDA", str(folder / "machine"))
-        monkeypatch.setenv("FGPU_FAKE_CUDA_SETUP", SETUP.format(devices))
+        monkeypatch.setenv("FGPU_FAKE_CUDA_SETUP", SETUP.format(devices) + machine)
         self.fake = ctypes.CDLL(str(driver / "libcuda.so.1"))
         self.fake.fake_free.restype = self.fake.fake_live.restype = ctypes.c_uint64
         assert self.fake.cuInit(0) == 0      # the machine is made here, so that all pids can be seen from here
@@ -149,8 +158,8 @@ class System:
 def system(tmp_path, monkeypatch):
     made = []
 
-    def make(devices, *settings):
-        made.append(System(tmp_path, monkeypatch, devices, *settings))
+    def make(devices, *settings, **more):
+        made.append(System(tmp_path, monkeypatch, devices, *settings, **more))
         return made[-1]
     yield make
     for s in made:
@@ -243,7 +252,19 @@ def test_an_owner_without_room_moves_to_the_other_device_and_nobody_is_stopped(s
     assert "lease.moving" in story and "lease.moved" in story
     s.answers(borrower, s.go(borrower))
     s.parked(owner)                              # on its new device, as on the old one
+    s.answers(owner, s.go(owner, "child"))
+    assert f"child on {s.place(owner)['device_name']}" in s.log(owner)
+
+
+def test_what_the_driver_does_not_bring_back_elsewhere_comes_back_where_it_was(system):
+    s = system(2, "reclaim.move=1", machine=" 0.sms=80 1.sms=100")       # alike for all that the agent can see, but not for the driver
+    owner, borrower, before = with_wall(s)
     s.answers(owner, s.go(owner))
+    came_again(s, borrower)
+    until(lambda: s.place(owner)["parking"] in ("none", "parked"))
+    assert s.place(owner)["device"] == before and s.task(owner)["attempt"] == 1
+    assert "lease.moving" in s.events(owner) and "lease.moved" in s.events(owner)
+    assert "does not move to" in s.agent.stderr()
 
 
 def test_without_the_option_to_move_the_borrower_goes(system):

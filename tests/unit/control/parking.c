@@ -341,6 +341,7 @@ static void step(struct fix *f, struct room *m, struct rng *r)
             struct fg_spec spec = plain(1 + rng_below(r, 12), 100 * (1 + (uint32_t)rng_below(r, 8)));
             spec.spot = rng_below(r, 2);
             spec.preemptible = rng_below(r, 4) == 0;
+            spec.need.share_max_permille = rng_below(r, 3) ? 0 : 1000;   /* what is lent of it is the core's own matter */
             m->guests[m->count++] = (struct guest){.id = fix_submit(f, spec)};
         }
         break;
