@@ -172,5 +172,6 @@ void report_welcome(struct agent *a, const struct fg_msg_welcome *msg)
     pull_reconnected(a);
     outputs_reconnected(a);
     logship_all(a);
+    parking_welcome(a);
     report_again(a, INT64_MAX);
 }

@@ -7,6 +7,7 @@
  *   kinds.c   the largest device of each kind                    elastic.c idle share: lent and taken back
  *   deadline.c which deadlines cannot be met                     forecast.c when a waiting task will start
  *   timer.c   deadlines of tasks and nodes                       lease.c    nodes: hello, gone, alive, lost
+ *   parking.c parked memory: lent, moved, called back
  *   rows.c    stored rows out and in                             report.c   what agents say; how an attempt ends
  *   view.c    reading; verify.c: invariants and the state hash   dispatch.c planning; why.c: blocks and quotes
  *   prices.c  what device kinds cost, and how that changes
@@ -108,6 +109,9 @@ struct device {
     uint64_t memory_used_bytes;
     uint32_t share_used_permille;        /* own shares of the leases */
     uint32_t share_lent_permille;        /* on top of them */
+    uint64_t memory_parked_bytes, memory_borrowed_bytes;      /* of used: of leases that are parked, that are in their place */
+    uint32_t share_parked_permille, share_borrowed_permille;
+    size_t parked, called;               /* leases that are parked, and how many of them have called */
     size_t leases, elastic;              /* live ones, and how many of them may be lent more */
     int64_t lend_at_ns;                  /* soft: when idle share is lent; 0: nothing is to be done */
     struct entry *first;                 /* of its live leases */
@@ -132,7 +136,7 @@ struct fg_core {
     uint64_t walks;
     struct fg_reservation reservations[FG_RESERVATIONS_MAX];    /* soft, like the promises in them */
     size_t reservation_count;
-    size_t preemptible_live;
+    size_t preemptible_live, parked_live;
     struct fg_plan_stats plan_stats;
     FG_VEC(struct timer *) timers;
     FG_VEC(struct node *) nodes;         /* by id */
@@ -232,6 +236,7 @@ void reserve_refresh(struct fg_core *core, int64_t now_ns);                 /* d
 bool reserve_for(struct fg_core *core, const struct fg_plan_task *task, struct line *l, int64_t now_ns);
 void reserve_drop(struct fg_core *core, size_t index);
 const struct fg_reservation *reserve_find(const struct fg_core *core, const struct entry *e);
+bool core_is_reserved(const struct fg_core *core, fg_device_id device, int most);   /* for a head of the line of that rank at most */
 fg_id core_group(const struct entry *e);                                    /* itself, or the first of its gang that waits */
 struct entry *core_waiting(const struct fg_core *core, fg_id group);        /* the one whose group it is, or NULL */
 int core_rank(const struct entry *e);                                       /* spot 0, low 1, normal 2, high 3 */
@@ -250,6 +255,19 @@ void core_lend(struct fg_core *core, int64_t now_ns, struct fg_effects *fx);    
 void core_take_back(struct fg_core *core, struct device *d, uint32_t share_permille, int64_t now_ns, struct fg_effects *fx);
 void core_lend_hello(struct fg_core *core, const struct node *n, int64_t now_ns, struct fg_effects *fx);
 uint32_t core_mean_share(const struct fg_task *t, int64_t now_ns);          /* that an attempt ran with, lent share included */
+
+/* parking.c */
+/* What of a device is not to be had by a task that is to stay: the larger of what is promised and what is there. */
+uint64_t core_memory_held(const struct device *d);
+uint32_t core_share_held(const struct device *d);
+bool core_end_helps(const struct fg_core *core, const struct entry *e);     /* the end of a live lease makes that smaller */
+void core_parking_link(struct fg_core *core, struct entry *e, int by);      /* what its lease adds to the sums of its devices; by 1 or -1 */
+int core_parking_check(const struct fg_core *core, const struct entry *e, const struct fg_event *ev, struct fg_error *err);
+void core_parking_apply(struct fg_core *core, struct entry *e, const struct fg_event *ev);
+void core_parking_said(struct fg_core *core, struct entry *e, const struct fg_input *in, int64_t now_ns, struct fg_effects *fx);
+void core_parking_hello(struct fg_core *core, const struct node *n, int64_t now_ns, struct fg_effects *fx);
+/* Give waiting tasks that may be asked to go the place of those that are parked. */
+int core_lend_places(struct fg_core *core, int64_t now_ns, struct fg_effects *fx, struct fg_error *err);
 
 /* timer.c */
 void timer_set(struct fg_core *core, struct timer *timer, int64_t due_ns);  /* INT64_MAX: none */
@@ -302,6 +320,7 @@ void core_alive(struct fg_core *core, fg_id node, int64_t now_ns);
 void core_tick(struct fg_core *core, int64_t now_ns, struct fg_effects *fx);
 
 /* dispatch.c */
+void core_grant(struct fg_core *core, const struct fg_placement *p, bool borrowed, int64_t now_ns, struct fg_effects *fx);
 void core_plan_devices(struct fg_core *core, bool empty);                   /* fill plan_devices; empty: as if nothing ran */
 void core_plan_changed(struct fg_core *core, fg_device_id id);              /* what planning sees of it */
 void core_plan_node_changed(struct fg_core *core, const struct node *n);    /* ... of its devices */

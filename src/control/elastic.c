@@ -61,10 +61,16 @@ static void lower(struct fg_core *core, struct device *d, uint32_t level, int64_
             resize(core, e, lent_at(e, level), now_ns, fx);
 }
 
+/* Of all own shares, those of parked leases too: what is lent of their places is not counted on here. */
+static uint32_t idle_share(const struct device *d, uint32_t more)
+{
+    uint32_t used = d->share_used_permille + more;
+    return used < 1000 ? 1000 - used : 0;
+}
+
 void core_take_back(struct fg_core *core, struct device *d, uint32_t share_permille, int64_t now_ns, struct fg_effects *fx)
 {
-    core_assert(d->share_used_permille + share_permille <= 1000);
-    uint32_t idle = 1000 - d->share_used_permille - share_permille;
+    uint32_t idle = idle_share(d, share_permille);
     if (d->share_lent_permille > idle)
         lower(core, d, level_of(d, idle), now_ns, fx);
 }
@@ -72,7 +78,7 @@ void core_take_back(struct fg_core *core, struct device *d, uint32_t share_permi
 /* First what goes down, then what goes up: at no moment more than the device has. */
 static void lend(struct fg_core *core, struct device *d, int64_t now_ns, struct fg_effects *fx)
 {
-    uint32_t level = level_of(d, 1000 - d->share_used_permille);
+    uint32_t level = level_of(d, idle_share(d, 0));
     lower(core, d, level, now_ns, fx);
     for (struct entry *e = d->first; e; e = e->device_next)
         if (e->t.lease.lent_permille < lent_at(e, level))

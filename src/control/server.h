@@ -55,6 +55,7 @@ struct fg_server {
     uv_poll_t store_poll;
     unsigned seconds;                    /* of the heartbeat timer */
     bool stopping;
+    int64_t paused_until_ns;             /* until then nothing is placed */
 
     struct fg_store *store;
     struct fg_core *core;                /* NULL while the store takes no writes */

@@ -70,7 +70,7 @@ int fg_leased_create(struct fg_leased *l, const char *device, const char *name, 
 {
     if (fg_leased_check(l, device, name, err) != 0 || fg_cpu_host_part(l->host, name, host_bytes, limits->share_permille, err) != 0)
         return -1;
-    int rc = fg_leases_make(l->leases, device, name, limits->memory_bytes, limits->share_permille, err);
+    int rc = fg_leases_make(l->leases, device, name, limits->memory_bytes, limits->share_permille, limits->borrowed, err);
     if (rc != 0 && err && err->code == FG_E_CONFLICT)
         err->code = FG_E_UNAVAILABLE;    /* a slice has it, or a task that is just leaving */
     return rc;

@@ -270,12 +270,24 @@ static uint64_t uncovered(struct fg_slot *slot, uint64_t start_ns, uint64_t end_
     return end_ns - (start_ns > busy ? start_ns : busy);
 }
 
+/* Others' jobs may lie between START and END of one that runs beside them. What a job is known to take is charged when that explains it, and
+ * only what is less is learned: costs are measured anew where it runs by itself. */
+static uint64_t apart(struct fg_gate *gate, const struct fg_ticket *ticket, uint64_t spent, uint64_t beside_ns)
+{
+    uint64_t mean = fg_gate_predict(gate, ticket->key) * ticket->jobs, charge = fg_gate_apart(mean ? mean : spent, spent, beside_ns);
+    if (!mean || charge < mean)
+        learn(gate, ticket->key, charge / ticket->jobs);
+    return charge;
+}
+
 /* Device time of a job that ended, learned from. */
 static uint64_t spent_by(struct fg_gate *gate, const struct fg_ticket *ticket, uint64_t start_ns, uint64_t end_ns)
 {
     if (end_ns <= start_ns)
         return ticket->predicted_ns;
-    uint64_t spent = uncovered(gate->lease->slot, start_ns, end_ns);
+    uint64_t spent = uncovered(gate->lease->slot, start_ns, end_ns), beside_ns = fg_get(&gate->lease->limits->beside_us) * UINT64_C(1000);
+    if (ticket->key && __builtin_expect(beside_ns != 0, 0))
+        return apart(gate, ticket, spent, beside_ns);
     if (ticket->key)
         learn(gate, ticket->key, spent / ticket->jobs);
     return spent;

@@ -24,7 +24,7 @@ struct fg_record {
     uint64_t bytes; /* true size, at most FG_MEMORY_MAX */
     uint64_t owner; /* what it dies with: context, pool, graph; 0: nothing */
     uint32_t kind;  /* the shim's own word: which entry point made it */
-    uint32_t unused;
+    uint32_t lent;  /* the shim's own: others may hold it, too */
 };
 
 struct fg_ledger {

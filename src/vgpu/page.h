@@ -24,6 +24,7 @@
 #define FG_LIMITS_MAGIC            0x314d494c55504746u /* "FGPULIM1" */
 #define FG_COUNTERS_MAGIC          0x31544e4355504746u /* "FGPUCNT1" */
 #define FG_LEASE_VERSION           2u                  /* changes with any change of the layout */
+#define FG_DRAIN_SILENT            UINT64_MAX
 #define FG_TICKS                   100u                /* a second, in the kernel's files: the same on every machine */
 #define FG_SLOTS                   256u                /* processes of one lease; the width of a field in the ledger word */
 #define FG_MEMORY_MAX              ((UINT64_C(1) << 41) - 1) /* 2 TiB: the width of a field in the ledger word */
@@ -39,6 +40,7 @@ enum fg_limit_flag {
     FG_LIMIT_FAIL_CLOSED = 2, /* arbiter vanished: submits are refused; without the flag they pass */
     FG_LIMIT_CLOSED = 4,      /* the lease is over: nothing more is reserved or submitted */
     FG_LIMIT_UNGATED = 8,     /* memory only: every submit passes and is only counted */
+    FG_LIMIT_BORROWED = 32,   /* its place is lent by leases that are parked; said for arbiters, the task sees no difference */
     FG_LIMIT_PARKED = 16,     /* its device memory is with others: any call rings, and waits until it is back (decision 0026) */
 };
 
@@ -51,7 +53,7 @@ struct fg_limits {
     char device[64];                 /* as the backend names it */
     uint8_t boot_id[16];
     int32_t arbiter_pid;             /* in its own pid namespace; for people, not for checks */
-    uint32_t unused;
+    uint32_t beside_us;              /* live. A job may have waited so long for others' jobs between its START and END; 0: not at all */
     /* live */
     uint64_t memory_bytes __attribute__((aligned(64)));
     uint32_t share_permille, mode, flags, generation;
@@ -61,7 +63,8 @@ struct fg_limits {
      * time is used up or when the arbiter lowers allow_ns; no clock is read before a submit. */
     uint64_t allow_ns __attribute__((aligned(64)));
     uint64_t inflight_ns;            /* per process: predicted device time it may have in flight (one job always may) */
-    uint64_t drain_ns;               /* a settle that brings the work in flight below this rings the bell; 0: none does */
+    uint64_t drain_ns;               /* a settle that brings the work in flight below this rings the bell; 0: none does, and nobody
+                                      * else wants the device; FG_DRAIN_SILENT: none does, but somebody does */
     uint64_t heartbeat_ns;           /* boot clock of the arbiter's last turn */
     uint32_t grant_seq;              /* futex: +1 and woken with every raise of allow_ns */
 } __attribute__((aligned(64)));
@@ -182,7 +185,22 @@ enum fg_lease_status fg_counters_check(const struct fg_counters *counters, uint6
 /* Fill fresh, zeroed files' memory. */
 void fg_counters_format(struct fg_counters *counters);
 
-/* A small lock for one process's own memory: a thread may sleep in it, and dies only with its process. */
-void fg_lock(uint32_t *word);
-void fg_unlock(uint32_t *word);
+/* A small lock for one process's own memory: a thread may sleep in it, and dies only with its process. 0 free, 1 held, 2 held and
+ * somebody sleeps. To let go costs no locked instruction: who came to wait between the look and the store is not woken, and
+ * looks again by himself after a millisecond. */
+void fg_lock_wait(uint32_t *word);
+void fg_lock_wake(uint32_t *word);
+static inline void fg_lock(uint32_t *word)
+{
+    uint32_t free = 0;
+    if (__builtin_expect(!__atomic_compare_exchange_n(word, &free, 1, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED), 0))
+        fg_lock_wait(word);
+}
+static inline void fg_unlock(uint32_t *word)
+{
+    uint32_t held = __atomic_load_n(word, __ATOMIC_RELAXED);
+    __atomic_store_n(word, 0, __ATOMIC_RELEASE);
+    if (__builtin_expect(held == 2, 0))
+        fg_lock_wake(word);
+}
 int64_t fg_boot_ns(void);

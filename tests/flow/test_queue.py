@@ -58,7 +58,7 @@ def test_a_gang_starts_whole_or_not_at_all(server, agent):
     why = server.get(f"/v1/tasks/{gang[0]}/why").json
     assert why["state"] == "queued"
     agent.finished(start)
-    eventually(lambda: all(server.task(t)["state"] == "starting" for t in gang))
+    assert eventually(lambda: all(server.task(t)["state"] == "starting" for t in gang))
     assert server.task(small["id"])["state"] == "queued"
 
 
@@ -68,7 +68,7 @@ def test_a_spot_task_makes_room_and_is_queued_again(server, agent):
     normal = server.submit(slice_of(100))
     agent.expect("kill", task=spot["id"])
     agent.finished(start, state="failed", reason="preempted", exit_code=-1)
-    eventually(lambda: server.task(normal["id"])["state"] == "starting")
+    assert eventually(lambda: server.task(normal["id"])["state"] == "starting")
     again = server.task(spot["id"])
     assert again["state"] == "queued" and again["attempt"] == 2 and again["reason"] == "preempted"
 
@@ -113,6 +113,18 @@ def test_prices_change_while_tasks_run_and_survive_a_restart(server, agent):
 def test_a_price_that_is_none_is_refused_by_name(server, body, pointer):
     answer = server.request("PUT", "/v1/prices", body)
     assert answer.status == 422 and answer.json["errors"][0]["pointer"] == pointer
+
+
+def test_a_paused_server_places_nothing(server, agent):
+    assert server.post("/v1/pause", {"seconds": 60}).json == {"seconds": 60}
+    task = server.submit(slice_of(10))
+    agent.expect_none("start")
+    assert server.post("/v1/pause", {"seconds": 0}).status == 200
+    running(agent, task)
+    for wrong in ({"seconds": 61}, {"seconds": -1}, {"seconds": "5"}, {}):
+        assert server.post("/v1/pause", wrong).json["errors"][0]["pointer"] == "/seconds"
+    reader = server.post("/v1/keys", {"name": "r", "scopes": ["keys:admin"]}).json["key"]
+    assert server.post("/v1/pause", {"seconds": 60}, key=reader).status == 403
 
 
 def test_weights_are_the_first_tenants_to_set(server):

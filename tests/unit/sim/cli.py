@@ -26,7 +26,7 @@ def main():
             return path
 
         def run(*args, status=0):
-            done = subprocess.run([fgpu, *args], capture_output=True, text=True, timeout=60, check=False)
+            done = subprocess.run([fgpu, *args], capture_output=True, text=True, timeout=600, check=False)
             assert done.returncode == status, (args, done.returncode, done.stderr)
             return done.stdout if status == 0 else done.stderr
 
