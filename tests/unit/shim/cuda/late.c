@@ -4,7 +4,7 @@
 
 #include "in_slice.h"
 
-#define LAUNCHES 30000u
+#define LAUNCHES 200000u
 
 static CUstream stream, other;
 static CUfunction spin;
@@ -45,7 +45,7 @@ static void *close_batches(void *unused)
         CUgraph graph = NULL;
         if (begin(other, CU_STREAM_CAPTURE_MODE_RELAXED) || capture_end(other, &graph) || destroy(graph))
             return (void *)1;
-        sched_yield();
+        usleep(50); /* so that batches come to be between */
     }
     return NULL;
 }
