@@ -7,6 +7,8 @@
  *    one job, which cannot be preempted).
  *  - Alone, or all others idle, a vGPU is lent the whole device, with at most one window in flight: the first other
  *    that wants in has the device when that has drained.
+ *  - One whose program waits for each job (sparse) submits beside the owner's window while it is not ahead, and the owner keeps
+ *    little in flight then: decision 0049, arbiter_lane.c.
  *  - capped: a bucket of device time fills with the share and bounds every grant. exclusive: nobody else is granted.
  *  - latency: wins the next window whenever it is not ahead of its share.
  * One thread at a time. */
