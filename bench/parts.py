@@ -210,18 +210,20 @@ def cuda_added(what):
     return None if None in counts else (counts[0] - counts[1] - counts[2] + counts[3]) / 100000
 
 
-def cuda(scale):
-    """The CUDA shim over a driver that does nothing: build/bench/cuda_bench prints `what, added N ns`."""
-    text = subprocess.run([str(ROOT / "build/bench/cuda_bench")], capture_output=True, text=True, check=True).stdout
+def added(program):
+    """What a front end adds to a call, over a driver that does nothing: build/bench/PROGRAM prints `WHAT added N ns, quartiles ...`."""
+    text = subprocess.run([str(ROOT / "build/bench" / program)], capture_output=True, text=True, check=True).stdout
+    found = re.findall(r"^(.+?)\s+added\s+(-?[\d.]+) ns, quartiles (.*)$", text, re.M)
+    bars = (20, 5, 100, 100, 100)  # a launch, a copy, three times allocate and free
+    return [at_most(f"{what}, added", float(ns), "ns", bar, f"quartiles {rest}") for (what, ns, rest), bar in zip(found, bars, strict=True)]
 
-    def figure(name):
-        return float(re.search(re.escape(name) + r", added (-?[\d.]+) ns", text)[1])
-    rows = [at_most("cuLaunchKernel, added when gated", figure("cuLaunchKernel"), "ns", 20),
-            at_most("cuMemcpyHtoDAsync, added when gated", figure("cuMemcpyHtoDAsync"), "ns", 5),
-            *[at_most(f"cuMemAlloc + cuMemFree at {live} live, added", figure(f"cuMemAlloc + cuMemFree at {live} live"), "ns", 100)
-              for live in (0, 1000, 100000)]]
-    count = cuda_added("launch")
-    return rows if count is None else rows + [at_most("cuLaunchKernel, added when gated", count, "instructions", 60)]
+
+def cuda(scale):
+    """The CUDA and HIP front ends over drivers that do nothing."""
+    rows, count = added("cuda_bench") + added("hip_bench"), cuda_added("launch")
+    return rows if count is None else rows + [at_most("cuLaunchKernel, added when gated", count, "instructions", 60),
+                                              *[plain(f"{what}, added", cuda_added(word), "instructions")
+                                                for what, word in (("cuMemcpyHtoDAsync", "copy"), ("cuMemAlloc + cuMemFree", "pair"))]]
 
 
 def opencl(scale):

@@ -193,6 +193,15 @@ static double an_arrival(void *arg)
     return now_s() - begin;
 }
 
+static double a_price(void *arg)
+{
+    struct fg_input in = {.kind = FG_IN_PRICE, .price = {.price = {.kind = "card", .nanousd_per_s = 1000000 + (int64_t)++b.ids}}};
+    double begin = now_s();
+    handle(&in);
+    dispatch();
+    return now_s() - begin;
+}
+
 struct ids { FG_VEC(fg_id) list; size_t next; };
 
 /* Those that run end in the order of a stride, so that room comes up all over the fleet. */
@@ -252,6 +261,7 @@ static void fleet(size_t nodes)
     dispatch();
     stored();
     print_row("an end and who takes its place", nodes, an_end, &running);
+    print_row("a price that changes", nodes, a_price, NULL);
     printf("%zu machines of 8, resident  %.0f MB\n", nodes, resident_mb() - before);
     fg_vec_fini(&running.list);
     fg_core_destroy(b.core);

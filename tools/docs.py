@@ -102,7 +102,7 @@ def events(api):
     rows = []
     for e in api["states"]["event"]:
         to = {"": "", "*": "a state in which it has ended"}.get(e.get("to", ""), code(e.get("to", "")))
-        legal = "a machine's" if e.get("node") else "a tenant's" if e.get("tenant") else ", ".join(code(s) for s in e.get("from", [])) or "(new)"
+        legal = "a machine's" if e.get("node") else "a tenant's" if e.get("tenant") else "the operator's" if e.get("operator") else ", ".join(code(s) for s in e.get("from", [])) or "(new)"
         rows.append([code(e["name"]), legal, to, e["doc"]])
     return table(["event", "in", "leads to", "what"], rows)
 

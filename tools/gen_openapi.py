@@ -101,7 +101,8 @@ def schemas(api):
     s["Need"] = obj(memory_bytes=null(INTEGER), share_percent=percent, share_max_percent=percent, device_kind=null(STRING))
     s["Enforcement"] = obj(memory=ref("Level"), share=ref("Level"), level=ref("Level"))
     s["Placement"] = obj(node=task_id | {"description": "nod_..."}, node_name=null(STRING), device=INTEGER, device_name=null(STRING),
-                         device_kind=null(STRING), memory_bytes=INTEGER, share_percent=percent, share_lent_percent=NUMBER, enforcement=ref("Enforcement"),
+                         device_kind=null(STRING), memory_bytes=INTEGER, share_percent=percent, share_lent_percent=NUMBER,
+                         parking={"enum": ["none", "parked", "called"]}, parked_s=NUMBER, borrowed=BOOLEAN, enforcement=ref("Enforcement"),
                          rule=INTEGER, rule_text=STRING, expected_s=seconds, expected_cost=MONEY)
     s["Timings"] = obj(queue_s=seconds, pull_s=seconds, load_s=seconds, run_s=seconds)
     s["Usage"] = obj(device_s=NUMBER, wall_s=NUMBER, memory_peak_bytes=INTEGER, throttled_s=NUMBER, denied=INTEGER)
@@ -152,10 +153,12 @@ def schemas(api):
     s["Blob"] = obj(sha256=STRING, size=INTEGER)
     s["Device"] = obj(id=INTEGER, name=STRING, kind=STRING, backend=STRING, node=STRING, node_name=null(STRING), connected=BOOLEAN,
                       healthy=BOOLEAN, units=INTEGER, gflops=NUMBER, memory_bytes=INTEGER, memory_free_bytes=INTEGER,
+                      memory_parked_bytes=INTEGER, memory_borrowed_bytes=INTEGER,
                       share_free_percent=NUMBER, share_lent_percent=NUMBER, price_usd_per_s=MONEY, price_usd_per_hour=MONEY,
                       enforcement=obj(memory=ref("Level"), share=ref("Level"), level=ref("Level"), why=null(STRING)),
                       vgpus=array(obj(task=null(text("of your own tenant; null: another's")), name=null(STRING), state=ref("State"),
-                                      memory_bytes=INTEGER, share_percent=percent, share_lent_percent=NUMBER)))
+                                      memory_bytes=INTEGER, share_percent=percent, share_lent_percent=NUMBER,
+                                      parking={"enum": ["none", "parked", "called"]}, borrowed=BOOLEAN)))
     s["DeviceList"] = obj(devices=array(ref("Device")))
     s["NodeList"] = obj(nodes=array(obj(id=STRING, name=STRING, connected=BOOLEAN, lost=BOOLEAN, seen=TIME)))
     s["Model"] = obj(name=STRING, task_type=null(STRING), title=null(STRING), architecture=null(STRING),
@@ -170,9 +173,16 @@ def schemas(api):
     s["NewKey"] = obj(id=STRING, name=STRING, tenant=STRING, scopes=STRING, created=TIME, expires=TIME, key=text("told this once"))
     s["KeyList"] = obj(keys=array(ref("Key")))
     s["Tenant"] = obj(id=STRING, weight=INTEGER, used_device_s={**NUMBER, "description": "device time used, halved every half-life"},
+                      expected_device_s={**NUMBER, "description": "what runs is expected to use in all; it counts as used when turns are taken"},
                       waiting=INTEGER, live=INTEGER)
     s["TenantList"] = obj(tenants=array(ref("Tenant")))
     s["TenantWeight"] = {**obj(weight={"type": "integer", "minimum": 1, "maximum": 1000}), "additionalProperties": False}
+    s["Price"] = obj(kind=text("of devices; empty: all kinds without a price of their own"), usd_per_hour=MONEY, spot_usd_per_hour=null(MONEY),
+                     source={"type": "string", "enum": ["set", "settings"]})
+    s["PriceList"] = obj(prices=array(ref("Price")))
+    s["PriceWish"] = {**obj(False, kind=STRING, usd_per_hour=null(MONEY), spot_usd_per_hour=null(MONEY)), "required": ["kind"],
+                      "additionalProperties": False}
+    s["Pause"] = {**obj(seconds={"type": "integer", "minimum": 0, "maximum": 60}), "additionalProperties": False}
     s["UsageReport"] = obj(usage=array(obj(task_type=STRING, model=null(STRING), state=ref("State"), tasks=INTEGER, run_s=seconds,
                                            device_s=seconds, cost=MONEY)),
                            **{"from": TIME}, to=TIME, tasks=INTEGER, run_s=seconds, device_s=seconds, cost=MONEY, currency=STRING)
@@ -182,7 +192,8 @@ def schemas(api):
 
 
 # route name: request body schema (json bodies), answer: schema name, or {media type: schema name or None for bytes}
-BODY = {"task_submit": "TaskSpec", "task_batch": "Batch", "model_put": "ModelWeights", "keys_create": "KeyWish", "tenant_put": "TenantWeight"}
+BODY = {"task_submit": "TaskSpec", "task_batch": "Batch", "model_put": "ModelWeights", "keys_create": "KeyWish", "tenant_put": "TenantWeight",
+        "price_put": "PriceWish", "pause": "Pause"}
 ANSWER = {
     "task_submit": "Task", "task_batch": "BatchAnswer", "task_list": "TaskList", "task_get": "Task", "task_result": "Result",
     "task_logs": {"text/plain": None, "application/x-ndjson": "LogLine", "text/event-stream": None},
@@ -191,7 +202,8 @@ ANSWER = {
     "task_cancel": "Task", "task_release": "Task", "task_hold": "Task", "task_retry": "Task", "task_why": "Why",
     "blob_put": "Blob", "blob_post": "Blob", "blob_get": {"application/octet-stream": None},
     "devices": "DeviceList", "nodes": "NodeList", "models": "ModelList", "model_put": "Model",
-    "keys_create": "NewKey", "keys_list": "KeyList", "key_revoke": {}, "tenants": "TenantList", "tenant_put": "Tenant", "usage": "UsageReport",
+    "keys_create": "NewKey", "keys_list": "KeyList", "key_revoke": {}, "tenants": "TenantList", "tenant_put": "Tenant",
+    "prices": "PriceList", "price_put": "PriceList", "pause": "Pause", "usage": "UsageReport",
     "metrics": {"text/plain": None}, "healthz": "Health", "readyz": "Ready", "openapi": {"application/json": None},
     "root": {"text/html": None},
 }

@@ -19,7 +19,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 def run_unit(build):
     """Every meson test; returns (passed, failed, skipped) counted by case."""
-    subprocess.run(["/usr/bin/meson", "test", "-C", str(build), "--no-rebuild", "--print-errorlogs"], check=False)
+    subprocess.run(["/usr/bin/meson", "test", "-C", str(build), "--no-rebuild", "--print-errorlogs",
+                    "--timeout-multiplier", "10"], check=False)   # the limits of the build files are a quiet machine's
     log = build / "meson-logs" / "testlog.json"
     passed = failed = skipped = 0
     for line in log.read_text().splitlines() if log.exists() else []:

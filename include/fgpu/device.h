@@ -10,13 +10,14 @@
 #include "base/vec.h"
 #include "model/device.h"
 
-#define FG_DEVICE_ABI 3
+#define FG_DEVICE_ABI 4
 
 struct fg_vgpu_limits {
     uint64_t memory_bytes;
     uint32_t share_permille;
     uint32_t own_permille;               /* of the share: the rest is lent and may be gone at any moment, so memory on the host
                                           * goes by this; 0: all of it */
+    bool borrowed;                       /* at create: the place is lent by vGPUs that are parked */
 };
 static inline uint32_t fg_own_permille(const struct fg_vgpu_limits *l) { return l->own_permille ? l->own_permille : l->share_permille; }
 
@@ -59,6 +60,16 @@ struct fg_backend_options {
     const char *opencl;                  /* which OpenCL devices: "none", "gpu", "all"; NULL: gpu */
     int64_t reclaim_idle_s;              /* the device memory of vGPUs that were idle so long may go to others; 0: never */
     bool reclaim_always;                 /* also when nobody lacks memory */
+    bool reclaim_move;                   /* and brought back on another device of the kind, whose files tasks then see */
+};
+
+/* Where the device memory of a vGPU is (model/task.h), for those that may be parked while they are idle. */
+struct fg_vgpu_parking {
+    enum fg_parking state;               /* LACKS: it was called, and others have its place; so much of it is missing */
+    uint64_t used_bytes, missing_bytes;
+    uint32_t missing_permille;
+    char device[64];                     /* where it is */
+    bool moving, move_failed;            /* it was told to move and is neither there nor failed; it stays where it was: tell move NULL */
 };
 
 struct fg_device_backend {
@@ -82,6 +93,11 @@ struct fg_device_backend {
     /* Compare what its processes were charged with what the kernel says they do. pids: all of them, by the caller. 1: *ret is an
      * offender, to be stopped; 0: none was seen. NULL: the kernel holds the limits. */
     int (*audit)(void *state, const char *device, const char *name, const int32_t *pids, size_t count, struct fg_vgpu_offence *ret);
+    /* False: it is not known yet. NULL: none can be parked. */
+    bool (*parking)(void *state, const char *device, const char *name, struct fg_vgpu_parking *ret);
+    /* Bring a parked vGPU back on the device `to` of the same kind; parking says how it ended. NULL as to: it stays where it was.
+     * FG_E_UNAVAILABLE: there is no room. NULL: none can be moved. */
+    int (*move)(void *state, const char *device, const char *name, const char *to, struct fg_error *err);
     /* Use at the end of vGPUs whose counters were read from the held descriptor by the supervisor, NULL: not such a backend. */
     int (*last_use)(const void *counters, size_t size, struct fg_usage *ret);
     void (*close)(void *state);          /* vGPUs and their processes stay */

@@ -15,6 +15,7 @@
 #include "base/units.h"
 
 #define AUDIT_MS 500
+#define PARKING_MS 50
 
 /* --- loop callbacks --- */
 
@@ -45,6 +46,8 @@ static void on_tick(uv_timer_t *timer)
 }
 
 static void on_audit(uv_timer_t *timer) { audit_tick(timer->data); }
+
+static void on_parking(uv_timer_t *timer) { parking_tick(timer->data); }
 
 static void close_handle(uv_handle_t *handle, void *arg)
 {
@@ -98,16 +101,19 @@ static void open_loop(struct agent *a)
     uv_poll_init(&a->loop, &a->inotify_poll, a->inotify);
     uv_timer_init(&a->loop, &a->tick);
     uv_timer_init(&a->loop, &a->audit);
+    uv_timer_init(&a->loop, &a->parking);
     uv_timer_init(&a->loop, &a->link.retry);
     uv_signal_init(&a->loop, &a->sigterm);
     uv_signal_init(&a->loop, &a->sigint);
-    a->inotify_poll.data = a->tick.data = a->audit.data = a->link.retry.data = a->sigterm.data = a->sigint.data = a;
+    a->inotify_poll.data = a->tick.data = a->audit.data = a->parking.data = a->link.retry.data = a->sigterm.data = a->sigint.data = a;
     uv_poll_start(&a->inotify_poll, UV_READABLE, on_inotify);
     uv_timer_start(&a->tick, on_tick, 1000, 1000);
     uv_signal_start(&a->sigterm, on_stop, SIGTERM);
     uv_signal_start(&a->sigint, on_stop, SIGINT);
     if (audit_needed(a))
         uv_timer_start(&a->audit, on_audit, AUDIT_MS, AUDIT_MS);
+    if (parking_needed(a))
+        uv_timer_start(&a->parking, on_parking, PARKING_MS, PARKING_MS);
 }
 
 static int open_all(struct agent *a, struct fg_error *err)

@@ -14,7 +14,8 @@ struct fg_backend_options devices_options(const struct settings *set, bool make)
 {
     return (struct fg_backend_options){.scope = set->scope, .memory_reserve_bytes = set->memory_reserve_bytes, .cgroup_root = set->cgroup_root,
                                        .folder = make ? set->root : NULL, .shims = set->shims, .opencl = set->opencl,
-                                       .reclaim_idle_s = set->reclaim_idle_s, .reclaim_always = set->reclaim_always};
+                                       .reclaim_idle_s = set->reclaim_idle_s, .reclaim_always = set->reclaim_always,
+                                       .reclaim_move = set->reclaim_move};
 }
 
 /* The same device through two drivers would be given out twice: who comes first has it. */

@@ -32,7 +32,7 @@ struct settings {
     bool offline;
     char *shims;                         /* folder of the libraries that go into tasks' processes; NULL: not found */
     int64_t reclaim_idle_s;
-    bool reclaim_always;
+    bool reclaim_always, reclaim_move;
     const char *cgroup_root, *opencl;    /* borrowed from the config */
     bool own_users;                      /* root: each attempt gets a user of its own */
     uint32_t first_uid;
@@ -102,6 +102,13 @@ struct attempt {
     bool vgpu;                           /* it may exist */
     bool audited_out;                    /* an audit had it stopped */
 
+    /* parking.c: where its device memory is */
+    enum fg_parking parking_said;        /* to the server, through this connection */
+    uint32_t parking_sent, parking_acked; /* on this connection: what was asked is answered when they are equal */
+    char moving_to[64];                  /* told to come back there; "": not */
+    int64_t lacks_since_ns;
+    bool evicted;                        /* its place was borrowed, and its owner wants it back */
+
     /* what is said of it (report.c) */
     struct fg_usage usage;
     uint32_t seq;
@@ -142,7 +149,7 @@ struct agent {
     struct link link;
     int inotify, supervisor_fd, seccomp_fd, lock_fd;
     uv_poll_t inotify_poll;
-    uv_timer_t tick, audit;
+    uv_timer_t tick, audit, parking;
     int64_t audit_not_before;
     uv_signal_t sigterm, sigint;
     int64_t lease_ns, heartbeat_ns, lease_deadline;      /* boot clock */
@@ -248,3 +255,9 @@ bool logship_complete(struct attempt *t);
 /* --- audit.c --- */
 bool audit_needed(const struct agent *a);
 void audit_tick(struct agent *a);                /* of what the kernel does not limit */
+
+/* --- parking.c: idle attempts whose device memory lies aside --- */
+bool parking_needed(const struct agent *a);
+void parking_tick(struct agent *a);
+void parking_move(struct agent *a, const struct fg_msg_move *msg);
+void parking_welcome(struct agent *a);           /* the server knows nothing of what was said before */

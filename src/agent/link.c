@@ -175,6 +175,7 @@ static int on_message(struct agent *a, struct fg_msg *msg, struct fg_error *err)
     case FG_MSG_START: runner_start(a, &msg->start); return 0;
     case FG_MSG_KILL: runner_kill(a, &msg->ref); return 0;
     case FG_MSG_RESIZE: runner_resize(a, &msg->resize); return 0;
+    case FG_MSG_MOVE: parking_move(a, &msg->move); return 0;
     case FG_MSG_FORGET: runner_forget(a, &msg->ref); return 0;
     case FG_MSG_ACK: report_ack(a, &msg->ref); return 0;
     case FG_MSG_LOG_AT: logship_at(a, &msg->ref); return 0;

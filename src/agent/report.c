@@ -122,6 +122,8 @@ void report_ack(struct agent *a, const struct fg_msg_ref *ref)
     struct attempt *t = attempt_find(a, ref->task, ref->attempt);
     if (t && ref->kind == 0)
         t->started_acked = true;
+    if (t && ref->kind == 3)
+        t->parking_acked++;
     if (t && ref->kind == 2)
         t->finished_acked = t->started_acked = true;
 }
@@ -172,5 +174,6 @@ void report_welcome(struct agent *a, const struct fg_msg_welcome *msg)
     pull_reconnected(a);
     outputs_reconnected(a);
     logship_all(a);
+    parking_welcome(a);
     report_again(a, INT64_MAX);
 }

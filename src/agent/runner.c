@@ -139,6 +139,13 @@ static void launch(struct attempt *t)
     t->waits = false;
     if (launch_start(t, &err) == 0)
         return;
+    if (err.code == FG_E_UNAVAILABLE && t->limits.borrowed) {
+        parking_tick(t->agent);          /* the server hears of the owner first, or it would lend the place again */
+        t->phase = PHASE_PLACE;
+        release_vgpu(t);
+        runner_fail(t, FG_REASON_PREEMPTED, "the place it was to borrow is wanted back by its owner");
+        return;
+    }
     if (err.code == FG_E_UNAVAILABLE) {  /* until its startup limit, which the server keeps */
         if (!waited)
             fg_log_info("%s waits: %s", t->name, err.text);
@@ -237,7 +244,8 @@ void runner_start(struct agent *a, const struct fg_msg_start *msg)
     struct attempt *t = attempt_create(a, msg->task, msg->attempt);
     t->tenant = msg->tenant;
     t->epoch = msg->lease.epoch;
-    t->limits = (struct fg_vgpu_limits){msg->lease.memory_bytes, msg->lease.share_permille, msg->lease.share_permille};
+    t->limits = (struct fg_vgpu_limits){msg->lease.memory_bytes, msg->lease.share_permille, msg->lease.share_permille,
+                                         msg->lease.borrowed};
     snprintf(t->device, sizeof t->device, "%s", msg->device_name);
     t->spec = json_incref(msg->spec);
     t->log_known = true;                 /* the server has nothing of it yet */
@@ -266,7 +274,7 @@ void runner_resize(struct agent *a, const struct fg_msg_resize *msg)
     if (!t || t->phase != PHASE_RUN || (t->limits.memory_bytes == msg->memory_bytes && t->limits.share_permille == msg->share_permille))
         return;
     const struct backend *b = devices_backend(a, t->device);
-    struct fg_vgpu_limits limits = {msg->memory_bytes, msg->share_permille, t->limits.own_permille};
+    struct fg_vgpu_limits limits = {msg->memory_bytes, msg->share_permille, t->limits.own_permille, t->limits.borrowed};
     if (b->ops->resize(b->state, t->device, t->name, &limits, &err) != 0) {
         fg_log_warn("%s keeps its size: %s", t->name, err.text);
         return;

@@ -13,6 +13,18 @@ static void cell_bytes(struct cli_table *t, const json_t *obj, const char *key)
     cli_table_cell(t, CLI_NO_TINT, "%s", n >= 0 ? fg_format_bytes(text, sizeof text, (uint64_t)n) : "-");
 }
 
+/* Free for who is to stay, and what is parked or borrowed of the rest. */
+static void cell_free(struct cli_table *t, const json_t *d)
+{
+    char memory[32], parked[32], borrowed[32];
+    int64_t p = fg_json_int(d, "memory_parked_bytes", 0), b = fg_json_int(d, "memory_borrowed_bytes", 0);
+    fg_format_bytes(memory, sizeof memory, (uint64_t)fg_json_int(d, "memory_free_bytes", 0));
+    fg_format_bytes(parked, sizeof parked, (uint64_t)p);
+    fg_format_bytes(borrowed, sizeof borrowed, (uint64_t)b);
+    cli_table_cell(t, CLI_NO_TINT, "%s%s%s%s%s%s%s", memory, p || b ? " (" : "", p ? parked : "", p ? " parked" : "", p && b ? ", " : "",
+                   b ? borrowed : "", p && b ? " borrowed)" : b ? " borrowed)" : p ? ")" : "");
+}
+
 static void cell_member(struct cli_table *t, const json_t *obj, const char *key)
 {
     FG_AUTO_FREE char *text = cli_member(obj, key, "-");
@@ -43,7 +55,7 @@ static int run_devices(struct cli *cli, const struct cli_args *args, struct fg_e
         cell_member(&t, d, "kind");
         cell_member(&t, d, "node_name");
         cell_bytes(&t, d, "memory_bytes");
-        cell_bytes(&t, d, "memory_free_bytes");
+        cell_free(&t, d);
         FG_AUTO_FREE char *lent = cli_member(d, "share_lent_percent", "0.0");
         cli_table_cell(&t, CLI_NO_TINT, "%.*s %%%s%.*s%s", whole(share), share, fg_streq(lent, "0.0") ? "" : " (",
                        fg_streq(lent, "0.0") ? 0 : whole(lent), lent, fg_streq(lent, "0.0") ? "" : " lent)");

@@ -54,6 +54,10 @@ void cli_add_slice(struct fg_str *out, const struct cli_task *t)
         add_percent(out, " + ", t->lent_permille);
     if (t->share_permille > 0)
         fg_str_adds(out, t->lent_permille > 0 ? " % lent" : " %");
+    if (*t->parking)
+        fg_str_addf(out, ", %s", t->parking);
+    if (t->borrowed)
+        fg_str_adds(out, ", borrowed");
     if (out->len == before)
         fg_str_adds(out, "-");
 }

@@ -7,7 +7,7 @@ static const struct cli_option no_options[] = {{NULL}};
 
 static int run_list(struct cli *cli, const struct cli_args *args, struct fg_error *err)
 {
-    static const char *const members[] = {"id", "weight", "used_device_s", "waiting", "live"};
+    static const char *const members[] = {"id", "weight", "used_device_s", "expected_device_s", "waiting", "live"};
     FG_AUTO_JSON json_t *body = NULL;
     struct cli_table t;
     size_t i;
@@ -16,7 +16,7 @@ static int run_list(struct cli *cli, const struct cli_args *args, struct fg_erro
         return -1;
     if (cli->json)
         return cli_put_json_list(body, "tenants", err);
-    cli_table_init(&t, "ID|>WEIGHT|>USED DEVICE-S|>WAITING|>RUNNING");
+    cli_table_init(&t, "ID|>WEIGHT|>USED DEVICE-S|>EXPECTED|>WAITING|>RUNNING");
     json_array_foreach(json_object_get(body, "tenants"), i, tenant)
     {
         for (size_t m = 0; m < FG_COUNT(members); m++) {
@@ -31,7 +31,8 @@ const struct cli_verb cli_verb_tenants_list = {
     "tenants list",
     "",
     "list tenants with what they have used and their weight",
-    "Used is device time, what runs now included, and halves every fair_share.half_life_s. Who used least for its weight goes first.",
+    "Used is device time until now, and halves every fair_share.half_life_s. Expected is what the tasks that run are expected to use in all. "
+    "Whose sum is least for its weight goes first.",
     no_options,
     0,
     0,

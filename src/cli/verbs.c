@@ -8,7 +8,7 @@
     X(up) X(down) X(doctor) X(serve) X(agent) X(run) X(submit) X(quote) X(ps) X(get) X(wait) X(result) X(logs) X(why)  \
     X(events) X(cancel) X(hold) X(release) X(retry) X(devices) X(nodes) X(models_list) X(models_import) X(usage)       \
     X(slice_run) X(slice_ls) X(slice_set) X(slice_arbiter) X(metrics) X(plan) X(simulate) X(keys_list) X(keys_create) X(keys_revoke)  \
-    X(tenants_list) X(tenants_set)                                                                                     \
+    X(tenants_list) X(tenants_set) X(prices_list) X(prices_set)                                                        \
     X(completion) X(help) X(version)
 #define GROUP(...) (const struct cli_verb *const[]){__VA_ARGS__, NULL}
 /* clang-format on */
@@ -25,7 +25,8 @@ const struct cli_group cli_groups[] = {
     {"Change tasks", GROUP(V(cancel), V(hold), V(release), V(retry))},
     {"Look at the system", GROUP(V(devices), V(nodes), V(models_list), V(models_import), V(usage), V(metrics))},
     {"Plan", GROUP(V(plan), V(simulate))},
-    {"Keys and tenants", GROUP(V(keys_list), V(keys_create), V(keys_revoke), V(tenants_list), V(tenants_set))},
+    {"Keys, tenants and prices",
+     GROUP(V(keys_list), V(keys_create), V(keys_revoke), V(tenants_list), V(tenants_set), V(prices_list), V(prices_set))},
     {"Other", GROUP(V(completion), V(help), V(version))},
     {NULL},
 };

@@ -45,12 +45,16 @@ struct account *account_of(struct fg_core *core, fg_id tenant)
 
 bool account_is_plain(const struct account *a) { return a->used_us == 0 && a->used_at_ns == 0 && a->weight == 1; }
 
-uint64_t account_used(const struct fg_core *core, const struct account *a, int64_t now_ns)
+static uint64_t used_until(const struct fg_core *core, const struct account *a, int64_t now_ns)
 {
     uint64_t used = fg_usage_decayed(a->used_us, now_ns - a->used_at_ns, core->config.half_life_ns);
     __int128 live = ((__int128)a->live_permille * now_ns - a->live_started) / 1000000;
-    used = fg_usage_add(used, live < 0 ? 0 : live > UINT64_MAX ? UINT64_MAX : (uint64_t)live);
-    return fg_usage_add(used, a->live_expected_us);
+    return fg_usage_add(used, live < 0 ? 0 : live > UINT64_MAX ? UINT64_MAX : (uint64_t)live);
+}
+
+uint64_t account_used(const struct fg_core *core, const struct account *a, int64_t now_ns)
+{
+    return fg_usage_add(used_until(core, a, now_ns), a->live_expected_us);
 }
 
 struct fg_fair account_fair(const struct fg_core *core, struct account *a, int64_t now_ns)
@@ -90,7 +94,8 @@ size_t fg_core_tenants(const struct fg_core *core, int64_t now_ns, struct fg_ten
 {
     for (size_t i = 0; i < core->accounts.count && i < max; i++) {
         const struct account *a = core->accounts.items[i];
-        views[i] = (struct fg_tenant_view){.tenant = a->tenant, .weight = a->weight, .used_us = account_used(core, a, now_ns), .live = a->live};
+        views[i] = (struct fg_tenant_view){.tenant = a->tenant, .weight = a->weight, .used_us = used_until(core, a, now_ns),
+                                           .expected_us = a->live_expected_us, .live = a->live};
         for (int p = 0; p < FG_PRIORITY_COUNT; p++)
             views[i].waiting += a->waiting[p];
     }

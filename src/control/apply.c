@@ -78,6 +78,7 @@ void core_lease_link(struct fg_core *core, struct entry *e)
     d->share_lent_permille += e->t.lease.lent_permille;
     d->leases++;
     d->elastic += core_elastic(e);
+    core_parking_link(core, e, 1);
     core_lend_later(core, d, e->t.lease.granted_ns);
     core->preemptible_live += e->t.spec.preemptible || e->t.spec.spot;
     core_plan_changed(core, d->d.id);
@@ -108,6 +109,7 @@ void core_lease_unlink(struct fg_core *core, struct entry *e)
     d->share_lent_permille -= e->t.lease.lent_permille;
     d->leases--;
     d->elastic -= core_elastic(e);
+    core_parking_link(core, e, -1);
     core->preemptible_live -= e->t.spec.preemptible || e->t.spec.spot;
     core_plan_changed(core, d->d.id);
     account_link(core, e, false);
@@ -206,9 +208,14 @@ static void returned(struct fg_core *core, struct entry *e, int64_t now_ns)
 {
     account_fold(core, e, now_ns);
     core_lease_unlink(core, e);
+    struct fg_lease *l = &e->t.lease;
+    l->parked_us += l->parked_ns ? FG_MAX(now_ns - l->parked_ns, 0) / 1000 : 0;
+    l->parked_ns = 0;
+    l->parking = FG_PARKING_NONE;
+    l->moving_to = 0;
     e->t.lease_live = false;
-    e->t.lease.lent_permille = 0;
-    core_lend_later(core, core_device(core, e->t.lease.device), now_ns);
+    l->lent_permille = 0;
+    core_lend_later(core, core_device(core, l->device), now_ns);
     core_room(core);
 }
 
@@ -220,6 +227,8 @@ static void task_change(struct fg_core *core, struct entry *e, const struct fg_e
     case FG_EV_TASK_CLASSIFIED:
         t->class = ev->classified.class;
         t->class_rule = ev->classified.rule;
+        if (t->attempt == 1)
+            core_ask_for(core, e, ev->time_ns);
         break;
     case FG_EV_TASK_PLACED:
         t->state = FG_STATE_STARTING;
@@ -245,6 +254,11 @@ static void task_change(struct fg_core *core, struct entry *e, const struct fg_e
     case FG_EV_USAGE_RECORDED: t->usage = ev->usage; break;
     case FG_EV_TASK_FINISHED: finished(core, e, ev); break;
     case FG_EV_LEASE_RESIZED: resized(core, e, ev); break;
+    case FG_EV_LEASE_PARKED:
+    case FG_EV_LEASE_CALLED:
+    case FG_EV_LEASE_RESUMED:
+    case FG_EV_LEASE_MOVING:
+    case FG_EV_LEASE_MOVED: core_parking_apply(core, e, ev); break;
     case FG_EV_LEASE_RELEASED: returned(core, e, ev->time_ns); break;
     case FG_EV_TASK_SETTLED:
         t->settled = true;
@@ -331,9 +345,13 @@ static int check_lease(const struct fg_core *core, const struct entry *e, const 
         return fg_fail(err, FG_E_INTERNAL, "lease on unknown device %u", l->device);
     if (l->epoch < core->next_epoch)
         return fg_fail(err, FG_E_INTERNAL, "epoch %llu was given before", (unsigned long long)l->epoch);
-    if (l->memory_bytes > d->d.memory_bytes || d->memory_used_bytes > d->d.memory_bytes - l->memory_bytes ||
-        l->share_permille < 1 || l->share_permille > 1000 || l->lent_permille ||
-        d->share_used_permille + d->share_lent_permille > 1000 - l->share_permille)
+    /* what is borrowed is only there, what is not is promised as well */
+    uint64_t memory = l->borrowed ? d->memory_used_bytes - d->memory_parked_bytes : core_memory_held(d);
+    uint32_t share = l->borrowed ? d->share_used_permille - d->share_parked_permille : core_share_held(d);
+    if (l->memory_bytes > d->d.memory_bytes || memory > d->d.memory_bytes - l->memory_bytes ||
+        l->share_permille < 1 || l->share_permille > 1000 || l->lent_permille || l->parking || l->moving_to ||
+        (l->borrowed && !e->t.spec.spot && !e->t.spec.preemptible) ||
+        share + d->share_lent_permille > 1000 - l->share_permille)
         return fg_fail(err, FG_E_INTERNAL, "device %u has no room for the lease", l->device);
     return 0;
 }
@@ -346,7 +364,7 @@ static int check_resized(const struct fg_core *core, const struct entry *e, cons
     if (!e->t.lease_live || l->epoch != ev->resized.epoch)
         return fg_fail(err, FG_E_INTERNAL, "it holds no lease of epoch %llu", (unsigned long long)ev->resized.epoch);
     if (lent > 1000 || l->share_permille + lent > FG_MAX(most, l->share_permille) ||
-        d->share_used_permille + d->share_lent_permille - l->lent_permille + lent > 1000)
+        (lent > l->lent_permille && d->share_used_permille + d->share_lent_permille - l->lent_permille + lent > 1000))
         return fg_fail(err, FG_E_INTERNAL, "%u permille cannot be lent", lent);
     return 0;
 }
@@ -366,6 +384,11 @@ static int check_body(const struct fg_core *core, const struct entry *e, const s
     case FG_EV_TASK_FINISHED:
         return fg_state_is_terminal(ev->finished.state) ? 0 : fg_fail(err, FG_E_INTERNAL, "no terminal state");
     case FG_EV_LEASE_RESIZED: return check_resized(core, e, ev, err);
+    case FG_EV_LEASE_PARKED:
+    case FG_EV_LEASE_CALLED:
+    case FG_EV_LEASE_RESUMED:
+    case FG_EV_LEASE_MOVING:
+    case FG_EV_LEASE_MOVED: return core_parking_check(core, e, ev, err);
     case FG_EV_LEASE_RELEASED:
         return e->t.lease_live && e->t.lease.epoch == ev->released.epoch
                    ? 0 : fg_fail(err, FG_E_INTERNAL, "it holds no lease of epoch %llu", (unsigned long long)ev->released.epoch);
@@ -421,6 +444,9 @@ static int apply(struct fg_core *core, const struct fg_event *ev, struct fg_erro
         struct account *a = account_of(core, ev->tenant);
         a->weight = ev->weighted.weight;
         a->changed = core->plan_due = true;
+    } else if (ev->kind == FG_EV_PRICE_SET) {
+        if (core_priced(core, ev, err) < 0)
+            return -1;
     } else if (ev->kind == FG_EV_NODE_JOINED || ev->kind == FG_EV_NODE_LOST) {
         if (check_node(core, ev, err) < 0)
             return -1;

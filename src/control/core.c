@@ -25,6 +25,7 @@ struct fg_core *fg_core_create(const struct fg_core_config *config)
     core->config.prices = prices;
     core->next_epoch = 1;
     core->history = fg_history_create();
+    core->demand = fg_demand_create(config->half_life_ns);
     core->history_version = 1;
     core->room_version = 1;
     core->rooms = fg_rooms_create();
@@ -60,7 +61,9 @@ void fg_core_destroy(struct fg_core *core)
     for (size_t i = 0; i < core->reservation_count; i++)
         fg_reservation_fini(&core->reservations[i]);
     fg_history_destroy(core->history);
+    fg_demand_destroy(core->demand);
     free((void *)core->config.prices);
+    fg_vec_fini(&core->prices);
     free(core);
 }
 
@@ -213,6 +216,7 @@ int fg_core_handle(struct fg_core *core, const struct fg_input *in, int64_t now_
     case FG_IN_HOLD: return hold(core, in, true, now_ns, fx, err);
     case FG_IN_RELEASE: return hold(core, in, false, now_ns, fx, err);
     case FG_IN_WEIGHT: return weigh(core, in, now_ns, fx, err);
+    case FG_IN_PRICE: return core_set_price(core, in, now_ns, fx, err);
     case FG_IN_NODE_HELLO: return core_hello(core, in, now_ns, fx, err);
     case FG_IN_NODE_GONE: core_gone(core, in->node.node); return 0;
     case FG_IN_NODE_ALIVE: core_alive(core, in->node.node, now_ns); return 0;

@@ -31,13 +31,16 @@ struct fg_core_config {
 enum fg_input_kind {
     FG_IN_SUBMIT, FG_IN_CANCEL, FG_IN_HOLD, FG_IN_RELEASE,
     FG_IN_WEIGHT,                        /* a tenant's weight in fair share */
+    FG_IN_PRICE,                         /* what a device kind costs from now on */
     FG_IN_NODE_HELLO,                    /* an agent connected, with its devices and the attempts it has */
     FG_IN_NODE_GONE,                     /* its connection broke; its leases go on until their deadline */
     FG_IN_NODE_ALIVE,                    /* heartbeat: moves the deadlines of its leases */
     FG_IN_REPORT,                        /* what an agent says about an attempt; safe to repeat */
     FG_IN_TICK                           /* time went by; call at fg_core_next_deadline or each second */
 };
-enum fg_report_kind { FG_REPORT_STARTED, FG_REPORT_USAGE, FG_REPORT_FINISHED };
+enum fg_report_kind { FG_REPORT_STARTED, FG_REPORT_USAGE, FG_REPORT_FINISHED, FG_REPORT_PARKING };
+/* Where the device memory of an attempt is; moved: a move that was asked for has ended, and device is where it is now. */
+struct fg_parking_report { int parking; uint64_t bytes; char device[64]; bool moved; };
 
 /* An attempt as its agent has it, at hello. */
 struct fg_attempt_at_node { fg_id task; uint32_t attempt; uint64_t epoch; bool finished; };
@@ -49,10 +52,12 @@ struct fg_input {
         struct { fg_id tenant; struct fg_spec *spec; const char *idempotency; } submit;   /* spec is copied */
         struct { fg_id node; } node;     /* GONE, ALIVE */
         struct { fg_id tenant; uint32_t weight; } weight;      /* 1..FG_WEIGHT_MAX */
+        struct { fg_id tenant; struct fg_price price; bool unset; } price;   /* tenant: whose log has it; unset: as the settings say */
         struct { const struct fg_node *node; const struct fg_device *devices; size_t device_count;
                  const struct fg_attempt_at_node *attempts; size_t attempt_count; } hello; /* device ids are assigned here */
         struct { fg_id node; uint32_t attempt; uint64_t epoch; enum fg_report_kind kind; int64_t pull_ns;
-                 struct fg_usage usage; struct fg_outcome *outcome; } report;               /* outcome is copied */
+                 struct fg_usage usage; struct fg_outcome *outcome;                         /* outcome is copied */
+                 struct fg_parking_report parking; } report;
     };
 };
 
@@ -61,14 +66,15 @@ enum fg_action_kind {
     FG_ACT_KILL,                         /* kill it: canceled, time, superseded */
     FG_ACT_ACK,                          /* the report is on disk */
     FG_ACT_FORGET,                       /* the attempt is over for us: drop what is kept of it */
-    FG_ACT_RESIZE                        /* the vGPU of an attempt that runs has share + lent of lease now; safe to repeat */
+    FG_ACT_RESIZE,                       /* the vGPU of an attempt that runs has share + lent of lease now; safe to repeat */
+    FG_ACT_MOVE                          /* bring it back on the device lease.moving_to; safe to repeat */
 };
 struct fg_action {
     enum fg_action_kind kind;
     fg_id node, task;
     uint32_t attempt;
     uint64_t epoch;
-    struct fg_lease lease;               /* START, RESIZE */
+    struct fg_lease lease;               /* START, RESIZE, MOVE */
     enum fg_reason reason;               /* KILL */
     enum fg_report_kind report;          /* ACK */
     uint32_t report_seq;
@@ -87,6 +93,7 @@ void fg_effects_fini(struct fg_effects *fx);
 struct fg_plan_stats {
     uint64_t rounds, placed, improved;   /* improved: rounds in which the solver was asked */
     uint64_t preempted, reserved;
+    uint64_t borrowed, moves;            /* tasks placed in memory of parked ones; parked ones told to move */
     int64_t cost_nanousd, bound_nanousd; /* sums */
     int64_t last_cost_nanousd, last_bound_nanousd;
 };
@@ -131,12 +138,18 @@ size_t fg_core_position(const struct fg_core *core, fg_id task, int64_t now_ns);
 /* What is held for a task, or NULL: it is no head of the line. */
 const struct fg_reservation *fg_core_reservation(const struct fg_core *core, fg_id task);
 void fg_core_plan_stats(const struct fg_core *core, struct fg_plan_stats *ret);
+/* Prices by kind: of every kind there is a device of, or that was priced; "" is that of all others. Returns how many there are. */
+struct fg_price_view { struct fg_price price; bool set; };     /* set: not as the settings say */
+size_t fg_core_prices(const struct fg_core *core, struct fg_price_view *views, size_t max);
 /* Tenants that the queue knows, by id. */
-struct fg_tenant_view { fg_id tenant; uint32_t weight; uint64_t used_us; size_t waiting, live; };
+struct fg_tenant_view { fg_id tenant; uint32_t weight; uint64_t used_us;    /* until now */
+                        uint64_t expected_us;    /* of what runs, until its end: counted as used when turns are taken */
+                        size_t waiting, live; };
 size_t fg_core_tenants(const struct fg_core *core, int64_t now_ns, struct fg_tenant_view *views, size_t max);
 /* Snapshot views for routes: devices with what is free, nodes, leases of a device. Return counts, at most max written. */
 struct fg_device_view { const struct fg_device *device; const struct fg_node *node; uint64_t memory_free_bytes; uint32_t share_free_permille;
                         uint32_t share_lent_permille;   /* of what is free: lent to elastic tasks until somebody needs it */
+                        uint64_t memory_parked_bytes, memory_borrowed_bytes;   /* quotas of parked tasks; of tasks in their place */
                         int64_t price_nanousd_per_s; size_t leases; };
 size_t fg_core_devices(const struct fg_core *core, struct fg_device_view *views, size_t max);
 size_t fg_core_nodes(const struct fg_core *core, const struct fg_node **nodes, size_t max);

@@ -7,13 +7,16 @@
  *   kinds.c   the largest device of each kind                    elastic.c idle share: lent and taken back
  *   deadline.c which deadlines cannot be met                     forecast.c when a waiting task will start
  *   timer.c   deadlines of tasks and nodes                       lease.c    nodes: hello, gone, alive, lost
+ *   parking.c parked memory: lent, moved, called back
  *   rows.c    stored rows out and in                             report.c   what agents say; how an attempt ends
  *   view.c    reading; verify.c: invariants and the state hash   dispatch.c planning; why.c: blocks and quotes
+ *   prices.c  what device kinds cost, and how that changes
  *
  * Hard state changes by events alone (apply.c) and is what the store has. Soft state is what is learnt anew after a
  * restart: who is connected, how far leases were moved, which kills were sent. It is in no row and in no hash. */
 #pragma once
 #include "control/core.h"
+#include "plan/market.h"
 #include "plan/rooms.h"
 
 enum timer_kind { TIMER_TASK, TIMER_NODE };
@@ -84,6 +87,7 @@ struct account {                         /* a tenant, as far as the queue is con
     __int128 live_started;               /* sum of permille x granted_ns */
 };
 
+struct price { struct fg_price is; bool unset, changed; };     /* unset: config's again; its row is to go */
 struct kind { char name[64]; fg_device_id largest; };    /* of devices; "" is any */
 struct some_devices { FG_VEC(struct fg_plan_device) devices; FG_VEC(struct fg_plan_lease) leases; };
 struct gang { fg_id id; struct entry *first; uint32_t count; };
@@ -105,6 +109,9 @@ struct device {
     uint64_t memory_used_bytes;
     uint32_t share_used_permille;        /* own shares of the leases */
     uint32_t share_lent_permille;        /* on top of them */
+    uint64_t memory_parked_bytes, memory_borrowed_bytes;      /* of used: of leases that are parked, that are in their place */
+    uint32_t share_parked_permille, share_borrowed_permille;
+    size_t parked, called;               /* leases that are parked, and how many of them have called */
     size_t leases, elastic;              /* live ones, and how many of them may be lent more */
     int64_t lend_at_ns;                  /* soft: when idle share is lent; 0: nothing is to be done */
     struct entry *first;                 /* of its live leases */
@@ -115,6 +122,8 @@ struct table { struct entry **slots; size_t count, mask; };
 
 struct fg_core {
     struct fg_core_config config;        /* prices owned */
+    FG_VEC(struct price) prices;         /* set while it runs, by kind; they go before those of config */
+    bool prices_changed;
     uint64_t last_seq, next_epoch;
     bool counters_changed;
     struct table tasks, idempotent;
@@ -127,12 +136,13 @@ struct fg_core {
     uint64_t walks;
     struct fg_reservation reservations[FG_RESERVATIONS_MAX];    /* soft, like the promises in them */
     size_t reservation_count;
-    size_t preemptible_live;
+    size_t preemptible_live, parked_live;
     struct fg_plan_stats plan_stats;
     FG_VEC(struct timer *) timers;
     FG_VEC(struct node *) nodes;         /* by id */
     FG_VEC(struct device) devices;       /* device id - 1 */
     struct fg_history *history;
+    struct fg_demand *demand;            /* soft: follows from the tasks that came; after a restart from those that are there */
     uint32_t history_version;
     uint32_t hello_mark;
     FG_VEC(struct entry *) changed;
@@ -226,6 +236,7 @@ void reserve_refresh(struct fg_core *core, int64_t now_ns);                 /* d
 bool reserve_for(struct fg_core *core, const struct fg_plan_task *task, struct line *l, int64_t now_ns);
 void reserve_drop(struct fg_core *core, size_t index);
 const struct fg_reservation *reserve_find(const struct fg_core *core, const struct entry *e);
+bool core_is_reserved(const struct fg_core *core, fg_device_id device, int most);   /* for a head of the line of that rank at most */
 fg_id core_group(const struct entry *e);                                    /* itself, or the first of its gang that waits */
 struct entry *core_waiting(const struct fg_core *core, fg_id group);        /* the one whose group it is, or NULL */
 int core_rank(const struct entry *e);                                       /* spot 0, low 1, normal 2, high 3 */
@@ -242,8 +253,22 @@ void core_lend_later(struct fg_core *core, struct device *d, int64_t now_ns);   
 void core_lend(struct fg_core *core, int64_t now_ns, struct fg_effects *fx);    /* what is due */
 /* Lent share goes down until a lease of so much fits beside it; own shares leave room for it. */
 void core_take_back(struct fg_core *core, struct device *d, uint32_t share_permille, int64_t now_ns, struct fg_effects *fx);
+void core_resize(struct fg_core *core, struct entry *e, uint32_t lent_permille, int64_t now_ns, struct fg_effects *fx);
 void core_lend_hello(struct fg_core *core, const struct node *n, int64_t now_ns, struct fg_effects *fx);
 uint32_t core_mean_share(const struct fg_task *t, int64_t now_ns);          /* that an attempt ran with, lent share included */
+
+/* parking.c */
+/* What of a device is not to be had by a task that is to stay: the larger of what is promised and what is there. */
+uint64_t core_memory_held(const struct device *d);
+uint32_t core_share_held(const struct device *d);
+bool core_end_helps(const struct fg_core *core, const struct entry *e);     /* the end of a live lease makes that smaller */
+void core_parking_link(struct fg_core *core, struct entry *e, int by);      /* what its lease adds to the sums of its devices; by 1 or -1 */
+int core_parking_check(const struct fg_core *core, const struct entry *e, const struct fg_event *ev, struct fg_error *err);
+void core_parking_apply(struct fg_core *core, struct entry *e, const struct fg_event *ev);
+void core_parking_said(struct fg_core *core, struct entry *e, const struct fg_input *in, int64_t now_ns, struct fg_effects *fx);
+void core_parking_hello(struct fg_core *core, const struct node *n, int64_t now_ns, struct fg_effects *fx);
+/* Give waiting tasks that may be asked to go the place of those that are parked. */
+int core_lend_places(struct fg_core *core, int64_t now_ns, struct fg_effects *fx, struct fg_error *err);
 
 /* timer.c */
 void timer_set(struct fg_core *core, struct timer *timer, int64_t due_ns);  /* INT64_MAX: none */
@@ -296,18 +321,27 @@ void core_alive(struct fg_core *core, fg_id node, int64_t now_ns);
 void core_tick(struct fg_core *core, int64_t now_ns, struct fg_effects *fx);
 
 /* dispatch.c */
+void core_grant(struct fg_core *core, const struct fg_placement *p, bool borrowed, int64_t now_ns, struct fg_effects *fx);
 void core_plan_devices(struct fg_core *core, bool empty);                   /* fill plan_devices; empty: as if nothing ran */
 void core_plan_changed(struct fg_core *core, fg_device_id id);              /* what planning sees of it */
 void core_plan_node_changed(struct fg_core *core, const struct node *n);    /* ... of its devices */
 struct fg_plan_device *core_plan_device(const struct fg_core *core, fg_device_id id);   /* among them, or NULL */
+void core_plan_prices(struct fg_core *core, const char *kind);              /* what those of the kind cost has changed, and nothing else */
 void core_need(struct fg_core *core, struct entry *e, struct fg_need *ret); /* completed need of a queued task */
 void core_line_need(struct fg_core *core, struct line *l, struct fg_need *ret);
 const struct fg_estimate *core_line_estimate(struct fg_core *core, struct line *l);
 bool core_device_usable(const struct device *d);
-struct fg_price core_price(const struct fg_core *core, const char *kind);
 uint64_t core_memory_for_tasks(const struct fg_core *core, const struct device *d); /* less the reserve */
 
+void core_ask_for(struct fg_core *core, struct entry *e, int64_t now_ns);   /* it came: what is typical follows from it */
 void core_complete(struct fg_core *core, const struct fg_spec *spec, enum fg_class class, struct fg_need *ret); /* of a spec */
+
+/* prices.c */
+struct fg_price core_price(const struct fg_core *core, const char *kind);
+int core_set_price(struct fg_core *core, const struct fg_input *in, int64_t now_ns, struct fg_effects *fx, struct fg_error *err);
+int core_priced(struct fg_core *core, const struct fg_event *ev, struct fg_error *err);     /* apply price.set */
+void core_price_rows(struct fg_core *core, fg_core_row_fn *fn, void *arg);
+int core_load_price(struct fg_core *core, const char *kind, const char *doc, struct fg_error *err);
 
 /* deadline.c: -1 FG_E_INVALID when count such tasks cannot all end in time, with the proof; tenant NONE: alone */
 int core_check_deadline(struct fg_core *core, fg_id tenant, const struct fg_spec *spec, const struct fg_need *need, uint32_t count,

@@ -19,18 +19,6 @@
 
 bool core_device_usable(const struct device *d) { return d->d.healthy && d->node->n.connected && !d->node->n.lost; }
 
-struct fg_price core_price(const struct fg_core *core, const char *kind)
-{
-    struct fg_price fallback = {0};
-    for (size_t i = 0; i < core->config.price_count; i++) {
-        if (strcmp(core->config.prices[i].kind, kind) == 0)
-            return core->config.prices[i];
-        if (core->config.prices[i].kind[0] == 0)
-            fallback = core->config.prices[i];
-    }
-    return fallback;
-}
-
 uint64_t core_memory_for_tasks(const struct fg_core *core, const struct device *d)
 {
     uint64_t reserve = (uint64_t)FG_MAX(core->config.min_memory_reserve_bytes, 0);
@@ -39,12 +27,12 @@ uint64_t core_memory_for_tasks(const struct fg_core *core, const struct device *
 
 static struct fg_plan_device plan_of(const struct fg_core *core, const struct device *d, bool empty)
 {
-    uint64_t memory = core_memory_for_tasks(core, d), used = empty ? 0 : d->memory_used_bytes;
+    uint64_t memory = core_memory_for_tasks(core, d), used = empty ? 0 : core_memory_held(d);
     struct fg_price price = core_price(core, d->d.kind);
     return (struct fg_plan_device){
         .id = d->d.id, .kind = d->d.kind, .memory_bytes = memory,
         .memory_free_bytes = memory > used ? memory - used : 0,
-        .share_free_permille = empty ? 1000 : 1000 - d->share_used_permille,
+        .share_free_permille = empty ? 1000 : 1000 - core_share_held(d),
         .price_nanousd_per_s = price.nanousd_per_s, .spot_nanousd_per_s = price.spot_nanousd_per_s, .usable = empty || core_device_usable(d)};
 }
 
@@ -108,6 +96,19 @@ void core_plan_devices(struct fg_core *core, bool empty)
         fg_rooms_cut(core->rooms, core->plan_devices.count);
 }
 
+/* Room is where it was, so no device moves in the order of rooms. "" concerns all kinds that have no price of their own. */
+void core_plan_prices(struct fg_core *core, const char *kind)
+{
+    core_largest(core, "");              /* the list of kinds is as things are */
+    for (size_t i = 0; core->plan_fresh && i < core->kinds.count; i++) {
+        struct fg_price price = core_price(core, core->kinds.items[i].name);
+        if (!kind[0] || strcmp(kind, price.kind) == 0)
+            fg_rooms_price(core->rooms, &price);
+    }
+    for (size_t i = 0; core->plan_fresh && i < core->plan_devices.count; i++)
+        fg_rooms_price_at(core->rooms, i, &core->plan_devices.items[i]);
+}
+
 /* fg_propose_need, unless it would say what it said last: it goes by type, name, class and what was asked. */
 static const struct fg_need *propose(struct fg_core *core, const struct fg_spec *spec, enum fg_class class)
 {
@@ -153,6 +154,13 @@ void core_need(struct fg_core *core, struct entry *e, struct fg_need *ret)
         core_line_need(core, e->line, ret);
     else
         core_complete(core, &e->t.spec, e->t.class, ret);
+}
+
+void core_ask_for(struct fg_core *core, struct entry *e, int64_t now_ns)
+{
+    struct fg_need need;
+    core_complete(core, &e->t.spec, e->t.class, &need);
+    fg_demand_add(core->demand, &need, now_ns);
 }
 
 /* On the kind it asks for, or that of the first device. Asked anew after ESTIMATE_AGE lessons of the history: one run more
@@ -291,7 +299,7 @@ static void collect(struct round_state *r)
     walk_end(&w);
 }
 
-static void grant(struct fg_core *core, const struct fg_placement *p, int64_t now_ns, struct fg_effects *fx)
+void core_grant(struct fg_core *core, const struct fg_placement *p, bool borrowed, int64_t now_ns, struct fg_effects *fx)
 {
     struct entry *e = table_find(core, p->task);
     struct device *d = core_device(core, p->device);
@@ -301,7 +309,7 @@ static void grant(struct fg_core *core, const struct fg_placement *p, int64_t no
     bool spot = e->t.spec.spot && price.spot_nanousd_per_s > 0;
     struct fg_lease lease = {
         .device = p->device, .node = d->d.node, .epoch = core->next_epoch,
-        .memory_bytes = p->memory_bytes, .share_permille = p->share_permille,
+        .memory_bytes = p->memory_bytes, .share_permille = p->share_permille, .borrowed = borrowed,
         .granted_ns = now_ns, .deadline_ns = now_ns + core->config.lease_ns,
         .price_nanousd_per_s = spot ? price.spot_nanousd_per_s : price.nanousd_per_s,
         .memory_level = d->d.memory_level, .share_level = d->d.share_level};
@@ -339,7 +347,7 @@ static void carry_out(struct fg_core *core, struct fg_plan *plan, uint64_t versi
         struct fg_placement *p = &plan->placements.items[i];
         p->placed.plan_cost_nanousd = plan->cost_nanousd;
         p->placed.plan_bound_nanousd = plan->bound_nanousd;
-        grant(core, p, now_ns, fx);
+        core_grant(core, p, false, now_ns, fx);
     }
 }
 
@@ -373,28 +381,30 @@ static int round_of(struct fg_core *core, int64_t now_ns, struct fg_effects *fx,
     core_plan_devices(core, false);
     reserve_refresh(core, now_ns);
     fg_rooms_free(core->rooms, &r.free);
-    if (!queue_size(core) || (!r.free.memory && !core->preemptible_live))
+    if (!queue_size(core) || (!r.free.memory && !core->preemptible_live && !core->parked_live))
         return 0;
     collect(&r);
-    if (!r.some_fit && !core->preemptible_live)
+    if (!r.some_fit && !core->preemptible_live && !core->parked_live)
         return 0;
     struct fg_snapshot snap = {
         .tasks = core->plan_tasks.items, .task_count = core->plan_tasks.count, .now_ns = now_ns,
         .reservations = core->reservations, .reservation_count = core->reservation_count, .reserve = true,
         .devices = core->plan_devices.items, .device_count = core->plan_devices.count, .rooms = core->rooms, .history = core->history,
+        .demand = core->demand,
         .seed = core->next_epoch, .improve_iterations = core->config.improve_iterations};
     struct fg_plan plan = {0};
     if (fg_place(&snap, &plan, err) < 0)
         return -1;
     struct fg_plan_task head = plan.head == SIZE_MAX ? (struct fg_plan_task){0} : core->plan_tasks.items[plan.head];
     carry_out(core, &plan, core->room_version, now_ns, fx);
-    if (plan.head != SIZE_MAX)
+    int lent = core_lend_places(core, now_ns, fx, err);
+    if (plan.head != SIZE_MAX && core_queueable(table_find(core, head.id)))
         make_head(core, &head, now_ns, fx);
     else
         press_on(&r, fx);
     core->plan_due = core->plan_due || (r.cut && plan.placements.count);
     fg_plan_fini(&plan);
-    return 0;
+    return lent;
 }
 
 /* Placing tasks may let others into the window, and a head of the line changes what is free for those behind it: then

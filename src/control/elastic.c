@@ -24,7 +24,7 @@ void core_lend_later(struct fg_core *core, struct device *d, int64_t now_ns)
 /* What it is lent when all borrowers are brought up to the same share, as far as each may go: the smallest gain first. */
 static uint32_t lent_at(const struct entry *e, uint32_t level)
 {
-    if (!core_elastic(e) || e->t.state != FG_STATE_RUNNING || e->killing || e->t.cancel_requested)
+    if (!core_elastic(e) || e->t.state != FG_STATE_RUNNING || e->t.lease.parking != FG_PARKING_NONE || e->killing || e->t.cancel_requested)
         return 0;
     uint32_t own = e->t.lease.share_permille, up_to = FG_MIN(level, e->t.spec.need.share_max_permille);
     return up_to > own ? up_to - own : 0;
@@ -47,7 +47,7 @@ static uint32_t level_of(const struct device *d, uint32_t idle)
     return lo;
 }
 
-static void resize(struct fg_core *core, struct entry *e, uint32_t lent, int64_t now_ns, struct fg_effects *fx)
+void core_resize(struct fg_core *core, struct entry *e, uint32_t lent, int64_t now_ns, struct fg_effects *fx)
 {
     core_emit_task(core, fx, now_ns, e, e->t.attempt, (struct fg_event){.kind = FG_EV_LEASE_RESIZED,
                    .resized = {.epoch = e->t.lease.epoch, .lent_permille = lent}});
@@ -58,13 +58,19 @@ static void lower(struct fg_core *core, struct device *d, uint32_t level, int64_
 {
     for (struct entry *e = d->first; e; e = e->device_next)
         if (e->t.lease.lent_permille > lent_at(e, level))
-            resize(core, e, lent_at(e, level), now_ns, fx);
+            core_resize(core, e, lent_at(e, level), now_ns, fx);
+}
+
+/* Of all own shares, those of parked leases too: what is lent of their places is not counted on here. */
+static uint32_t idle_share(const struct device *d, uint32_t more)
+{
+    uint32_t used = d->share_used_permille + more;
+    return used < 1000 ? 1000 - used : 0;
 }
 
 void core_take_back(struct fg_core *core, struct device *d, uint32_t share_permille, int64_t now_ns, struct fg_effects *fx)
 {
-    core_assert(d->share_used_permille + share_permille <= 1000);
-    uint32_t idle = 1000 - d->share_used_permille - share_permille;
+    uint32_t idle = idle_share(d, share_permille);
     if (d->share_lent_permille > idle)
         lower(core, d, level_of(d, idle), now_ns, fx);
 }
@@ -72,11 +78,11 @@ void core_take_back(struct fg_core *core, struct device *d, uint32_t share_permi
 /* First what goes down, then what goes up: at no moment more than the device has. */
 static void lend(struct fg_core *core, struct device *d, int64_t now_ns, struct fg_effects *fx)
 {
-    uint32_t level = level_of(d, 1000 - d->share_used_permille);
+    uint32_t level = level_of(d, idle_share(d, 0));
     lower(core, d, level, now_ns, fx);
     for (struct entry *e = d->first; e; e = e->device_next)
         if (e->t.lease.lent_permille < lent_at(e, level))
-            resize(core, e, lent_at(e, level), now_ns, fx);
+            core_resize(core, e, lent_at(e, level), now_ns, fx);
 }
 
 /* A machine that is away is not told: its hello asks again. */

@@ -34,8 +34,9 @@ static void list_ends(struct fg_core *core, double z, int64_t now_ns)
     core->some.leases.count = 0;
     for (size_t i = 0; i < core->some.devices.count; i++)
         for (const struct entry *e = core_device(core, core->some.devices.items[i].id)->first; e; e = e->device_next)
-            fg_vec_push(&core->some.leases, (struct fg_plan_lease){e->t.lease.device, e->t.lease.memory_bytes, e->t.lease.share_permille,
-                        end_at(e, z, now_ns), end_at(e, z, now_ns)});
+            if (core_end_helps(core, e))
+                fg_vec_push(&core->some.leases, (struct fg_plan_lease){e->t.lease.device, e->t.lease.memory_bytes, e->t.lease.share_permille,
+                            end_at(e, z, now_ns), end_at(e, z, now_ns)});
 }
 
 static bool room_at(struct fg_core *core, const struct fg_plan_task *task, double z, int64_t now_ns, int64_t *ret)
@@ -190,7 +191,7 @@ static size_t tell_held(struct fg_core *core, const struct entry *e, const struc
             const struct device *d = core_device(core, r->parts[k].device);
             char id[FG_ID_TEXT], text[32];
             uint64_t memory = core_memory_for_tasks(core, d);
-            bool room = d->memory_used_bytes + task->need.memory_bytes <= memory && d->share_used_permille + task->need.share_permille <= 1000;
+            bool room = core_memory_held(d) + task->need.memory_bytes <= memory && core_share_held(d) + task->need.share_permille <= 1000;
             if (fg_id_eq(r->group, core_group(e)) || r->rank < task->rank || !room ||
                 (task->need.device_kind[0] && !fg_streq(task->need.device_kind, d->d.kind)))
                 continue;

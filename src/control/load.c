@@ -31,18 +31,12 @@ static int load_aux(void *arg, const char *key, const char *doc, struct fg_error
     return 0;
 }
 
-/* Per second from per hour, to the nearest nano-dollar. */
-static int64_t per_second(int64_t nanousd_per_hour)
-{
-    return (nanousd_per_hour + 1800) / 3600;
-}
-
 static struct fg_core *make_core(const struct fg_config *config)
 {
     struct fg_price prices[] = {
-        {.kind = "cpu", .nanousd_per_s = per_second(fg_config_int(config, "price.cpu_usd_per_hour")),
-         .spot_nanousd_per_s = per_second(fg_config_int(config, "price.cpu_spot_usd_per_hour"))},
-        {.kind = "", .nanousd_per_s = per_second(fg_config_int(config, "price.other_usd_per_hour"))},
+        {.kind = "cpu", .nanousd_per_s = fg_price_second(fg_config_int(config, "price.cpu_usd_per_hour")),
+         .spot_nanousd_per_s = fg_price_second(fg_config_int(config, "price.cpu_spot_usd_per_hour"))},
+        {.kind = "", .nanousd_per_s = fg_price_second(fg_config_int(config, "price.other_usd_per_hour"))},
     };
     struct fg_core_config core = {
         .lease_ns = fg_config_int(config, "lease_s") * FG_NS_PER_S,

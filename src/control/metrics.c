@@ -178,6 +178,8 @@ static void put_devices(struct fg_str *out, struct fg_server *s)
     for (size_t i = 0; i < n; i++) {
         put_device(out, &views[i], "fastgpu_device_memory_bytes", ",state=\"total\"", (double)views[i].device->memory_bytes);
         put_device(out, &views[i], "fastgpu_device_memory_bytes", ",state=\"free\"", (double)views[i].memory_free_bytes);
+        put_device(out, &views[i], "fastgpu_device_memory_bytes", ",state=\"parked\"", (double)views[i].memory_parked_bytes);
+        put_device(out, &views[i], "fastgpu_device_memory_bytes", ",state=\"borrowed\"", (double)views[i].memory_borrowed_bytes);
     }
     head(out, "fastgpu_device_share_free_ratio", "gauge", "Compute share that is free.");
     for (size_t i = 0; i < n; i++)

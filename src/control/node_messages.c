@@ -114,7 +114,9 @@ static int on_report(struct fg_agent *agent, struct fg_msg_report *report, struc
     struct fg_input in = {.kind = FG_IN_REPORT, .task = report->task,
                           .report = {.node = agent->node, .attempt = report->attempt, .epoch = report->epoch,
                                      .kind = (enum fg_report_kind)report->kind, .pull_ns = report->pull_ns,
-                                     .usage = report->usage, .outcome = &report->outcome}};
+                                     .usage = report->usage, .outcome = &report->outcome,
+                                     .parking = {.parking = report->parking.parking, .bytes = report->parking.bytes, .moved = report->parking.moved}}};
+    memcpy(in.report.parking.device, report->parking.device, sizeof in.report.parking.device);
     return fg_turn_input(s, &in, err);
 }
 
@@ -248,6 +250,12 @@ void fg_nodes_perform(struct fg_server *s, const struct fg_action *action, uint6
             .task = action->task, .attempt = action->attempt, .memory_bytes = action->lease.memory_bytes,
             .share_permille = action->lease.share_permille + action->lease.lent_permille}};
         break;
+    case FG_ACT_MOVE: {
+        const struct fg_device *to = fg_core_device(s->core, action->lease.moving_to);
+        msg = (struct fg_msg){.kind = FG_MSG_MOVE, .move = {.task = action->task, .attempt = action->attempt}};
+        snprintf(msg.move.device_name, sizeof msg.move.device_name, "%s", to ? to->name : "");
+        break;
+    }
     case FG_ACT_ACK:
         msg.kind = FG_MSG_ACK;
         msg.ref.kind = (int)action->report;

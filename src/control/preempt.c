@@ -10,9 +10,12 @@
 
 #define PATIENCE_NS (5 * FG_NS_PER_S)
 
-static bool may_go(const struct entry *e, int rank)
+/* In a borrowed place all are as spot tasks. */
+static int rank_of(const struct entry *e) { return e->t.lease.borrowed ? 0 : core_rank(e); }
+
+static bool may_go(const struct fg_core *core, const struct entry *e, int rank)
 {
-    return (e->t.spec.preemptible || e->t.spec.spot) && core_rank(e) < rank && !e->killing && !e->t.cancel_requested;
+    return (e->t.spec.preemptible || e->t.spec.spot) && rank_of(e) < rank && core_end_helps(core, e) && !e->killing && !e->t.cancel_requested;
 }
 
 static void go(struct fg_core *core, struct entry *e, int64_t now_ns, struct fg_effects *fx)
@@ -53,7 +56,7 @@ static void prepare(struct fg_core *core, size_t index)
     for (size_t i = 0; i < core->plan_devices.count; i++) {
         struct fg_plan_device *plan = &core->plan_devices.items[i];
         for (const struct entry *e = core_device(core, plan->id)->first; e; e = e->device_next)
-            if (e->killing) {
+            if (e->killing && core_end_helps(core, e)) {
                 plan->memory_free_bytes = FG_MIN(plan->memory_free_bytes + e->t.lease.memory_bytes, plan->memory_bytes);
                 plan->share_free_permille = FG_MIN(plan->share_free_permille + e->t.lease.share_permille, 1000u);
             }
@@ -76,10 +79,10 @@ static void list_victims(struct fg_core *core, int rank, struct asked *a)
 {
     for (size_t i = 0; i < core->devices.count; i++)
         for (struct entry *e = core->devices.items[i].first; e; e = e->device_next)
-            if (may_go(e, rank)) {
+            if (may_go(core, e, rank)) {
                 fg_vec_push(&a->victims, (struct fg_plan_victim){
                     .device = e->t.lease.device, .index = (uint32_t)a->entries.count, .memory_bytes = e->t.lease.memory_bytes,
-                    .share_permille = e->t.lease.share_permille, .rank = core_rank(e), .started_ns = e->t.lease.granted_ns});
+                    .share_permille = e->t.lease.share_permille, .rank = rank_of(e), .started_ns = e->t.lease.granted_ns});
                 fg_vec_push(&a->entries, e);
             }
 }

@@ -164,6 +164,8 @@ int core_report(struct fg_core *core, const struct fg_input *in, int64_t now_ns,
         started(core, e, in, now_ns, fx);
     if (current && kind == FG_REPORT_USAGE)
         used(core, e, in, now_ns, fx);
+    if (current && kind == FG_REPORT_PARKING)
+        core_parking_said(core, e, in, now_ns, fx);
     if (current && kind == FG_REPORT_FINISHED) {
         struct fg_outcome outcome;
         fg_outcome_copy(&outcome, in->report.outcome);

@@ -41,11 +41,21 @@ int64_t core_end_expected(const struct entry *e, int64_t now_ns)
     return end >= now_ns ? end : core_end_latest(e, now_ns);
 }
 
-static struct fg_plan_lease lease_of(const struct entry *e, int64_t now_ns)
+static struct fg_plan_lease lease_of(const struct fg_core *core, const struct entry *e, int64_t now_ns)
 {
-    return (struct fg_plan_lease){.device = e->t.lease.device, .memory_bytes = e->t.lease.memory_bytes,
-                                  .share_permille = e->t.lease.share_permille, .end_ns = core_end_expected(e, now_ns),
+    bool helps = core_end_helps(core, e);
+    return (struct fg_plan_lease){.device = e->t.lease.device, .memory_bytes = helps ? e->t.lease.memory_bytes : 0,
+                                  .share_permille = helps ? e->t.lease.share_permille : 0, .end_ns = core_end_expected(e, now_ns),
                                   .latest_ns = core_end_latest(e, now_ns)};
+}
+
+bool core_is_reserved(const struct fg_core *core, fg_device_id device, int most)
+{
+    for (size_t i = 0; i < core->reservation_count; i++)
+        for (size_t k = 0; k < core->reservations[i].count; k++)
+            if (core->reservations[i].parts[k].device == device && core->reservations[i].rank <= most)
+                return true;
+    return false;
 }
 
 /* Usable devices that could hold it, from one that changes with each lease on, so that no corner of a large cluster is
@@ -61,12 +71,39 @@ void core_some_devices(struct fg_core *core, const struct fg_plan_task *task, st
     }
 }
 
+/* What lease_of reads of it, on its way from memory while others are read. */
+static void fetch(const struct entry *e)
+{
+    if (!e)
+        return;
+    __builtin_prefetch(&e->t.state);
+    __builtin_prefetch(&e->t.spec.limits);
+    __builtin_prefetch(&e->t.lease);
+    __builtin_prefetch(&e->t.started_ns);
+    __builtin_prefetch(&e->device_next);
+    __builtin_prefetch(&e->killing);
+}
+
+/* Several devices side by side: one list after the other would wait for memory at each step. */
 static void list_leases(const struct fg_core *core, struct some_devices *list, int64_t now_ns)
 {
+    enum { SIDE = 8 };
+    const struct entry *at[SIDE];
     list->leases.count = 0;
-    for (size_t i = 0; i < list->devices.count; i++)
-        for (const struct entry *e = core_device(core, list->devices.items[i].id)->first; e; e = e->device_next)
-            fg_vec_push(&list->leases, lease_of(e, now_ns));
+    for (size_t i = 0; i < list->devices.count; i += SIDE) {
+        size_t n = FG_MIN((size_t)SIDE, list->devices.count - i), left = n;
+        for (size_t k = 0; k < n; k++)
+            fetch(at[k] = core_device(core, list->devices.items[i + k].id)->first);
+        while (left > 0) {
+            left = 0;
+            for (size_t k = 0; k < n; k++)
+                if (at[k]) {
+                    fg_vec_push(&list->leases, lease_of(core, at[k], now_ns));
+                    fetch(at[k] = at[k]->device_next);
+                    left++;
+                }
+        }
+    }
 }
 
 const struct fg_reservation *reserve_find(const struct fg_core *core, const struct entry *e)
@@ -121,7 +158,7 @@ static void count_spare(struct fg_core *core, struct fg_reservation *r, int64_t 
         const struct fg_plan_device *plan = core_plan_device(core, r->parts[k].device);
         core->some.leases.count = 0;
         for (const struct entry *other = d->first; other; other = other->device_next)
-            fg_vec_push(&core->some.leases, lease_of(other, now_ns));
+            fg_vec_push(&core->some.leases, lease_of(core, other, now_ns));
         fg_reserve_spare(plan, &need, core->some.leases.items, core->some.leases.count, r->start_ns, &r->parts[k]);
     }
 }

@@ -2,7 +2,8 @@
  *
  *   tasks      fg_task_encode, by the caller           core           {"epoch":next}
  *   node:ID    as the body of a node.joined            device:N       as the body of a node.joined with one device
- *   history:K  what the estimates have learnt          tenant:ID      {"used":...,"at":...,"weight":...} */
+ *   history:K  what the estimates have learnt          tenant:ID      {"used":...,"at":...,"weight":...}
+ *   price:KIND as the body of a price.set */
 #include <stdio.h>
 #include <string.h>
 
@@ -98,6 +99,7 @@ void fg_core_changes(struct fg_core *core, fg_core_row_fn *fn, void *arg)
             core->accounts.items[i]->changed = false;
             put_account(&sink, core->accounts.items[i]);
         }
+    core_price_rows(core, fn, arg);
     fg_history_changes(core->history, put_history, &sink);
 }
 
@@ -189,6 +191,8 @@ int fg_core_load_aux(struct fg_core *core, const char *key, const char *doc, str
         rc = load_joined(core, doc, key[0] == 'd', err);
     else if (fg_starts_with(key, "tenant:"))
         rc = load_account(core, key + strlen("tenant:"), doc, err);
+    else if (fg_starts_with(key, "price:"))
+        rc = core_load_price(core, key + strlen("price:"), doc, err);
     else if (fg_starts_with(key, "history:"))
         rc = fg_history_load(core->history, key + strlen("history:"), doc, err);
     return rc < 0 ? fg_fail_prefix(err, "stored row '%s'", key) : 0;
@@ -208,8 +212,11 @@ void fg_core_loaded(struct fg_core *core, uint64_t last_seq)
     }
     size_t count;
     FG_AUTO_FREE struct entry **all = table_sorted(core, &count);
+    bool replayed = fg_demand_arrived(core->demand) > 0;
     for (size_t i = 0; i < count; i++) {
         struct entry *e = all[i];
+        if (!replayed)
+            core_ask_for(core, e, e->t.submitted_ns);
         core_assert(!e->t.lease_live || e->t.lease.epoch < core->next_epoch);
         if (e->t.lease_live && !e->linked)
             core_lease_link(core, e);

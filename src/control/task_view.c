@@ -137,6 +137,10 @@ static void put_placement(struct fg_str *out, struct fg_server *s, const struct 
     fg_out_int(out, "memory_bytes", (int64_t)lease->memory_bytes);
     fg_out_percent(out, "share_percent", lease->share_permille);
     fg_out_tenths(out, "share_lent_percent", lease->lent_permille);
+    int64_t parked_ns = lease->parked_us * 1000 + (lease->parked_ns ? FG_MAX(fg_server_now(s) - lease->parked_ns, 0) : 0);
+    fg_out_text(out, "parking", fg_parking_name((enum fg_parking)lease->parking));
+    fg_out_seconds(out, "parked_s", parked_ns);
+    fg_out_bool(out, "borrowed", lease->borrowed);
     fg_out_open(out, "enforcement", '{');
     enum fg_level level = FG_MIN(lease->memory_level, lease->share_level);
     fg_out_text(out, "memory", fg_level_name(lease->memory_level));

@@ -13,6 +13,7 @@ static void put_tenant(struct fg_str *out, const struct fg_tenant_view *v)
     fg_out_id(out, "id", "ten", v->tenant);
     fg_out_int(out, "weight", v->weight);
     fg_str_addf(out, ",\"used_device_s\":%.3f", (double)v->used_us / 1e6);
+    fg_str_addf(out, ",\"expected_device_s\":%.3f", (double)v->expected_us / 1e6);
     fg_out_int(out, "waiting", (int64_t)v->waiting);
     fg_out_int(out, "live", (int64_t)v->live);
     fg_out_close(out, '}');

@@ -5,7 +5,38 @@
 
 /* --- verify --- */
 
-struct sums { uint64_t memory; uint32_t share, lent; size_t leases, elastic; };
+struct sums { uint64_t memory, memory_parked, memory_borrowed; uint32_t share, share_parked, share_borrowed, lent; size_t leases, elastic, parked, called; };
+
+static void verify_parking(const struct fg_core *core, const struct entry *e, struct sums *sums)
+{
+    const struct fg_lease *l = &e->t.lease;
+    struct sums *s = &sums[l->device - 1];
+    bool parked = l->parking != FG_PARKING_NONE;
+    s->memory_parked += parked ? l->memory_bytes : 0;
+    s->share_parked += parked ? l->share_permille : 0;
+    s->memory_borrowed += l->borrowed ? l->memory_bytes : 0;
+    s->share_borrowed += l->borrowed ? l->share_permille : 0;
+    s->parked += parked;
+    s->called += l->parking == FG_PARKING_CALLED;
+    core_assert(l->parking <= FG_PARKING_CALLED && (!parked || e->t.state == FG_STATE_RUNNING) && parked == (l->parked_ns != 0));
+    core_assert(!l->borrowed || e->t.spec.spot || e->t.spec.preemptible);
+    if (!l->moving_to)
+        return;
+    const struct device *to = core_device(core, l->moving_to);
+    core_assert(to && fg_id_eq(to->d.node, l->node) && l->moving_to != l->device);
+    sums[l->moving_to - 1].memory += l->memory_bytes;
+    sums[l->moving_to - 1].share += l->share_permille;
+}
+
+/* Nobody is promised what is not there; what was borrowed may be over it for as long as it takes to go. */
+static void verify_places(const struct device *d, const struct sums *s)
+{
+    core_assert(d->memory_parked_bytes == s->memory_parked && d->share_parked_permille == s->share_parked);
+    core_assert(d->memory_borrowed_bytes == s->memory_borrowed && d->share_borrowed_permille == s->share_borrowed);
+    core_assert(d->parked == s->parked && d->called == s->called);
+    core_assert(d->share_used_permille - d->share_borrowed_permille <= 1000);
+    core_assert(!d->share_lent_permille || d->share_used_permille + d->share_lent_permille <= 1000);
+}
 
 static void verify_task(const struct fg_core *core, const struct entry *e, struct fg_core_counts *counts, struct sums *sums)
 {
@@ -35,6 +66,7 @@ static void verify_task(const struct fg_core *core, const struct entry *e, struc
     sums[t->lease.device - 1].lent += t->lease.lent_permille;
     sums[t->lease.device - 1].leases++;
     sums[t->lease.device - 1].elastic += core_elastic(e);
+    verify_parking(core, e, sums);
     core_assert(!t->lease.lent_permille || (t->state == FG_STATE_RUNNING &&
                 t->lease.share_permille + t->lease.lent_permille <= t->spec.need.share_max_permille));
 }
@@ -47,7 +79,7 @@ static void verify_devices(const struct fg_core *core, const struct sums *sums)
         const struct device *d = &core->devices.items[i];
         core_assert(d->memory_used_bytes == sums[i].memory && d->share_used_permille == sums[i].share && d->leases == sums[i].leases);
         core_assert(d->share_lent_permille == sums[i].lent && d->elastic == sums[i].elastic);
-        core_assert(d->share_used_permille + d->share_lent_permille <= 1000);
+        verify_places(d, &sums[i]);
         core_assert(!d->d.id || (d->d.id == i + 1 && d->node && fg_id_eq(d->node->n.id, d->d.node)));
         leases += d->leases;
     }
@@ -225,6 +257,14 @@ uint64_t fg_core_hash(const struct fg_core *core)
         h = fold(h, &a->used_us, sizeof a->used_us);
         h = fold(h, &a->used_at_ns, sizeof a->used_at_ns);
         h = fold(h, &a->weight, sizeof a->weight);
+    }
+    for (size_t i = 0; i < core->prices.count; i++) {
+        const struct price *p = &core->prices.items[i];
+        if (p->unset)
+            continue;
+        h = fold(h, p->is.kind, strlen(p->is.kind));
+        h = fold(h, &p->is.nanousd_per_s, sizeof p->is.nanousd_per_s);
+        h = fold(h, &p->is.spot_nanousd_per_s, sizeof p->is.spot_nanousd_per_s);
     }
     h = fold(h, &core->next_epoch, sizeof core->next_epoch);
     return fold(h, &core->last_seq, sizeof core->last_seq);

@@ -41,8 +41,9 @@ size_t fg_core_devices(const struct fg_core *core, struct fg_device_view *views,
         if (n < max)
             views[n] = (struct fg_device_view){
                 .device = &d->d, .node = &d->node->n,
-                .memory_free_bytes = memory > d->memory_used_bytes ? memory - d->memory_used_bytes : 0,
-                .share_free_permille = 1000 - d->share_used_permille, .share_lent_permille = d->share_lent_permille,
+                .memory_free_bytes = memory > core_memory_held(d) ? memory - core_memory_held(d) : 0,
+                .memory_parked_bytes = d->memory_parked_bytes, .memory_borrowed_bytes = d->memory_borrowed_bytes,
+                .share_free_permille = 1000 - core_share_held(d), .share_lent_permille = d->share_lent_permille,
                 .price_nanousd_per_s = core_price(core, d->d.kind).nanousd_per_s, .leases = d->leases};
         n++;
     }

@@ -98,6 +98,21 @@ static void put_plan(struct fg_str *out, const struct fg_placed *placed)
     fg_out_close(out, '}');
 }
 
+/* What is unusual about its place; NULL: nothing. */
+static const char *place_text(const struct fg_task *task)
+{
+    const struct fg_lease *l = &task->lease;
+    if (!task->lease_live)
+        return NULL;
+    if (l->moving_to)
+        return "its device memory is in the host's memory, and it is being brought back on another device of the kind";
+    if (l->parking == FG_PARKING_PARKED)
+        return "it is idle, so its device memory is in the host's memory and its place may be lent; its next call brings it back";
+    if (l->parking == FG_PARKING_CALLED)
+        return "it called and its device memory is being brought back; who borrowed its place goes first";
+    return l->borrowed ? "it runs in the place of idle tasks, and is stopped and queued again when one of them wants it back" : NULL;
+}
+
 static void put_decision(struct fg_str *out, struct fg_server *s, const struct fg_task *task)
 {
     const struct fg_placed *placed = &task->placed;
@@ -138,7 +153,7 @@ void fg_route_task_why(struct fg_http_request *req, void *arg)
     fg_out_text(&out, "reason", task->reason == FG_REASON_NONE ? NULL : fg_reason_name(task->reason));
     fg_out_text(&out, "reason_text", task->reason == FG_REASON_NONE ? NULL : fg_reason_doc(task->reason));
     fg_out_text(&out, "hint", *hint ? hint : NULL);
-    fg_out_text(&out, "detail", fg_state_is_terminal(task->state) ? task->outcome.detail : NULL);
+    fg_out_text(&out, "detail", fg_state_is_terminal(task->state) ? task->outcome.detail : place_text(task));
     fg_out_text(&out, "class", task->class == FG_CLASS_AUTO ? NULL : fg_class_name(task->class));
     fg_out_text(&out, "class_rule", task->class_rule ? fg_class_rule_text((enum fg_class_rule)task->class_rule) : NULL);
     fg_out_need(&out, "need", &task->spec.need);

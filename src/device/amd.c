@@ -31,6 +31,7 @@ struct state {
     struct fg_rsmi *rsmi;
     FG_VEC(struct gpu) gpus;
 };
+_Static_assert(offsetof(struct state, l) == 0, "what fg_leased_sample and others take");
 
 static void amd_close(void *state)
 {
@@ -198,31 +199,6 @@ static int amd_entry(void *state, const char *device, const char *name, struct f
     return 0;
 }
 
-static int amd_sample(void *state, const char *device, const char *name, struct fg_usage *ret, struct fg_error *err)
-{
-    return fg_leased_sample(&((struct state *)state)->l, device, name, ret, err);
-}
-
-static int amd_kill(void *state, const char *device, const char *name, struct fg_error *err)
-{
-    return fg_leased_kill(&((struct state *)state)->l, device, name, err);
-}
-
-static int amd_destroy(void *state, const char *device, const char *name, struct fg_error *err)
-{
-    return fg_leased_destroy(&((struct state *)state)->l, device, name, err);
-}
-
-static int amd_names(void *state, const char *device, void (*fn)(void *arg, const char *name), void *arg, struct fg_error *err)
-{
-    return fg_leased_names(&((struct state *)state)->l, device, fn, arg, err);
-}
-
-static int amd_adopt(void *state, const char *device, const char *name, int held_fd, struct fg_error *err)
-{
-    return fg_leased_adopt(&((struct state *)state)->l, device, name, held_fd, err);
-}
-
 static int amd_audit(void *state, const char *device, const char *name, const int32_t *pids, size_t count, struct fg_vgpu_offence *ret)
 {
     return fg_leased_audit(&((struct state *)state)->l, name, &(struct fg_look_for){.nodes = true}, &(struct fg_truth){.known = false}, pids,
@@ -237,11 +213,11 @@ const struct fg_device_backend fg_amd_backend = {
     .create = amd_create,
     .entry = amd_entry,
     .resize = amd_resize,
-    .sample = amd_sample,
-    .kill = amd_kill,
-    .destroy = amd_destroy,
-    .names = amd_names,
-    .adopt = amd_adopt,
+    .sample = fg_leased_sample,
+    .kill = fg_leased_kill,
+    .destroy = fg_leased_destroy,
+    .names = fg_leased_names,
+    .adopt = fg_leased_adopt,
     .audit = amd_audit,
     .last_use = fg_leased_last_use,
     .close = amd_close,

@@ -70,7 +70,7 @@ int fg_leased_create(struct fg_leased *l, const char *device, const char *name, 
 {
     if (fg_leased_check(l, device, name, err) != 0 || fg_cpu_host_part(l->host, name, host_bytes, limits->share_permille, err) != 0)
         return -1;
-    int rc = fg_leases_make(l->leases, device, name, limits->memory_bytes, limits->share_permille, err);
+    int rc = fg_leases_make(l->leases, device, name, limits->memory_bytes, limits->share_permille, limits->borrowed, err);
     if (rc != 0 && err && err->code == FG_E_CONFLICT)
         err->code = FG_E_UNAVAILABLE;    /* a slice has it, or a task that is just leaving */
     return rc;
@@ -182,8 +182,9 @@ static void to_usage(const struct fg_lease_use *use, struct fg_usage *ret)
                              .denied = use->denied};
 }
 
-int fg_leased_sample(struct fg_leased *l, const char *device, const char *name, struct fg_usage *ret, struct fg_error *err)
+int fg_leased_sample(void *state, const char *device, const char *name, struct fg_usage *ret, struct fg_error *err)
 {
+    struct fg_leased *l = state;
     struct fg_lease_use use;
     if (fg_leased_check(l, device, name, err) != 0)
         return -1;
@@ -202,14 +203,16 @@ int fg_leased_last_use(const void *counters, size_t size, struct fg_usage *ret)
     return 0;
 }
 
-int fg_leased_kill(struct fg_leased *l, const char *device, const char *name, struct fg_error *err)
+int fg_leased_kill(void *state, const char *device, const char *name, struct fg_error *err)
 {
+    struct fg_leased *l = state;
     return fg_leased_check(l, device, name, err) != 0 ? -1 : fg_cpu_backend.kill(l->host, "cpu0", name, err);
 }
 
 /* The lease goes when no process is left that could go on without it. */
-int fg_leased_destroy(struct fg_leased *l, const char *device, const char *name, struct fg_error *err)
+int fg_leased_destroy(void *state, const char *device, const char *name, struct fg_error *err)
 {
+    struct fg_leased *l = state;
     if (fg_leased_check(l, device, name, err) != 0 || fg_cpu_backend.destroy(l->host, "cpu0", name, err) != 0)
         return -1;
     fg_leases_end(l->leases, name);
@@ -217,16 +220,18 @@ int fg_leased_destroy(struct fg_leased *l, const char *device, const char *name,
     return 0;
 }
 
-int fg_leased_names(struct fg_leased *l, const char *device, void (*fn)(void *arg, const char *name), void *arg, struct fg_error *err)
+int fg_leased_names(void *state, const char *device, void (*fn)(void *arg, const char *name), void *arg, struct fg_error *err)
 {
+    struct fg_leased *l = state;
     if (fg_leased_check(l, device, NULL, err) != 0)
         return -1;
     fg_leases_names(l->leases, fn, arg);
     return fg_cpu_backend.names(l->host, "cpu0", fn, arg, err);
 }
 
-int fg_leased_adopt(struct fg_leased *l, const char *device, const char *name, int held_fd, struct fg_error *err)
+int fg_leased_adopt(void *state, const char *device, const char *name, int held_fd, struct fg_error *err)
 {
+    struct fg_leased *l = state;
     if (fg_leased_check(l, device, name, err) != 0)
         return -1;
     return held_fd < 0 ? fg_fail(err, FG_E_NOT_FOUND, "the counters of %s are gone", name) : fg_leases_adopt(l->leases, name, held_fd, err);

@@ -39,12 +39,13 @@ int fg_leased_create(struct fg_leased *l, const char *device, const char *name, 
 int fg_leased_resize(struct fg_leased *l, const char *device, const char *name, const struct fg_vgpu_limits *limits, uint64_t host_bytes, struct fg_error *err);
 /* The host's part and the two files of the lease. */
 int fg_leased_entry(struct fg_leased *l, const char *device, const char *name, struct fg_vgpu_entry *ret, struct fg_error *err);
-int fg_leased_sample(struct fg_leased *l, const char *device, const char *name, struct fg_usage *ret, struct fg_error *err);
+/* As in fg_device_backend: for the tables of backends whose state begins with their struct fg_leased. */
+int fg_leased_sample(void *state, const char *device, const char *name, struct fg_usage *ret, struct fg_error *err);
+int fg_leased_kill(void *state, const char *device, const char *name, struct fg_error *err);
+int fg_leased_destroy(void *state, const char *device, const char *name, struct fg_error *err);
+int fg_leased_names(void *state, const char *device, void (*fn)(void *arg, const char *name), void *arg, struct fg_error *err);
+int fg_leased_adopt(void *state, const char *device, const char *name, int held_fd, struct fg_error *err);
 int fg_leased_last_use(const void *counters, size_t size, struct fg_usage *ret);
-int fg_leased_kill(struct fg_leased *l, const char *device, const char *name, struct fg_error *err);
-int fg_leased_destroy(struct fg_leased *l, const char *device, const char *name, struct fg_error *err);
-int fg_leased_names(struct fg_leased *l, const char *device, void (*fn)(void *arg, const char *name), void *arg, struct fg_error *err);
-int fg_leased_adopt(struct fg_leased *l, const char *device, const char *name, int held_fd, struct fg_error *err);
 /* Add device files that match, and their groups, if they are there. */
 void fg_leased_add_nodes(struct fg_vgpu_entry *e, const char *const *patterns, size_t count);
 /* Add what drivers read about devices under /sys. */

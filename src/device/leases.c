@@ -122,13 +122,14 @@ int fg_leases_set(struct fg_leases *l, const char *name, uint64_t memory_bytes, 
     return fg_vgpu_server_set(l->server, &s.spec, err);
 }
 
-int fg_leases_make(struct fg_leases *l, const char *device, const char *name, uint64_t memory_bytes, uint32_t share_permille,
+int fg_leases_make(struct fg_leases *l, const char *device, const char *name, uint64_t memory_bytes, uint32_t share_permille, bool borrowed,
                    struct fg_error *err)
 {
     struct fg_lease_use use;
     if (fg_leases_use(l, name, &use))
         return fg_leases_set(l, name, memory_bytes, share_permille, err);
-    struct fg_lease_spec spec = {.memory_bytes = memory_bytes, .share_permille = share_permille, .mode = FG_SHARE_WEIGHTED};
+    struct fg_lease_spec spec = {.memory_bytes = memory_bytes, .share_permille = share_permille, .mode = FG_SHARE_WEIGHTED,
+                                 .flags = borrowed ? FG_LIMIT_BORROWED : 0};
     if (snprintf(spec.id, sizeof spec.id, "%s", name) >= (int)sizeof spec.id)
         return fg_fail(err, FG_E_INVALID, "'%s' is too long for a lease", name);
     snprintf(spec.device, sizeof spec.device, "%s", device);
@@ -172,11 +173,20 @@ int fg_leases_adopt(struct fg_leases *l, const char *name, int counters_fd, stru
     return know_device(l, fd, err) != 0 || fg_vgpu_server_adopt(l->server, fd, counters_fd, id, err) != 0 ? -1 : 0;
 }
 
+static char *order_path(const struct fg_leases *l, const char *name) { return fg_asprintf("%s/.%s.to", l->folder, name); }
+
+static void drop_order(const struct fg_leases *l, const char *name)
+{
+    FG_AUTO_FREE char *path = order_path(l, name);
+    unlink(path);
+}
+
 void fg_leases_end(struct fg_leases *l, const char *name)
 {
     FG_AUTO_FREE char *path = fg_leases_limits(l, name);
     fg_vgpu_server_close(l->server, name, NULL);
     unlink(path);
+    drop_order(l, name);
 }
 
 int fg_leases_counters(struct fg_leases *l, const char *name)
@@ -205,7 +215,7 @@ size_t fg_leases_look(struct fg_leases *l, struct fg_lease_look *ret, size_t max
         ret[i] = (struct fg_lease_look){.memory_bytes = s->spec.memory_bytes, .used_bytes = s->used_bytes, .processes = s->processes,
                                         .unseen = s->unseen, .bell = s->bell, .work = s->submitted + s->denied + s->device_ns,
                                         .idle = !s->inflight && !s->waiting && !s->unseen && !s->corrupt, .movable = !s->held,
-                                        .parked = s->parked != 0};
+                                        .parked = s->parked != 0, .aside = s->aside != 0, .borrowed = s->spec.flags & FG_LIMIT_BORROWED};
         memcpy(ret[i].name, s->spec.id, sizeof ret[i].name);
         memcpy(ret[i].device, s->spec.device, sizeof ret[i].device);
     }
@@ -216,6 +226,43 @@ size_t fg_leases_look(struct fg_leases *l, struct fg_lease_look *ret, size_t max
 int fg_leases_park(struct fg_leases *l, const char *name, bool parked, struct fg_error *err)
 {
     return fg_vgpu_server_park(l->server, name, parked, err);
+}
+
+int fg_leases_aside(struct fg_leases *l, const char *name, struct fg_error *err) { return fg_vgpu_server_aside(l->server, name, err); }
+
+int fg_leases_back(struct fg_leases *l, const char *name, uint64_t *ret_missing_bytes, uint32_t *ret_missing_permille, struct fg_error *err)
+{
+    struct fg_lease_missing missing;
+    int rc = fg_vgpu_server_back(l->server, name, &missing, err);
+    *ret_missing_bytes = missing.memory_bytes;
+    *ret_missing_permille = missing.share_permille;
+    return rc;
+}
+
+int fg_leases_move_to(struct fg_leases *l, const char *name, const char *device, struct fg_error *err)
+{
+    FG_AUTO_FREE char *path = order_path(l, name);
+    if (device && fg_write_file_atomic(path, device, strlen(device), 0600, err) != 0)
+        return -1;
+    int rc = fg_vgpu_server_move_to(l->server, name, device, err);
+    if (!device || rc != 0)
+        unlink(path);
+    return rc;
+}
+
+int fg_leases_moved(struct fg_leases *l, const char *name, struct fg_error *err)
+{
+    int rc = fg_vgpu_server_moved(l->server, name, err);
+    drop_order(l, name);                 /* the limits say it from now on */
+    return rc;
+}
+
+void fg_leases_ordered(const struct fg_leases *l, const char *name, char ret[64])
+{
+    FG_AUTO_FREE char *path = order_path(l, name);
+    FG_AUTO_STR struct fg_str text = {0};
+    bool there = fg_read_file(path, 63, &text, NULL) == 0;
+    snprintf(ret, 64, "%s", there ? fg_str_cstr(&text) : "");
 }
 
 void fg_leases_names(const struct fg_leases *l, void (*fn)(void *arg, const char *name), void *arg)

@@ -30,8 +30,9 @@ void fg_leases_close(struct fg_leases *leases);
 /* key: what every arbiter of the machine calls it, or NULL. */
 int fg_leases_device(struct fg_leases *leases, const char *device, const char *key, uint64_t memory_bytes, struct fg_error *err);
 
-/* Make the lease called name, or set one that is there anew. FG_E_CONFLICT: what is left of the device does not suffice. */
-int fg_leases_make(struct fg_leases *leases, const char *device, const char *name, uint64_t memory_bytes, uint32_t share_permille,
+/* Make the lease called name, or set one that is there anew. borrowed: its place is lent by leases that are parked.
+ * FG_E_CONFLICT: what is left of the device does not suffice. */
+int fg_leases_make(struct fg_leases *leases, const char *device, const char *name, uint64_t memory_bytes, uint32_t share_permille, bool borrowed,
                    struct fg_error *err);
 int fg_leases_set(struct fg_leases *leases, const char *name, uint64_t memory_bytes, uint32_t share_permille, struct fg_error *err);
 /* Take over what an earlier agent made. counters_fd is borrowed. */
@@ -51,10 +52,19 @@ struct fg_lease_look {
     uint64_t memory_bytes, used_bytes;
     uint32_t processes, unseen, bell;
     uint64_t work;                       /* changes with every job and every refused reservation */
-    bool idle, movable, parked;
+    bool idle, movable, parked, aside, borrowed;
 };
 size_t fg_leases_look(struct fg_leases *leases, struct fg_lease_look *ret, size_t max);
 int fg_leases_park(struct fg_leases *leases, const char *name, bool parked, struct fg_error *err);
+/* Of a parked lease: its place may be leased to others; it is asked back (FG_E_CONFLICT: so much is missing); a place on another
+ * device is held for it (device NULL: no longer), and is its own. Any thread. */
+int fg_leases_aside(struct fg_leases *leases, const char *name, struct fg_error *err);
+int fg_leases_back(struct fg_leases *leases, const char *name, uint64_t *ret_missing_bytes, uint32_t *ret_missing_permille, struct fg_error *err);
+int fg_leases_move_to(struct fg_leases *leases, const char *name, const char *device, struct fg_error *err);
+int fg_leases_moved(struct fg_leases *leases, const char *name, struct fg_error *err);
+/* Where it was to move by the last move_to, of an agent before this one as well: the order is a file beside the limits, since an agent
+ * that is killed cannot know where the driver had got with it. "": nowhere. */
+void fg_leases_ordered(const struct fg_leases *leases, const char *name, char ret[64]);
 /* Every lease that has a file. */
 void fg_leases_names(const struct fg_leases *leases, void (*fn)(void *arg, const char *name), void *arg);
 

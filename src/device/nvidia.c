@@ -39,8 +39,10 @@ struct state {
     char why_no_limits[160];
     struct fg_reclaim_params reclaim;
     struct fg_reclaimer *reclaimer;      /* NULL: nobody is parked */
+    bool moves;                          /* who is parked may come back on another device of the kind */
     FG_VEC(struct gpu) gpus;
 };
+_Static_assert(offsetof(struct state, l) == 0, "what fg_leased_sample and others take");
 
 static void nvidia_close(void *state)
 {
@@ -121,6 +123,7 @@ static int nvidia_open(const struct fg_backend_options *o, void **ret, struct fg
     driver_limits(s, s->why_no_limits);
     s->reclaim = (struct fg_reclaim_params){.idle_ns = o->reclaim_idle_s * INT64_C(1000000000),
                                             .when = o->reclaim_always ? FG_RECLAIM_ALWAYS : FG_RECLAIM_WANTED};
+    s->moves = s->reclaim.idle_ns && o->reclaim_move;
     if (s->reclaim.idle_ns)
         start_reclaimer(s);
     *ret = s;
@@ -196,6 +199,7 @@ static void fill(struct state *s, struct gpu *g, struct fg_device *d)
     d->memory_level = g->ladder.memory;
     d->share_level = g->ladder.share;
     d->healthy = fg_health_step(&g->health, g->seen.lost || !g->listed, g->seen.ecc_uncorrected, g->seen.throttle, why) && !missing;
+    fg_reclaimer_drain(s->reclaimer, d->name, !d->healthy);
     if (!d->healthy)
         snprintf(d->level_why, sizeof d->level_why, "%s", missing ? missing : why);
 }
@@ -260,6 +264,25 @@ static int nvidia_resize(void *state, const char *device, const char *name, cons
     return driver_limit(s, g, name, limits->memory_bytes, err);
 }
 
+/* A device that what is parked on g may come back on: of its kind and size, whole, and another. */
+static bool is_alike(const struct gpu *g, const struct gpu *other)
+{
+    return g != other && !g->seen.mig && !other->seen.mig && !other->seen.cut && strcmp(g->seen.name, other->seen.name) == 0 &&
+           g->seen.total_bytes == other->seen.total_bytes;
+}
+
+/* The driver opens the other device in the task's process, so its file must be there from the start. */
+static void add_alike(const struct state *s, const struct gpu *g, struct fg_vgpu_entry *e)
+{
+    for (size_t i = 0; s->moves && i < s->gpus.count; i++) {
+        char path[32];
+        const char *const node = path;
+        snprintf(path, sizeof path, "/dev/nvidia%u", s->gpus.items[i].seen.minor);
+        if (is_alike(g, &s->gpus.items[i]))
+            fg_leased_add_nodes(e, &node, 1);
+    }
+}
+
 static int nvidia_entry(void *state, const char *device, const char *name, struct fg_vgpu_entry *ret, struct fg_error *err)
 {
     struct state *s = state;
@@ -271,6 +294,7 @@ static int nvidia_entry(void *state, const char *device, const char *name, struc
     const char *nodes[] = {own, "/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools", "/dev/nvidia-caps/nvidia-cap*"};
     static const char *const facts[] = {"/sys/bus/pci/devices", "/sys/devices/pci*", "/sys/module/nvidia"};
     fg_leased_add_nodes(ret, nodes, g->seen.mig ? FG_COUNT(nodes) : FG_COUNT(nodes) - 1);
+    add_alike(s, g, ret);
     fg_leased_add_facts(ret, facts, FG_COUNT(facts));
     for (size_t i = 0; i < FG_COUNT(libraries); i++) {
         FG_AUTO_FREE char *ours = fg_leased_front_end(&s->l, "cuda", libraries[i].built, libraries[i].name);
@@ -285,26 +309,6 @@ static int nvidia_entry(void *state, const char *device, const char *name, struc
     return 0;
 }
 
-static int nvidia_sample(void *state, const char *device, const char *name, struct fg_usage *ret, struct fg_error *err)
-{
-    return fg_leased_sample(&((struct state *)state)->l, device, name, ret, err);
-}
-
-static int nvidia_kill(void *state, const char *device, const char *name, struct fg_error *err)
-{
-    return fg_leased_kill(&((struct state *)state)->l, device, name, err);
-}
-
-static int nvidia_destroy(void *state, const char *device, const char *name, struct fg_error *err)
-{
-    return fg_leased_destroy(&((struct state *)state)->l, device, name, err);
-}
-
-static int nvidia_names(void *state, const char *device, void (*fn)(void *arg, const char *name), void *arg, struct fg_error *err)
-{
-    return fg_leased_names(&((struct state *)state)->l, device, fn, arg, err);
-}
-
 static int nvidia_adopt(void *state, const char *device, const char *name, int held_fd, struct fg_error *err)
 {
     struct state *s = state;
@@ -314,6 +318,34 @@ static int nvidia_adopt(void *state, const char *device, const char *name, int h
     if (fg_leases_use(s->l.leases, name, &use) && use.parked)
         start_reclaimer(s);              /* also when the option is off now */
     return 0;
+}
+
+static bool nvidia_parking(void *state, const char *device, const char *name, struct fg_vgpu_parking *ret)
+{
+    struct state *s = state;
+    if (s->reclaimer)
+        return fg_reclaimer_parking(s->reclaimer, name, ret);
+    *ret = (struct fg_vgpu_parking){.state = FG_PARKING_NONE};
+    snprintf(ret->device, sizeof ret->device, "%s", device);
+    return true;
+}
+
+/* The driver's limit for its cgroup is there before its memory is. */
+static int nvidia_move(void *state, const char *device, const char *name, const char *to, struct fg_error *err)
+{
+    struct state *s = state;
+    struct fg_lease_use use;
+    const struct gpu *from = find(s, device, err), *other = to ? find(s, to, err) : NULL;
+    if (!from || (to && !other))
+        return -1;
+    if (to && (!s->moves || !s->reclaimer || !is_alike(from, other)))
+        return fg_fail(err, FG_E_UNSUPPORTED, "vGPU '%s' cannot be moved to '%s': %s", name, to,
+                       s->moves ? "another kind of device" : "reclaim.move is off");
+    if (!s->reclaimer)
+        return 0;
+    if (to && fg_leases_use(s->l.leases, name, &use) && driver_limit(s, other, name, use.memory_bytes, err) != 0)
+        return -1;
+    return fg_reclaimer_move(s->reclaimer, name, to, err);
 }
 
 /* --- audit --- */
@@ -334,6 +366,27 @@ static void name_process(int32_t pid, char *ret, size_t size)
     snprintf(ret, size, "%.*s", known ? (int)strcspn(fg_str_cstr(&comm), "\n") : 1, known ? fg_str_cstr(&comm) : "?");
 }
 
+/* Where tasks see the files of other devices, one of its processes may be there by itself; NULL: none is. While it is brought
+ * back it is where the driver has it. */
+static const struct gpu *strays(struct state *s, const char *device, const char *name, const int32_t *pids, size_t count, int32_t *ret_pid)
+{
+    static struct fg_nvml_process list[PROCESSES];
+    const struct gpu *own = gpu_as(s, device);
+    struct fg_error ignored;
+    size_t n;
+    if (!s->moves || !own || (s->reclaimer && fg_reclaimer_state(s->reclaimer, name) != FG_RECLAIM_RUNNING))
+        return NULL;
+    for (size_t i = 0; i < s->gpus.count; i++) {
+        const struct gpu *g = &s->gpus.items[i];
+        if (!is_alike(own, g) || fg_nvml_processes(s->nvml, g->seen.uuid, list, PROCESSES, &n, &ignored) != 0)
+            continue;
+        for (size_t k = 0; k < count; k++)
+            if (held_by(list, n, pids[k]))
+                return *ret_pid = pids[k], g;
+    }
+    return NULL;
+}
+
 /* What the driver says that this vGPU's processes hold; a holder who is not in the books goes around the front end, for its
  * first call there is before its first byte. */
 static int nvidia_audit(void *state, const char *device, const char *name, const int32_t *pids, size_t count, struct fg_vgpu_offence *ret)
@@ -346,6 +399,11 @@ static int nvidia_audit(void *state, const char *device, const char *name, const
     *ret = (struct fg_vgpu_offence){.pid = 0};
     if (fg_reclaimer_lost(s->reclaimer, name, ret->text))
         return ret->fault = true, 1;
+    const struct gpu *other = strays(s, device, name, pids, count, &ret->pid);
+    if (other) {
+        snprintf(ret->text, sizeof ret->text, "process %d uses device %.60s, which is not its own, the driver says", (int)ret->pid, other->seen.uuid);
+        return 1;
+    }
     if (fg_nvml_processes(s->nvml, device, list, PROCESSES, &n, &ignored) == 0) {
         for (size_t i = 0; i < count; i++) {
             const struct fg_nvml_process *p = held_by(list, n, pids[i]);
@@ -375,12 +433,14 @@ const struct fg_device_backend fg_nvidia_backend = {
     .create = nvidia_create,
     .entry = nvidia_entry,
     .resize = nvidia_resize,
-    .sample = nvidia_sample,
-    .kill = nvidia_kill,
-    .destroy = nvidia_destroy,
-    .names = nvidia_names,
+    .sample = fg_leased_sample,
+    .kill = fg_leased_kill,
+    .destroy = fg_leased_destroy,
+    .names = fg_leased_names,
     .adopt = nvidia_adopt,
     .audit = nvidia_audit,
+    .parking = nvidia_parking,
+    .move = nvidia_move,
     .last_use = fg_leased_last_use,
     .close = nvidia_close,
 };

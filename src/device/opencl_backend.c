@@ -29,6 +29,7 @@ struct opencl_state {
     char *drivers[DRIVERS_MAX];
     size_t driver_count;
 };
+_Static_assert(offsetof(struct opencl_state, l) == 0, "what fg_leased_sample and others take");
 
 /* --- what is there --- */
 
@@ -252,31 +253,6 @@ static int opencl_entry(void *state, const char *device, const char *name, struc
     return 0;
 }
 
-static int opencl_sample(void *state, const char *device, const char *name, struct fg_usage *ret, struct fg_error *err)
-{
-    return fg_leased_sample(&((struct opencl_state *)state)->l, device, name, ret, err);
-}
-
-static int opencl_kill(void *state, const char *device, const char *name, struct fg_error *err)
-{
-    return fg_leased_kill(&((struct opencl_state *)state)->l, device, name, err);
-}
-
-static int opencl_destroy(void *state, const char *device, const char *name, struct fg_error *err)
-{
-    return fg_leased_destroy(&((struct opencl_state *)state)->l, device, name, err);
-}
-
-static int opencl_names(void *state, const char *device, void (*fn)(void *arg, const char *name), void *arg, struct fg_error *err)
-{
-    return fg_leased_names(&((struct opencl_state *)state)->l, device, fn, arg, err);
-}
-
-static int opencl_adopt(void *state, const char *device, const char *name, int held_fd, struct fg_error *err)
-{
-    return fg_leased_adopt(&((struct opencl_state *)state)->l, device, name, held_fd, err);
-}
-
 /* Device files say something only where the device is not the processor. */
 static int opencl_audit(void *state, const char *device, const char *name, const int32_t *pids, size_t count, struct fg_vgpu_offence *ret)
 {
@@ -295,11 +271,11 @@ const struct fg_device_backend fg_opencl_backend = {
     .create = opencl_create,
     .entry = opencl_entry,
     .resize = opencl_resize,
-    .sample = opencl_sample,
-    .kill = opencl_kill,
-    .destroy = opencl_destroy,
-    .names = opencl_names,
-    .adopt = opencl_adopt,
+    .sample = fg_leased_sample,
+    .kill = fg_leased_kill,
+    .destroy = fg_leased_destroy,
+    .names = fg_leased_names,
+    .adopt = fg_leased_adopt,
     .audit = opencl_audit,
     .last_use = fg_leased_last_use,
     .close = opencl_close,

@@ -8,6 +8,7 @@
 #define ELSEWHERE_NS   (5 * S)           /* without room for so long: another device will do */
 #define LOSSES_MAX     3
 #define BUSY_HOST      50                /* permille of a processor: too busy to tell a call from its usual stir */
+#define URGENT_NS      (S / 2)           /* idle for so long, one in a borrowed place is parked when its owner calls */
 #define STIR_NS        INT64_C(2000000)
 #define PEEKS_MAX      3u                /* doublings */
 #define BUSIES_MAX     6u
@@ -97,8 +98,9 @@ static enum fg_reclaim_action while_running(struct fg_reclaim *r, const struct f
 {
     watch_idle(r, in, now);
     r->why = !in->movable ? "it held memory that cannot be put aside" : !in->host_room ? "the host has no room for a copy" : "it runs";
-    if (!p->idle_ns || !in->movable || !in->host_room || !in->used_bytes || now - r->idle_since_ns < p->idle_ns || now < r->not_before_ns ||
-        (r->refused_members && r->refused_members == in->members) || (p->when == FG_RECLAIM_WANTED && !in->wanted))
+    int64_t enough = in->urgent ? FG_MIN(p->idle_ns, URGENT_NS) : p->idle_ns;
+    if (!p->idle_ns || !in->movable || !in->host_room || !in->used_bytes || now - r->idle_since_ns < enough || now < r->not_before_ns ||
+        (r->refused_members && r->refused_members == in->members) || (p->when == FG_RECLAIM_WANTED && !in->wanted && !in->urgent))
         return FG_RECLAIM_NOTHING;
     if ((in->host_ns - r->host_ns) * 1000 > BUSY_HOST * (now - r->idle_since_ns))
         return FG_RECLAIM_NOTHING;
@@ -149,6 +151,9 @@ static enum fg_reclaim_action while_parked(struct fg_reclaim *r, const struct fg
 {
     if (!in->processes)
         return run(r, in, now, "its processes ended");
+    if (in->ordered && !r->not_elsewhere)
+        return in->elsewhere && now >= r->not_before_ns
+                   ? begin(r, p, in, now, FG_RECLAIM_RESTORING, FG_RECLAIM_RESTORE_ELSEWHERE, "it moves to another device") : FG_RECLAIM_NOTHING;
     if (!is_called(r, p, in, now))
         return FG_RECLAIM_NOTHING;
     r->called = true;

@@ -45,6 +45,8 @@ struct fg_reclaim_input {
     bool wanted;             /* others may lack memory */
     bool host_room;          /* the host has memory for the copy */
     bool room, elsewhere;    /* for it to come back: where it was, on another device of the kind */
+    bool ordered;            /* it is to come back elsewhere, called or not, and nowhere else until that is taken back */
+    bool urgent;             /* it is in the place of one who has called: parked at once if it is idle */
     uint32_t processes;
     uint64_t members;        /* a word that changes when its processes change */
     uint64_t work;           /* a word that changes with every job and every change of its memory */

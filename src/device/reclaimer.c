@@ -1,5 +1,5 @@
 /* reclaimer.c - see reclaimer.h. */
-#include "device/reclaimer.h"
+#include "device/reclaimer_private.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -16,42 +16,12 @@
 #include "base/vec.h"
 #include "device/checkpoint.h"
 
-#define LEASES_MAX  512
 #define SLOW_NS     INT64_C(500000000)
 #define FAST_NS     INT64_C(20000000)
 #define HOST_NS     INT64_C(250000000)   /* between two looks at processor times */
 #define LOCK_MS     2000
+#define MOVE_NS     INT64_C(5000000000)  /* without room on the other device: the move failed */
 #define HOST_SPARE  (UINT64_C(1) << 30)
-
-struct vgpu {
-    char name[64];
-    struct fg_reclaim machine;
-    struct fg_checkpoint job;
-    struct fg_lease_look look;
-    struct fg_lease_member members[FG_CHECKPOINT_PIDS];
-    size_t member_count;
-    int32_t parked[FG_CHECKPOINT_PIDS];  /* who was put aside; none: all that are there now */
-    size_t parked_count;
-    int64_t host_ns, host_looked_ns;
-    bool there;                          /* at this look */
-};
-struct fg_reclaimer {
-    struct fg_reclaimer_config config;
-    char *program, *driver;
-    pthread_t thread;
-    pthread_mutex_t mutex;               /* the list itself, states and ends; the thread alone changes them */
-    pthread_cond_t stop;
-    bool stopping;
-    FG_VEC(struct vgpu *) vgpus;
-    struct fg_lease_look looks[LEASES_MAX];
-};
-
-static int64_t monotonic_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
 
 /* What the host can still take: the copies go there. */
 static uint64_t host_free(void)
@@ -83,14 +53,6 @@ static int64_t host_time(int32_t pid)
 
 /* --- what is seen --- */
 
-static struct vgpu *vgpu_as(struct fg_reclaimer *r, const char *name)
-{
-    for (size_t i = 0; i < r->vgpus.count; i++)
-        if (strcmp(r->vgpus.items[i]->name, name) == 0)
-            return r->vgpus.items[i];
-    return NULL;
-}
-
 static void drop(struct fg_reclaimer *r, size_t i)
 {
     struct vgpu *v = r->vgpus.items[i];
@@ -99,19 +61,33 @@ static void drop(struct fg_reclaimer *r, size_t i)
     memmove(&r->vgpus.items[i], &r->vgpus.items[i + 1], (--r->vgpus.count - i) * sizeof v);
 }
 
+/* Parked by an agent that is no more: how far the driver had got is not known, so it decides what there is room for. */
+static void adopt(struct fg_reclaimer *r, struct vgpu *v, const struct fg_lease_look *look)
+{
+    struct fg_error err;
+    v->adopted = true;
+    v->ordered_ns = reclaimer_now_ns();
+    fg_reclaim_adopt(&v->machine);
+    fg_leases_ordered(r->config.leases, v->name, v->to);
+    if (strcmp(v->to, look->device) == 0)
+        *v->to = '\0';                   /* it was there, and its order not yet dropped */
+    if (*v->to && fg_leases_move_to(r->config.leases, v->name, v->to, &err) != 0)
+        fg_log_warn("%s: %s", v->name, err.text);
+}
+
 static void look_at_all(struct fg_reclaimer *r)
 {
     size_t n = fg_leases_look(r->config.leases, r->looks, LEASES_MAX);
     for (size_t i = 0; i < r->vgpus.count; i++)
         r->vgpus.items[i]->there = false;
     for (size_t i = 0; i < n; i++) {
-        struct vgpu *v = vgpu_as(r, r->looks[i].name);
+        struct vgpu *v = reclaimer_vgpu(r, r->looks[i].name);
         if (!v) {
             v = fg_alloc(sizeof *v);
             memcpy(v->name, r->looks[i].name, sizeof v->name);
-            if (r->looks[i].parked)
-                fg_reclaim_adopt(&v->machine);
             fg_vec_push(&r->vgpus, v);
+            if (r->looks[i].parked)
+                adopt(r, v, &r->looks[i]);
         }
         v->look = r->looks[i];
         v->there = true;
@@ -158,12 +134,14 @@ static struct fg_reclaim_input see(struct fg_reclaimer *r, struct vgpu *v, int64
     for (size_t i = 0; i < v->member_count; i++)
         members = (members ^ (uint64_t)v->members[i].pid) * UINT64_C(0x9e3779b97f4a7c15);
     bool known = r->config.free_bytes(r->config.arg, v->look.device, &free_bytes);
+    uint64_t there = 0;
+    bool elsewhere = *v->to && (v->adopted || (r->config.free_bytes(r->config.arg, v->to, &there) && there >= v->look.used_bytes));
     return (struct fg_reclaim_input){
         .idle = v->look.idle && v->member_count == v->look.processes,
         .movable = v->look.movable && strncmp(v->look.device, "MIG-", 4) != 0,
-        .wanted = known && claims_on(r, v->look.device) > free_bytes,
+        .wanted = reclaimer_is_drained(r, v->look.device) || (known && claims_on(r, v->look.device) > free_bytes), .urgent = reclaimer_is_urgent(r, v),
         .host_room = v->machine.state != FG_RECLAIM_RUNNING || host_free() >= v->look.used_bytes + HOST_SPARE,
-        .room = !known || free_bytes >= v->look.used_bytes,
+        .room = reclaimer_has_place(r, v, known, free_bytes, now), .ordered = *v->to != 0, .elsewhere = elsewhere,
         .processes = v->look.processes, .members = members, .work = v->look.work + v->look.used_bytes, .bell = v->look.bell,
         .used_bytes = v->look.used_bytes, .host_ns = v->host_ns, .reply = reply};
 }
@@ -171,8 +149,10 @@ static struct fg_reclaim_input see(struct fg_reclaimer *r, struct vgpu *v, int64
 /* --- what is done --- */
 
 /* Its gate is closed before the driver locks it, so that a call that comes rings. */
-static int start(struct fg_reclaimer *r, struct vgpu *v, bool restore, struct fg_error *err)
+static int start(struct fg_reclaimer *r, struct vgpu *v, bool restore, bool elsewhere, struct fg_error *err)
 {
+    FG_AUTO_FREE char *pairs = elsewhere ? fg_asprintf("%s=%s", v->look.device, v->to) : NULL;
+    v->elsewhere = elsewhere;
     if (!restore && fg_leases_park(r->config.leases, v->name, true, err) != 0)
         return -1;
     if (!restore || !v->parked_count) {
@@ -181,7 +161,7 @@ static int start(struct fg_reclaimer *r, struct vgpu *v, bool restore, struct fg
             v->parked[i] = v->members[i].pid;
     }
     struct fg_checkpoint_job job = {.program = r->program, .driver = r->driver, .restore = restore, .pids = v->parked, .count = v->parked_count,
-                                    .lock_ms = LOCK_MS};
+                                    .pairs = pairs, .lock_ms = LOCK_MS};
     return fg_checkpoint_start(&v->job, &job, err);
 }
 
@@ -195,10 +175,17 @@ static void act(struct fg_reclaimer *r, struct vgpu *v, enum fg_reclaim_action a
     case FG_RECLAIM_PARK:
     case FG_RECLAIM_RESTORE:
     case FG_RECLAIM_RESTORE_ELSEWHERE:
-        failed = start(r, v, action != FG_RECLAIM_PARK, &err) != 0;
+        failed = start(r, v, action != FG_RECLAIM_PARK, action == FG_RECLAIM_RESTORE_ELSEWHERE, &err) != 0;
         break;
     case FG_RECLAIM_OPEN:
         v->parked_count = 0;
+        if (v->elsewhere && fg_leases_moved(r->config.leases, v->name, &err) != 0)
+            fg_log_warn("%s: %s", v->name, err.text);
+        if (v->elsewhere) {
+            memcpy(v->look.device, v->to, sizeof v->to);
+            *v->to = '\0';
+        }
+        v->elsewhere = v->adopted = false;
         failed = fg_leases_park(r->config.leases, v->name, false, &err) != 0;
         break;
     case FG_RECLAIM_ABANDON:
@@ -224,6 +211,20 @@ static void tell(const struct vgpu *v, enum fg_reclaim_state before)
         fg_log_info("%s, %llu MiB of device memory: %s (%s)", v->name, mib, fg_reclaim_state_name(m->state), m->why);
 }
 
+/* Put aside, its place is free; brought back elsewhere in vain, it is said so until the order is taken back. */
+static void follow(struct fg_reclaimer *r, struct vgpu *v, enum fg_reclaim_state before, const struct fg_reclaim_input *in, int64_t now)
+{
+    struct fg_error err;
+    const struct fg_reclaim *m = &v->machine;
+    if (before == FG_RECLAIM_PARKING && m->state == FG_RECLAIM_PARKED && in->reply == FG_REPLY_DONE &&
+        fg_leases_aside(r->config.leases, v->name, &err) != 0)
+        fg_log_warn("%s: %s", v->name, err.text);
+    if (m->state == FG_RECLAIM_PARKED && before == FG_RECLAIM_RESTORING)
+        v->elsewhere = false;
+    if (m->state == FG_RECLAIM_PARKED && *v->to && (m->not_elsewhere || now - v->ordered_ns > MOVE_NS))
+        v->move_failed = true;
+}
+
 /* Returns whether anybody is not running. */
 static bool turn(struct fg_reclaimer *r)
 {
@@ -232,11 +233,12 @@ static bool turn(struct fg_reclaimer *r)
     look_at_all(r);
     for (size_t i = 0; i < r->vgpus.count; i++) {
         struct vgpu *v = r->vgpus.items[i];
-        int64_t now = monotonic_ns();
+        int64_t now = reclaimer_now_ns();
         enum fg_reclaim_state before = v->machine.state;
         struct fg_reclaim_input in = see(r, v, now);
         enum fg_reclaim_action action = fg_reclaim_step(&v->machine, &r->config.params, &in, now);
         tell(v, before);
+        follow(r, v, before, &in, now);
         act(r, v, action);
         any |= v->machine.state != FG_RECLAIM_RUNNING && v->machine.state != FG_RECLAIM_FAILED;
     }
@@ -306,6 +308,7 @@ void fg_reclaimer_stop(struct fg_reclaimer *r)
     while (r->vgpus.count)
         drop(r, r->vgpus.count - 1);
     fg_vec_fini(&r->vgpus);
+    fg_vec_fini(&r->drained);
     pthread_mutex_destroy(&r->mutex);
     pthread_cond_destroy(&r->stop);
     free(r->program);
@@ -318,7 +321,7 @@ bool fg_reclaimer_lost(struct fg_reclaimer *r, const char *name, char text[200])
     if (!r)
         return false;
     pthread_mutex_lock(&r->mutex);
-    const struct vgpu *v = vgpu_as(r, name);
+    const struct vgpu *v = reclaimer_vgpu(r, name);
     bool lost = v && v->machine.state == FG_RECLAIM_FAILED;
     if (lost)
         snprintf(text, 200, "its device memory was given to others while it was idle, and is lost: %s%s%.90s", v->machine.why,
@@ -330,7 +333,7 @@ bool fg_reclaimer_lost(struct fg_reclaimer *r, const char *name, char text[200])
 enum fg_reclaim_state fg_reclaimer_state(struct fg_reclaimer *r, const char *name)
 {
     pthread_mutex_lock(&r->mutex);
-    const struct vgpu *v = vgpu_as(r, name);
+    const struct vgpu *v = reclaimer_vgpu(r, name);
     enum fg_reclaim_state state = v ? v->machine.state : FG_RECLAIM_RUNNING;
     pthread_mutex_unlock(&r->mutex);
     return state;

@@ -97,10 +97,16 @@ void fg_event_encode(const struct fg_event *ev, struct fg_str *out)
     case FG_EV_TASK_FINISHED: fg_put_outcome(out, FG_KEY("outcome"), &ev->finished); break;
     case FG_EV_LEASE_RELEASED: { __auto_type src = &ev->released; FG_RELEASED_FIELDS(FG_PUT) break; }
     case FG_EV_LEASE_RESIZED: { __auto_type src = &ev->resized; FG_RESIZED_FIELDS(FG_PUT) break; }
+    case FG_EV_LEASE_PARKED:
+    case FG_EV_LEASE_CALLED:
+    case FG_EV_LEASE_RESUMED:
+    case FG_EV_LEASE_MOVING:
+    case FG_EV_LEASE_MOVED: { __auto_type src = &ev->parked; FG_PARKED_FIELDS(FG_PUT) break; }
     case FG_EV_TASK_SETTLED: { __auto_type src = &ev->settled; FG_SETTLED_FIELDS(FG_PUT) break; }
     case FG_EV_NODE_JOINED: encode_joined(ev, out); break;
     case FG_EV_NODE_LOST: { __auto_type src = &ev->lost; FG_LOST_FIELDS(FG_PUT) break; }
     case FG_EV_TENANT_WEIGHTED: { __auto_type src = &ev->weighted; FG_WEIGHTED_FIELDS(FG_PUT) break; }
+    case FG_EV_PRICE_SET: { __auto_type src = &ev->priced; FG_PRICED_FIELDS(FG_PUT) break; }
     case FG_EV_TASK_CANCEL_REQUESTED:
     case FG_EV_TASK_HELD:
     case FG_EV_TASK_RELEASED:
@@ -179,6 +185,11 @@ static int decode_body(const struct fg_getter *g, struct fg_event *ev)
     case FG_EV_TASK_FINISHED: return fg_get_outcome(g, "outcome", &ev->finished);
     case FG_EV_LEASE_RELEASED: { __auto_type dst = &ev->released; FG_RELEASED_FIELDS(FG_GET) return 0; }
     case FG_EV_LEASE_RESIZED: { __auto_type dst = &ev->resized; FG_RESIZED_FIELDS(FG_GET) return 0; }
+    case FG_EV_LEASE_PARKED:
+    case FG_EV_LEASE_CALLED:
+    case FG_EV_LEASE_RESUMED:
+    case FG_EV_LEASE_MOVING:
+    case FG_EV_LEASE_MOVED: { __auto_type dst = &ev->parked; FG_PARKED_FIELDS(FG_GET) return 0; }
     case FG_EV_TASK_SETTLED: { __auto_type dst = &ev->settled; FG_SETTLED_FIELDS(FG_GET) return 0; }
     case FG_EV_NODE_JOINED: return decode_joined(g, ev);
     case FG_EV_NODE_LOST: { __auto_type dst = &ev->lost; FG_LOST_FIELDS(FG_GET) return 0; }
@@ -188,6 +199,7 @@ static int decode_body(const struct fg_getter *g, struct fg_event *ev)
         FG_WEIGHTED_FIELDS(FG_GET)
         return 0;
     }
+    case FG_EV_PRICE_SET: { __auto_type dst = &ev->priced; FG_PRICED_FIELDS(FG_GET) return 0; }
     case FG_EV_TASK_CANCEL_REQUESTED:
     case FG_EV_TASK_HELD:
     case FG_EV_TASK_RELEASED: return 0;

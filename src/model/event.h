@@ -20,10 +20,12 @@ struct fg_event {
         struct fg_outcome finished;
         struct { uint64_t epoch; } released;
         struct { uint64_t epoch; uint32_t lent_permille; } resized;
+        struct { uint64_t epoch; fg_device_id device; uint64_t bytes; } parked;  /* lease.parked, called, resumed, moving, moved */
         struct { int64_t cost_nanousd; char *lines; } settled;   /* lines: JSON array of priced lines */
         struct { struct fg_node node; struct fg_device *devices; size_t count; } joined;
         struct { fg_id node; } lost;
         struct { uint32_t weight; } weighted;    /* tenant.weighted */
+        struct { char kind[64]; int64_t nanousd_per_s, spot_nanousd_per_s; bool unset; } priced;   /* price.set; kind "": of those without one */
     };
 };
 void fg_event_fini(struct fg_event *ev);

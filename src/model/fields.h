@@ -58,6 +58,12 @@
     X(U32, "lent", lent_permille, 0) \
     X(I64, "resized", resized_ns, 0) \
     X(I64, "lent_us", lent_us, 0) \
+    X(BOOL, "borrowed", borrowed, false) \
+    X(U32, "parking", parking, 0) \
+    X(U64, "parked_bytes", parked_bytes, 0) \
+    X(I64, "parked", parked_ns, 0) \
+    X(I64, "parked_us", parked_us, 0) \
+    X(U32, "moving_to", moving_to, 0) \
     X(I64, "granted", granted_ns, 0) \
     X(I64, "deadline", deadline_ns, 0) \
     X(I64, "price_per_s", price_nanousd_per_s, 0) \
@@ -126,8 +132,14 @@
 #define FG_STARTED_FIELDS(X) X(I64, "pull_ns", pull_ns, 0)
 #define FG_RELEASED_FIELDS(X) X(U64, "epoch", epoch, 0)
 #define FG_RESIZED_FIELDS(X) X(U64, "epoch", epoch, 0) X(U32, "lent", lent_permille, 0)
+#define FG_PARKED_FIELDS(X) X(U64, "epoch", epoch, 0) X(U32, "device", device, 0) X(U64, "bytes", bytes, 0)
 #define FG_SETTLED_FIELDS(X) \
     X(I64, "cost", cost_nanousd, 0) \
     X(TEXT, "lines", lines, )
 #define FG_LOST_FIELDS(X) X(NODE, "node", node, )
+#define FG_PRICED_FIELDS(X) \
+    X(CHARS, "kind", kind, ) \
+    X(I64, "per_s", nanousd_per_s, 0) \
+    X(I64, "spot_per_s", spot_nanousd_per_s, 0) \
+    X(BOOL, "unset", unset, false)
 #define FG_WEIGHTED_FIELDS(X) X(U32, "weight", weight, 1)

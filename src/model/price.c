@@ -6,6 +6,14 @@
 
 typedef unsigned __int128 u128;
 
+int64_t fg_price_second(int64_t nanousd_per_hour) { return nanousd_per_hour / 3600 + (nanousd_per_hour % 3600 + 1800) / 3600; }
+
+int64_t fg_price_hour(int64_t nanousd_per_s)
+{
+    int64_t hour;
+    return fg_mul_div(nanousd_per_s, 3600, 1, &hour) ? hour : INT64_MAX;
+}
+
 uint32_t fg_price_permille(uint64_t memory_bytes, uint64_t device_memory_bytes, uint32_t share_permille)
 {
     u128 memory = device_memory_bytes ? ((u128)memory_bytes * 1000 + device_memory_bytes - 1) / device_memory_bytes : 0;

@@ -7,6 +7,9 @@ struct fg_price {
     int64_t nanousd_per_s;               /* of the whole device, while a vGPU of it is held in phase run */
     int64_t spot_nanousd_per_s;          /* for spot tasks, which others may displace; 0: the same */
 };
+/* Per second from per hour, to the nearest nano-dollar, and back. */
+int64_t fg_price_second(int64_t nanousd_per_hour);
+int64_t fg_price_hour(int64_t nanousd_per_s);
 /* What of a device a slice is priced as: max(memory share, compute share) in permille, rounded up, 1..1000.
  * A device whose memory is not known (0) is priced by compute alone. */
 uint32_t fg_price_permille(uint64_t memory_bytes, uint64_t device_memory_bytes, uint32_t share_permille);

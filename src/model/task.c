@@ -18,6 +18,19 @@ int fg_task_type_by_name(const char *name)
     return -1;
 }
 
+static const char *const parkings[] = {"none", "parked", "called", "lacks"};
+_Static_assert(FG_COUNT(parkings) == FG_PARKING_COUNT, "a name for each");
+
+const char *fg_parking_name(enum fg_parking parking) { return (size_t)parking < FG_COUNT(parkings) ? parkings[parking] : "?"; }
+
+int fg_parking_by_name(const char *name)
+{
+    for (int i = 0; i < FG_PARKING_COUNT; i++)
+        if (strcmp(parkings[i], name) == 0)
+            return i;
+    return -1;
+}
+
 void fg_spec_defaults(struct fg_spec *ret_spec)
 {
     *ret_spec = (struct fg_spec){

@@ -85,6 +85,17 @@ struct fg_outcome {
 void fg_outcome_fini(struct fg_outcome *o);
 void fg_outcome_copy(struct fg_outcome *dst, const struct fg_outcome *src);
 
+/* Where the device memory of a vGPU is, as its agent says (decision 0026). */
+enum fg_parking {
+    FG_PARKING_NONE,                     /* on its device */
+    FG_PARKING_PARKED,                   /* aside, in the host's memory: its place is lent to tasks that may be asked to go */
+    FG_PARKING_CALLED,                   /* it comes back: nothing more is lent of its place */
+    FG_PARKING_LACKS,                    /* called, and there is no room; only said, never kept */
+    FG_PARKING_COUNT
+};
+const char *fg_parking_name(enum fg_parking parking);
+int fg_parking_by_name(const char *name);                  /* -1 when unknown */
+
 /* The right of one attempt to one vGPU. */
 struct fg_lease {
     fg_device_id device;
@@ -93,6 +104,11 @@ struct fg_lease {
     uint64_t memory_bytes;
     uint32_t share_permille;             /* its own, which is promised, planned with and paid for */
     uint32_t lent_permille;              /* on top, of what is idle: elastic tasks */
+    bool borrowed;                       /* its place is that of owners who are parked: it goes when one of them wakes */
+    uint32_t parking;                    /* enum fg_parking; PARKED and CALLED are the owner's, who is promised his place */
+    uint64_t parked_bytes;               /* what of its memory was put aside when it was parked last */
+    int64_t parked_ns, parked_us;        /* when it was parked, 0: it is not; for how long before that */
+    fg_device_id moving_to;              /* a place is held for it there until its agent says how the move ended; 0: none */
     int64_t resized_ns, lent_us;         /* when that last changed; sum of permille x us lent until then */
     int64_t granted_ns, deadline_ns;     /* deadline moves with heartbeats; only its last recorded value is stored */
     int64_t price_nanousd_per_s;         /* of the whole device, frozen at grant */

@@ -102,8 +102,10 @@ static char *show(char *buf, size_t n, enum fg_field_type type, int64_t v)
         return fg_format_bytes(buf, n, (uint64_t)v);
     if (type == FG_FIELD_PERCENT)
         snprintf(buf, n, v % 10 ? "%" PRId64 ".%" PRId64 : "%" PRId64, v / 10, v % 10);
+    else if (type == FG_FIELD_SECONDS && v >= 86400 && v % 86400 == 0)
+        snprintf(buf, n, "%" PRId64 " day%s", v / 86400, v == 86400 ? "" : "s");
     else if (type == FG_FIELD_SECONDS)
-        return fg_format_duration(buf, n, v * FG_NS_PER_S);
+        snprintf(buf, n, "%" PRId64 " s", v);
     else
         snprintf(buf, n, "%" PRId64, v);
     return buf;

@@ -42,6 +42,7 @@ struct fg_assign_options {
     const uint32_t *start;           /* [tasks] an assignment to begin from (a plan to repair), or NULL */
     void (*progress)(void *arg, int64_t cost, int64_t lower_bound); /* NULL, or called at every new best */
     void *progress_arg;
+    uint64_t wide_cells;             /* tables with more cells are passed over as seldom as can be; 0: 2 million */
 };
 
 enum fg_assign_why {

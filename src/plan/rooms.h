@@ -18,6 +18,10 @@ struct fg_rooms *fg_rooms_create(void);
 void fg_rooms_destroy(struct fg_rooms *rooms);
 /* The device at index `at` of the snapshots to come is as d says. at: one that was set before, or the next. */
 void fg_rooms_set(struct fg_rooms *rooms, size_t at, const struct fg_plan_device *d);
+/* Devices of this kind cost so much from now on. Room is where it was: O(models), whatever devices there are. */
+void fg_rooms_price(struct fg_rooms *rooms, const struct fg_price *price);
+/* What the device at index `at` costs, into d. */
+void fg_rooms_price_at(const struct fg_rooms *rooms, size_t at, struct fg_plan_device *d);
 size_t fg_rooms_count(const struct fg_rooms *rooms);
 /* Forget those from index count on. */
 void fg_rooms_cut(struct fg_rooms *rooms, size_t count);

@@ -186,6 +186,12 @@ static void act(struct world *w, int who, uint64_t what, void *data)
         submit_gang(w);
     if (chance(w, 10))
         server_ask(w, &(struct fg_input){.kind = FG_IN_WEIGHT, .weight = {some_tenant(w), 1 + (uint32_t)rnd(w, 4)}}, &err);
+    if (chance(w, 10)) {
+        static const char *const kinds[] = {"cpu", "", "big"};
+        struct fg_input in = {.kind = FG_IN_PRICE, .price = {.price = {.nanousd_per_s = (int64_t)rnd(w, 3) * 1000000}, .unset = chance(w, 300)}};
+        snprintf(in.price.price.kind, sizeof in.price.price.kind, "%s", kinds[rnd(w, 3)]);
+        server_ask(w, &in, &err);
+    }
     if (chance(w, 150))
         ask(w, FG_IN_CANCEL, some_task(w));
     if (chance(w, 20))

@@ -49,9 +49,14 @@ void disk_put_aux(struct disk *disk, const char *key, const char *doc)
         if (strcmp(disk->aux.items[i].key, key) == 0) {
             free(disk->aux.items[i].doc);
             disk->aux.items[i].doc = fg_strdup(doc);
+            if (!doc) {                  /* the row goes away */
+                free(disk->aux.items[i].key);
+                disk->aux.items[i] = disk->aux.items[--disk->aux.count];
+            }
             return;
         }
-    fg_vec_push(&disk->aux, (struct aux){fg_strdup(key), fg_strdup(doc)});
+    if (doc)
+        fg_vec_push(&disk->aux, (struct aux){fg_strdup(key), fg_strdup(doc)});
 }
 
 static uint64_t fold(uint64_t h, const void *bytes, size_t n)

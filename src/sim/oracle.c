@@ -144,7 +144,7 @@ void oracle_event(struct world *w, const struct fg_event *ev)
     if (ev->kind == FG_EV_NODE_JOINED)
         for (size_t i = 0; i < ev->joined.count; i++)
             w->oracle.memory[ev->joined.devices[i].id] = ev->joined.devices[i].memory_bytes;
-    else if (ev->kind != FG_EV_NODE_LOST && ev->kind != FG_EV_TENANT_WEIGHTED)
+    else if (ev->kind != FG_EV_NODE_LOST && ev->kind != FG_EV_TENANT_WEIGHTED && ev->kind != FG_EV_PRICE_SET)
         task_event(w, ev);
 }
 
@@ -280,7 +280,7 @@ struct compare { struct world *w; size_t rows; };
 static void compare_aux(void *arg, const struct fg_task *task, const char *key, const char *doc)
 {
     struct compare *c = arg;
-    if (task)
+    if (task || !doc)
         return;
     c->rows++;
     for (size_t i = 0; i < c->w->disk.aux.count; i++)

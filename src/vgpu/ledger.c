@@ -21,6 +21,7 @@
 #define SEQ_MASK   ((UINT64_C(1) << 22) - 1)
 #define SHORT_MASK ((UINT64_C(1) << 14) - 1)
 #define BYTES_MASK ((UINT64_C(1) << 42) - 1)
+#define MARK_MASK  ((UINT64_C(1) << 22) - 1) /* of a total: slot and sequence */
 
 static inline uint64_t pack_slot(uint64_t bytes, uint64_t seq) { return bytes << 22 | (seq & SEQ_MASK); }
 static inline uint64_t pack_total(uint64_t bytes, unsigned slot, uint64_t seq)
@@ -55,14 +56,16 @@ static void raise(uint64_t *peak, uint64_t value)
 enum outcome { DONE, REFUSED, OVERTAKEN };
 
 /* Step 2; the intent is written. used: what slot->used was when the intent was made. Step 3 is the caller's. */
-static enum outcome carry_out(struct fg_counters *counters, unsigned index, uint64_t used, int64_t delta, uint64_t quota)
+static inline __attribute__((always_inline)) enum outcome carry_out(struct fg_counters *counters, unsigned index, uint64_t used, int64_t delta, uint64_t quota)
 {
     struct fg_slot *slot = &counters->slots[index];
     uint64_t seq = next_seq(used), total = fg_get(&counters->total), sum;
     do {
-        help(counters, total);
-        if (fg_get(&slot->used) != used)
-            return OVERTAKEN; /* only a reaper sees this: another did it */
+        if (__builtin_expect((total & MARK_MASK) != (pack_total(0, index, used) & MARK_MASK), 0)) { /* the last was not ours, done */
+            help(counters, total);
+            if (fg_get(&slot->used) != used)
+                return OVERTAKEN; /* only a reaper sees this: another did it */
+        }
         sum = bytes_of(total) + (uint64_t)delta;
         if (delta > 0 && sum > quota)
             return REFUSED;
@@ -81,8 +84,8 @@ static inline uint64_t after(uint64_t used, int64_t delta)
     return pack_slot(bytes_of(used) + (uint64_t)delta, next_seq(used));
 }
 
-/* One operation of this process. */
-static enum outcome change(struct fg_lease *lease, int64_t delta, uint64_t quota)
+/* One operation of this process. In two copies, up and down. */
+static inline __attribute__((always_inline)) enum outcome change(struct fg_lease *lease, int64_t delta, uint64_t quota)
 {
     struct fg_slot *slot = lease->slot;
     fg_lock(&lease->lock);
@@ -166,22 +169,13 @@ static void shard_drop(struct fg_shard *shard)
     *shard = (struct fg_shard){0};
 }
 
-static struct fg_record *seek(struct fg_shard *shard, uint64_t key)
+/* There is a table. The key's record, or the empty place where it would be. */
+static inline struct fg_record *seek(struct fg_shard *shard, uint64_t key)
 {
-    if (!shard->places)
-        return NULL;
-    for (uint32_t i = home(shard, key); shard->places[i].key; i = (i + 1) & shard->mask)
-        if (shard->places[i].key == key)
-            return &shard->places[i];
-    return NULL;
-}
-
-static void place(struct fg_shard *shard, const struct fg_record *record)
-{
-    uint32_t i = home(shard, record->key);
-    while (shard->places[i].key)
+    uint32_t i = home(shard, key);
+    while (shard->places[i].key && shard->places[i].key != key)
         i = (i + 1) & shard->mask;
-    shard->places[i] = *record;
+    return &shard->places[i];
 }
 
 /* Twice the places, or the first 128. */
@@ -193,7 +187,7 @@ static int grow(struct fg_shard *shard)
         return -1;
     for (uint32_t i = 0; shard->places && i <= shard->mask; i++)
         if (shard->places[i].key)
-            place(&bigger, &shard->places[i]);
+            *seek(&bigger, shard->places[i].key) = shard->places[i];
     if (shard->places)
         munmap(shard->places, table_bytes(shard));
     shard->places = bigger.places;
@@ -201,14 +195,12 @@ static int grow(struct fg_shard *shard)
     return 0;
 }
 
-static int insert(struct fg_shard *shard, const struct fg_record *record)
+/* Room for one more: a last empty place ends every search. */
+static inline int has_room(struct fg_shard *shard)
 {
-    if ((!shard->places || shard->live >= shard->mask / 2) && grow(shard) != 0 &&
-        (!shard->places || shard->live >= shard->mask - 1))
-        return -1; /* no memory to grow, and full: a last empty place ends every search */
-    place(shard, record);
-    shard->live++;
-    return 0;
+    if (__builtin_expect(shard->places && shard->live < shard->mask / 2, 1))
+        return 1;
+    return grow(shard) == 0 || (shard->places && shard->live < shard->mask - 1);
 }
 
 /* Linear probing without tombstones: what follows moves up, if that does not put it before its home. */
@@ -266,10 +258,13 @@ enum fg_ledger_status fg_ledger_reserve(struct fg_ledger *ledger, uint64_t bytes
 {
     struct fg_lease *lease = ledger->lease;
     uint32_t flags;
-    if (!ready(ledger) || (flags = fg_get(&lease->limits->flags)) & FG_LIMIT_CLOSED)
+    if (!ready(ledger))
         return FG_LEDGER_CLOSED;
-    if (__builtin_expect(flags & FG_LIMIT_PARKED, 0))
+    if (__builtin_expect((flags = fg_get(&lease->limits->flags)) & (FG_LIMIT_CLOSED | FG_LIMIT_PARKED), 0)) {
+        if (flags & FG_LIMIT_CLOSED)
+            return FG_LEDGER_CLOSED;
         fg_lease_ring(lease); /* the driver's call will wait until the memory is back */
+    }
     if (!bytes)
         return FG_LEDGER_OK;
     if (bytes <= FG_MEMORY_MAX && change(lease, (int64_t)bytes, fg_get(&lease->limits->memory_bytes)) == DONE)
@@ -287,58 +282,74 @@ void fg_ledger_credit(struct fg_ledger *ledger, uint64_t bytes)
         change(ledger->lease, -(int64_t)bytes, 0);
 }
 
-enum fg_ledger_status fg_ledger_restore(struct fg_ledger *ledger, const struct fg_record *record)
+/* Remember the record. The ledger is ready. */
+static inline enum fg_ledger_status remember(struct fg_ledger *ledger, const struct fg_record *record)
 {
-    if (!ready(ledger))
-        return FG_LEDGER_CLOSED;
     struct fg_shard *shard = shard_of(ledger, record->key);
     uint64_t stale = 0;
     fg_lock(&shard->lock);
-    struct fg_record *known = seek(shard, record->key);
-    int failed = 0;
-    if (known) {
-        stale = known->bytes;
-        *known = *record;
-    } else {
-        failed = insert(shard, record);
+    int kept = has_room(shard);
+    if (__builtin_expect(kept || shard->places != NULL, 1)) {
+        struct fg_record *at = seek(shard, record->key);
+        int known = at->key != 0;
+        if (known)
+            stale = at->bytes;
+        if (known || kept)
+            *at = *record;
+        shard->live += kept && !known;
+        kept |= known;
     }
     fg_unlock(&shard->lock);
-    fg_ledger_credit(ledger, stale);
-    return failed ? FG_LEDGER_NO_TABLE : FG_LEDGER_OK;
+    if (__builtin_expect(stale != 0, 0))
+        fg_ledger_credit(ledger, stale);
+    return kept ? FG_LEDGER_OK : FG_LEDGER_NO_TABLE;
+}
+
+enum fg_ledger_status fg_ledger_restore(struct fg_ledger *ledger, const struct fg_record *record)
+{
+    return ready(ledger) ? remember(ledger, record) : FG_LEDGER_CLOSED;
+}
+
+/* The driver took more or less than was reserved. Returns whether that is over the quota. */
+static int adjust(struct fg_ledger *ledger, uint64_t reserved, uint64_t bytes)
+{
+    struct fg_lease *lease = ledger->lease;
+    int64_t more = (int64_t)(bytes - reserved);
+    if (more < 0) {
+        fg_ledger_credit(ledger, (uint64_t)-more);
+        return 0;
+    }
+    int over = change(lease, more, fg_get(&lease->limits->memory_bytes)) != DONE;
+    if (over) /* it exists: charge it whatever the quota, and say so */
+        change(lease, more, BYTES_MASK);
+    return over;
 }
 
 enum fg_ledger_status fg_ledger_settle(struct fg_ledger *ledger, uint64_t reserved, const struct fg_record *record)
 {
     if (!ready(ledger))
         return FG_LEDGER_CLOSED;
-    int over = 0;
     if (record->bytes > FG_MEMORY_MAX) { /* no device has that: the shim's arithmetic is wrong */
         fg_ledger_credit(ledger, reserved);
         return FG_LEDGER_OVER;
     }
-    if (record->bytes < reserved) {
-        fg_ledger_credit(ledger, reserved - record->bytes);
-    } else if (record->bytes > reserved) {
-        int64_t more = (int64_t)(record->bytes - reserved);
-        over = change(ledger->lease, more, fg_get(&ledger->lease->limits->memory_bytes)) != DONE;
-        if (over) /* it exists: charge it whatever the quota, and say so */
-            change(ledger->lease, more, BYTES_MASK);
-    }
-    enum fg_ledger_status kept = fg_ledger_restore(ledger, record);
+    int over = record->bytes != reserved && adjust(ledger, reserved, record->bytes);
+    enum fg_ledger_status kept = remember(ledger, record);
     return kept == FG_LEDGER_OK && over ? FG_LEDGER_OVER : kept;
 }
 
-static enum fg_ledger_status look(struct fg_ledger *ledger, uint64_t key, struct fg_record *ret, int remove)
+static inline enum fg_ledger_status look(struct fg_ledger *ledger, uint64_t key, struct fg_record *ret, int remove)
 {
-    if (!ready(ledger))
+    if (!ready(ledger) || !key)
         return FG_LEDGER_UNKNOWN;
     struct fg_shard *shard = shard_of(ledger, key);
     fg_lock(&shard->lock);
-    struct fg_record *found = key ? seek(shard, key) : NULL;
+    struct fg_record *at = shard->places ? seek(shard, key) : NULL;
+    int found = at && at->key;
     if (found) {
-        *ret = *found;
+        *ret = *at;
         if (remove)
-            erase(shard, found);
+            erase(shard, at);
     }
     fg_unlock(&shard->lock);
     return found ? FG_LEDGER_OK : FG_LEDGER_UNKNOWN;

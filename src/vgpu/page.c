@@ -41,21 +41,15 @@ int64_t fg_boot_ns(void)
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-/* 0 free, 1 held, 2 held and somebody sleeps (Drepper, "Futexes are tricky", mutex 3) */
-void fg_lock(uint32_t *word)
+/* Drepper, "Futexes are tricky", mutex 3, but for the end of the wait (page.h) */
+void fg_lock_wait(uint32_t *word)
 {
-    uint32_t seen = 0;
-    if (__atomic_compare_exchange_n(word, &seen, 1, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
-        return;
+    const struct timespec again = {.tv_nsec = 1000000};
     while (__atomic_exchange_n(word, 2, __ATOMIC_ACQUIRE) != 0)
-        syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, 2, NULL, NULL, 0);
+        syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, 2, &again, NULL, 0);
 }
 
-void fg_unlock(uint32_t *word)
-{
-    if (__atomic_exchange_n(word, 0, __ATOMIC_RELEASE) == 2)
-        syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
-}
+void fg_lock_wake(uint32_t *word) { syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0); }
 
 enum fg_lease_status fg_limits_check(const struct fg_limits *limits, uint64_t size)
 {

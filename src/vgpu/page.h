@@ -40,6 +40,7 @@ enum fg_limit_flag {
     FG_LIMIT_FAIL_CLOSED = 2, /* arbiter vanished: submits are refused; without the flag they pass */
     FG_LIMIT_CLOSED = 4,      /* the lease is over: nothing more is reserved or submitted */
     FG_LIMIT_UNGATED = 8,     /* memory only: every submit passes and is only counted */
+    FG_LIMIT_BORROWED = 32,   /* its place is lent by leases that are parked; said for arbiters, the task sees no difference */
     FG_LIMIT_PARKED = 16,     /* its device memory is with others: any call rings, and waits until it is back (decision 0026) */
 };
 
@@ -184,7 +185,22 @@ enum fg_lease_status fg_counters_check(const struct fg_counters *counters, uint6
 /* Fill fresh, zeroed files' memory. */
 void fg_counters_format(struct fg_counters *counters);
 
-/* A small lock for one process's own memory: a thread may sleep in it, and dies only with its process. */
-void fg_lock(uint32_t *word);
-void fg_unlock(uint32_t *word);
+/* A small lock for one process's own memory: a thread may sleep in it, and dies only with its process. 0 free, 1 held, 2 held and
+ * somebody sleeps. To let go costs no locked instruction: who came to wait between the look and the store is not woken, and
+ * looks again by himself after a millisecond. */
+void fg_lock_wait(uint32_t *word);
+void fg_lock_wake(uint32_t *word);
+static inline void fg_lock(uint32_t *word)
+{
+    uint32_t free = 0;
+    if (__builtin_expect(!__atomic_compare_exchange_n(word, &free, 1, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED), 0))
+        fg_lock_wait(word);
+}
+static inline void fg_unlock(uint32_t *word)
+{
+    uint32_t held = __atomic_load_n(word, __ATOMIC_RELAXED);
+    __atomic_store_n(word, 0, __ATOMIC_RELEASE);
+    if (__builtin_expect(held == 2, 0))
+        fg_lock_wake(word);
+}
 int64_t fg_boot_ns(void);

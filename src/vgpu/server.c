@@ -12,10 +12,10 @@
 
 #include "vgpu/server_private.h"
 
-#define FLAGS_SETTABLE (FG_LIMIT_LATENCY | FG_LIMIT_FAIL_CLOSED | FG_LIMIT_UNGATED)
+#define FLAGS_SETTABLE (FG_LIMIT_LATENCY | FG_LIMIT_FAIL_CLOSED | FG_LIMIT_UNGATED | FG_LIMIT_BORROWED)
 #define UNBOUND_NS     (UINT64_C(1) << 43)
 
-static struct device *device_by_name(struct fg_vgpu_server *server, const char *name)
+struct device *fg_vgpu_device_by_name(struct fg_vgpu_server *server, const char *name)
 {
     for (size_t i = 0; i < server->devices.count; i++)
         if (!strcmp(server->devices.items[i]->name, name))
@@ -153,7 +153,7 @@ int fg_vgpu_server_device(struct fg_vgpu_server *server, const char *name, uint6
     if (!memory_bytes)
         return fg_fail(err, FG_E_INVALID, "device '%s' has no memory to lease", name);
     pthread_mutex_lock(&server->mutex);
-    struct device *device = device_by_name(server, name);
+    struct device *device = fg_vgpu_device_by_name(server, name);
     if (!device) {
         device = fg_alloc(sizeof *device);
         snprintf(device->name, sizeof device->name, "%s", name);
@@ -183,33 +183,38 @@ static int check_spec(const struct fg_lease_spec *spec, const struct device *dev
     return 0;
 }
 
-/* Does it fit beside the others of its device? self: the lease that is changed, or NULL. */
-static int admit(struct fg_vgpu_server *server, const struct fg_lease_spec *spec, const struct device *device,
-                 const struct lease *self, struct fg_error *err)
+struct held fg_vgpu_held(const struct fg_vgpu_server *server, const struct device *device, const struct lease *self)
 {
-    uint64_t memory = spec->memory_bytes;
-    uint32_t share = spec->share_permille;
-    unsigned others = 0;
+    struct held held = {0};
     for (size_t i = 0; i < server->leases.count; i++) {
         const struct lease *lease = server->leases.items[i];
-        if (lease->device != device || lease == self)
+        if (lease == self || (lease->to != device && (lease->device != device || lease->aside)))
             continue;
-        others++;
-        memory += lease->spec.memory_bytes;
-        share += lease->spec.share_permille;
+        held.leases++;
+        held.memory_bytes += lease->spec.memory_bytes;
+        held.share_permille += lease->spec.share_permille;
         if (lease->spec.mode == FG_SHARE_EXCLUSIVE)
-            return fg_fail(err, FG_E_CONFLICT, "device '%s' is held alone by lease '%s'", device->name, lease->spec.id);
+            held.alone = lease;
     }
-    if (others && spec->mode == FG_SHARE_EXCLUSIVE)
-        return fg_fail(err, FG_E_CONFLICT, "device '%s' cannot be held alone: %u other leases are on it", device->name, others);
-    if (memory > device->memory_bytes)
+    return held;
+}
+
+int fg_vgpu_admit(struct fg_vgpu_server *server, const struct fg_lease_spec *spec, const struct device *device, const struct lease *self,
+                  struct fg_error *err)
+{
+    struct held held = fg_vgpu_held(server, device, self);
+    if (held.alone)
+        return fg_fail(err, FG_E_CONFLICT, "device '%s' is held alone by lease '%s'", device->name, held.alone->spec.id);
+    if (held.leases && spec->mode == FG_SHARE_EXCLUSIVE)
+        return fg_fail(err, FG_E_CONFLICT, "device '%s' cannot be held alone: %u other leases are on it", device->name, held.leases);
+    if (held.memory_bytes + spec->memory_bytes > device->memory_bytes)
         return fg_fail(err, FG_E_CONFLICT, "device '%s' has %llu bytes left to lease, not %llu", device->name,
-                       (unsigned long long)(device->memory_bytes - (memory - spec->memory_bytes)), (unsigned long long)spec->memory_bytes);
-    if (share > 1000)
+                       (unsigned long long)(device->memory_bytes - held.memory_bytes), (unsigned long long)spec->memory_bytes);
+    if (held.share_permille + spec->share_permille > 1000)
         return fg_fail(err, FG_E_CONFLICT, "device '%s' has %u permille of its compute left to lease, not %u", device->name,
-                       1000 - (share - spec->share_permille), spec->share_permille);
-    if (others + 2 >= FG_ARBITER_MAX) /* one place is for the guest */
-        return fg_fail(err, FG_E_CONFLICT, "device '%s' has %u leases already", device->name, others);
+                       1000 - held.share_permille, spec->share_permille);
+    if (held.leases + 2 >= FG_ARBITER_MAX) /* one place is for the guest */
+        return fg_fail(err, FG_E_CONFLICT, "device '%s' has %u leases already", device->name, held.leases);
     return 0;
 }
 
@@ -234,8 +239,7 @@ void fg_vgpu_publish(struct lease *lease)
     syscall(SYS_futex, &limits->grant_seq, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
 }
 
-/* Put the lease under the arbiter of its device, or change how it stands there, or take it out. */
-static void arbitrate(struct lease *lease)
+void fg_vgpu_arbitrate(struct lease *lease)
 {
     struct fg_arbiter *arbiter = &lease->device->arbiter;
     int latency = (lease->spec.flags & FG_LIMIT_LATENCY) != 0;
@@ -270,7 +274,7 @@ static struct lease *new_lease(struct fg_vgpu_server *server, struct device *dev
 
 static void begin_lease(struct fg_vgpu_server *server, struct lease *lease, char *ret_id)
 {
-    arbitrate(lease);
+    fg_vgpu_arbitrate(lease);
     fg_vgpu_publish(lease);
     fg_vec_push(&server->leases, lease);
     fg_vgpu_claim_again(server, lease->device); /* what is adopted runs already: it is claimed, not asked for */
@@ -290,7 +294,7 @@ static struct device *device_for(struct fg_vgpu_server *server, const struct fg_
         fg_fail(err, FG_E_CONFLICT, "the lease '%s' exists", spec->id);
         return NULL;
     }
-    struct device *device = device_by_name(server, spec->device);
+    struct device *device = fg_vgpu_device_by_name(server, spec->device);
     if (!device)
         fg_fail(err, FG_E_NOT_FOUND, "there is no device '%s'", spec->device);
     return device;
@@ -299,7 +303,7 @@ static struct device *device_for(struct fg_vgpu_server *server, const struct fg_
 static int open_locked(struct fg_vgpu_server *server, const struct fg_lease_spec *spec, int limits_fd, char *ret_id, struct fg_error *err)
 {
     struct device *device = device_for(server, spec, err);
-    if (!device || check_spec(spec, device, err) != 0 || admit(server, spec, device, NULL, err) != 0 ||
+    if (!device || check_spec(spec, device, err) != 0 || fg_vgpu_admit(server, spec, device, NULL, err) != 0 ||
         fg_vgpu_claim(server, device, NULL, spec, err) != 0)
         return -1;
     struct lease *lease = new_lease(server, device, spec);
@@ -328,6 +332,14 @@ int fg_vgpu_server_open_at(struct fg_vgpu_server *server, const struct fg_lease_
     return result;
 }
 
+static bool has_borrowers(const struct fg_vgpu_server *server, const struct device *device)
+{
+    for (size_t i = 0; i < server->leases.count; i++)
+        if (server->leases.items[i]->device == device && server->leases.items[i]->spec.flags & FG_LIMIT_BORROWED)
+            return true;
+    return false;
+}
+
 static int adopt_locked(struct fg_vgpu_server *server, struct lease *lease, char *ret_id, struct fg_error *err)
 {
     if (fg_vgpu_files_adopt(lease, err) != 0)
@@ -339,10 +351,13 @@ static int adopt_locked(struct fg_vgpu_server *server, struct lease *lease, char
     memcpy(spec->id, limits->id, sizeof spec->id);
     memcpy(spec->device, limits->device, sizeof spec->device);
     lease->device = device_for(server, spec, err);
-    if (!lease->device || check_spec(spec, lease->device, err) != 0 || admit(server, spec, lease->device, NULL, err) != 0)
+    lease->parked = lease->aside = (limits->flags & FG_LIMIT_PARKED) != 0;
+    /* where places are lent, who runs runs: an owner who is back may have found his borrower not quite gone */
+    bool lent = lease->device && (lease->parked || spec->flags & FG_LIMIT_BORROWED || has_borrowers(server, lease->device));
+    if (!lease->device || check_spec(spec, lease->device, err) != 0 ||
+        (!lent && fg_vgpu_admit(server, spec, lease->device, NULL, err) != 0))
         return -1;
     lease->limits->arbiter_pid = getpid();
-    lease->parked = (limits->flags & FG_LIMIT_PARKED) != 0;
     begin_lease(server, lease, ret_id);
     return 0;
 }
@@ -369,33 +384,16 @@ int fg_vgpu_server_set(struct fg_vgpu_server *server, const struct fg_lease_spec
     pthread_mutex_lock(&server->mutex);
     struct lease *lease = fg_vgpu_lease_by_id(server, spec->id, err);
     int result = -1;
-    if (lease && check_spec(spec, lease->device, err) == 0 && admit(server, spec, lease->device, lease, err) == 0 &&
+    if (lease && check_spec(spec, lease->device, err) == 0 && fg_vgpu_admit(server, spec, lease->device, lease, err) == 0 &&
         fg_vgpu_claim(server, lease->device, lease, spec, err) == 0) {
         lease->spec.memory_bytes = spec->memory_bytes;
         lease->spec.share_permille = spec->share_permille;
         lease->spec.mode = spec->mode;
         lease->spec.flags = spec->flags;
-        arbitrate(lease);
+        fg_vgpu_arbitrate(lease);
         fg_vgpu_publish(lease);
         fg_vgpu_wake(server);
         result = 0;
-    }
-    pthread_mutex_unlock(&server->mutex);
-    return result;
-}
-
-int fg_vgpu_server_park(struct fg_vgpu_server *server, const char *id, int parked, struct fg_error *err)
-{
-    pthread_mutex_lock(&server->mutex);
-    struct lease *lease = fg_vgpu_lease_by_id(server, id, err);
-    int result = lease ? 0 : -1;
-    if (lease && parked && lease->spec.flags & FG_LIMIT_UNGATED)
-        result = fg_fail(err, FG_E_UNSUPPORTED, "the lease '%s' is not gated, so nothing would hold its submits back", id);
-    if (result == 0 && lease->parked != parked) {
-        lease->parked = parked;
-        arbitrate(lease);
-        fg_vgpu_publish(lease);
-        fg_vgpu_wake(server);
     }
     pthread_mutex_unlock(&server->mutex);
     return result;
@@ -410,9 +408,11 @@ int fg_vgpu_server_close(struct fg_vgpu_server *server, const char *id, struct f
         if (server->leases.items[i] != lease)
             continue;
         memmove(&server->leases.items[i], &server->leases.items[i + 1], (--server->leases.count - i) * sizeof lease);
-        struct device *device = lease->device;
+        struct device *device = lease->device, *to = lease->to;
         end_lease(server, lease);
         fg_vgpu_claim_again(server, device);
+        if (to)
+            fg_vgpu_claim_again(server, to);
         fg_vgpu_wake(server);
         result = 0;
         break;

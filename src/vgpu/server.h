@@ -34,7 +34,7 @@ struct fg_lease_spec {
     uint64_t memory_bytes;             /* 1..FG_MEMORY_MAX */
     uint32_t share_permille;           /* 1..1000 */
     enum fg_share_mode mode;
-    uint32_t flags;                    /* LATENCY, FAIL_CLOSED, UNGATED */
+    uint32_t flags;                    /* LATENCY, FAIL_CLOSED, UNGATED, BORROWED */
 };
 struct fg_lease_stats {
     struct fg_lease_spec spec;
@@ -44,6 +44,7 @@ struct fg_lease_stats {
     uint32_t unseen;                   /* live slots whose process cannot be found, so not watched */
     int corrupt;                       /* 1: the task spoiled its counters; close the lease */
     int parked;                        /* fg_vgpu_server_park */
+    int aside;                         /* fg_vgpu_server_aside */
     uint32_t bell;                     /* changes with every ring */
     uint32_t held;                     /* fg_held_flag of its processes */
 };
@@ -85,6 +86,16 @@ int fg_vgpu_server_set(struct fg_vgpu_server *server, const struct fg_lease_spec
 /* parked 1: nothing is granted any more, and every call that the front end sees rings (its bell moves); 0: it goes on. Kept over a
  * restart by who adopts. FG_E_NOT_FOUND. FG_E_UNSUPPORTED: an ungated lease, whose submits would not wait. */
 int fg_vgpu_server_park(struct fg_vgpu_server *server, const char *id, int parked, struct fg_error *err);
+/* The memory of a parked lease is off its device: what it holds there may be leased to others of this arbiter, of memory and share
+ * alike, until it is asked back. To other arbiters of the machine it stays claimed. Adopted parked leases are aside. */
+int fg_vgpu_server_aside(struct fg_vgpu_server *server, const char *id, struct fg_error *err);
+/* Take its place again; it is held from then on. FG_E_CONFLICT: others have it, *ret says how much is missing. */
+struct fg_lease_missing { uint64_t memory_bytes; uint32_t share_permille; };
+int fg_vgpu_server_back(struct fg_vgpu_server *server, const char *id, struct fg_lease_missing *ret, struct fg_error *err);
+/* Hold a place for a lease that is aside on another device, beside its own; NULL: no longer. Then moved: that device is its own
+ * and it is aside no more. Errors as open. */
+int fg_vgpu_server_move_to(struct fg_vgpu_server *server, const char *id, const char *device, struct fg_error *err);
+int fg_vgpu_server_moved(struct fg_vgpu_server *server, const char *id, struct fg_error *err);
 /* The lease is over: waiters get CLOSED, reservations are refused, files are let go. FG_E_NOT_FOUND. */
 int fg_vgpu_server_close(struct fg_vgpu_server *server, const char *id, struct fg_error *err);
 

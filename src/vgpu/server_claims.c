@@ -54,18 +54,32 @@ static void add_spec(struct fg_claim *sum, const struct fg_lease_spec *spec)
     sum->alone |= spec->mode == FG_SHARE_EXCLUSIVE;
 }
 
-static struct fg_claim sum_but(const struct fg_vgpu_server *server, const struct device *device, const struct lease *self)
+/* Two sums, of what is promised (all but what is borrowed) and of what is there (all but what is aside): the others are told the
+ * larger, so that a place that we lend among ourselves is none for them. more: one more lease as well, or NULL. */
+static struct fg_claim sum_but(const struct fg_vgpu_server *server, const struct device *device, const struct lease *self,
+                               const struct fg_lease_spec *more)
 {
-    struct fg_claim sum = {0};
-    for (size_t i = 0; i < server->leases.count; i++)
-        if (server->leases.items[i]->device == device && server->leases.items[i] != self)
-            add_spec(&sum, &server->leases.items[i]->spec);
-    return sum;
+    struct fg_claim promised = {0}, there = {0};
+    for (size_t i = 0; i < server->leases.count; i++) {
+        const struct lease *lease = server->leases.items[i];
+        if (lease == self || (lease->device != device && lease->to != device))
+            continue;
+        if (!(lease->spec.flags & FG_LIMIT_BORROWED))
+            add_spec(&promised, &lease->spec);
+        if (!lease->aside || lease->to == device)
+            add_spec(&there, &lease->spec);
+    }
+    if (more && !(more->flags & FG_LIMIT_BORROWED))
+        add_spec(&promised, more);
+    if (more)
+        add_spec(&there, more);
+    return (struct fg_claim){.leases = FG_MAX(promised.leases, there.leases), .memory_bytes = FG_MAX(promised.memory_bytes, there.memory_bytes),
+                             .share_permille = FG_MAX(promised.share_permille, there.share_permille), .alone = promised.alone || there.alone};
 }
 
 void fg_vgpu_claim_again(struct fg_vgpu_server *server, struct device *device)
 {
-    struct fg_claim now = sum_but(server, device, NULL);
+    struct fg_claim now = sum_but(server, device, NULL, NULL);
     if (server->claims && device->key[0])
         fg_claims_set(server->claims, device->key, &now, NULL);
 }
@@ -90,8 +104,7 @@ int fg_vgpu_claim(struct fg_vgpu_server *server, struct device *device, const st
                   struct fg_error *err)
 {
     struct fg_claim_sum others;
-    struct fg_claim want = sum_but(server, device, self);
-    add_spec(&want, spec);
+    struct fg_claim want = sum_but(server, device, self, spec);
     if (!server->claims || !device->key[0])
         return 0;
     /* said first, looked then: of two at once at least one sees the other */

@@ -25,6 +25,8 @@ struct lease {
     int place;            /* in the device's arbiter; -1: ungated */
     int corrupt;
     int parked;           /* out of the arbiter, and FG_LIMIT_PARKED is set */
+    int aside;            /* parked, and its place may be another's */
+    struct device *to;    /* a place is held there as well; NULL: it does not move */
     uint32_t unseen;
     int64_t look_ns;      /* when who arrived will be looked at; 0: nobody did */
     struct watch watches[FG_SLOTS];
@@ -72,8 +74,17 @@ void *fg_vgpu_reaper(void *server);
 void fg_vgpu_wake(struct fg_vgpu_server *server);
 /* Mutex held. NULL: *err says so. */
 struct lease *fg_vgpu_lease_by_id(struct fg_vgpu_server *server, const char *id, struct fg_error *err);
+/* What of the device the leases but self hold, others that are aside left out; mutex held. */
+struct held { uint64_t memory_bytes; uint32_t share_permille; unsigned leases; const struct lease *alone; };
+struct held fg_vgpu_held(const struct fg_vgpu_server *server, const struct device *device, const struct lease *self);
+/* FG_E_CONFLICT: the spec does not fit beside them. */
+int fg_vgpu_admit(struct fg_vgpu_server *server, const struct fg_lease_spec *spec, const struct device *device, const struct lease *self,
+                  struct fg_error *err);
+struct device *fg_vgpu_device_by_name(struct fg_vgpu_server *server, const char *name);
 /* Write the lease's limits from its spec; mutex held. */
 void fg_vgpu_publish(struct lease *lease);
+/* Put the lease under the arbiter of its device, or change how it stands there, or take it out; mutex held. */
+void fg_vgpu_arbitrate(struct lease *lease);
 /* What the counters say; mutex held. */
 struct fg_arbiter_input fg_vgpu_input(const struct lease *lease);
 /* Stop watching; mutex held. */

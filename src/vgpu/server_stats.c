@@ -34,7 +34,7 @@ static void stats_of(const struct lease *lease, struct fg_lease_stats *ret)
                                    .charged_ns = in.charged_ns, .throttle_ns = fg_get(&counters->gone_throttle_ns),
                                    .submitted = fg_get(&counters->gone_settled), .ungated = fg_get(&counters->gone_ungated),
                                    .processes = in.processes, .waiting = in.waiting, .inflight = in.inflight,
-                                   .unseen = lease->unseen, .parked = lease->parked, .bell = fg_get(&counters->bell),
+                                   .unseen = lease->unseen, .parked = lease->parked, .aside = lease->aside, .bell = fg_get(&counters->bell),
                                    .corrupt = lease->corrupt || fg_counters_check(counters, sizeof *counters) != FG_LEASE_OK};
     for (unsigned i = 0; i < FG_SLOTS; i++) {
         const struct fg_slot *slot = &counters->slots[i];

@@ -14,6 +14,7 @@
 NAMES(state)
 NAMES(reason)
 NAMES(level)
+NAMES(parking)
 
 #define AT(S, MEMBER) offsetof(S, MEMBER), sizeof(((S *)0)->MEMBER)
 
@@ -49,6 +50,7 @@ static const struct fg_field lease_fields[] = {
     {"epoch", F_U64, 0, AT(struct fg_lease, epoch)},
     {"memory_bytes", F_U64, 0, AT(struct fg_lease, memory_bytes)},
     {"share_permille", F_U32, 0, AT(struct fg_lease, share_permille)},
+    {"borrowed", F_BOOL, OPTIONAL, AT(struct fg_lease, borrowed)},
     {"granted_ns", F_I64, 0, AT(struct fg_lease, granted_ns)},
     {"deadline_ns", F_I64, 0, AT(struct fg_lease, deadline_ns)},
     {"price_nanousd_per_s", F_I64, 0, AT(struct fg_lease, price_nanousd_per_s)},
@@ -110,11 +112,19 @@ static const struct fg_field report_fields[] = {
     {"kind", F_INT, 0, IN(report.kind)},
     {"seq", F_U32, 0, IN(report.usage.seq)},
 };
+static const struct fg_field parking_fields[] = {
+    {"state", F_NAME, 0, AT(struct fg_msg_parking, parking), &parking_names},
+    {"bytes", F_U64, 0, AT(struct fg_msg_parking, bytes)},
+    {"device", F_TEXT, 0, AT(struct fg_msg_parking, device)},
+    {"moved", F_BOOL, OPTIONAL, AT(struct fg_msg_parking, moved)},
+};
+static const struct fg_fields parking_table = {parking_fields, FG_COUNT(parking_fields)};
 /* What a report carries besides, by its kind. */
 static const struct fg_field report_kind_fields[] = {
     {"pull_ns", F_I64, 0, IN(report.pull_ns)},
     {"usage", F_OBJECT, 0, IN(report.usage), &usage_table},
     {"outcome", F_OBJECT, 0, IN(report.outcome), &outcome_table},
+    {"parking", F_OBJECT, 0, IN(report.parking), &parking_table},
 };
 static const struct fg_field start_fields[] = {
     {"task", F_ID, 0, IN(start.task), "tsk"},
@@ -140,6 +150,11 @@ static const struct fg_field resize_fields[] = {
     {"attempt", F_U32, 0, IN(resize.attempt)},
     {"memory_bytes", F_U64, 0, IN(resize.memory_bytes)},
     {"share_permille", F_U32, 0, IN(resize.share_permille)},
+};
+static const struct fg_field move_fields[] = {
+    {"task", F_ID, 0, IN(move.task), "tsk"},
+    {"attempt", F_U32, 0, IN(move.attempt)},
+    {"device_name", F_TEXT, 0, IN(move.device_name)},
 };
 static const struct fg_field forget_fields[] = {
     {"task", F_ID, 0, IN(ref.task), "tsk"},
@@ -181,6 +196,7 @@ static const struct message { const char *name; struct fg_fields fields; } messa
     [FG_MSG_BLOB_OK] = {"blob_ok", {blob_ok_fields, FG_COUNT(blob_ok_fields)}},
     [FG_MSG_ALIVE] = {"alive", {NULL, 0}},
     [FG_MSG_RESIZE] = {"resize", {resize_fields, FG_COUNT(resize_fields)}},
+    [FG_MSG_MOVE] = {"move", {move_fields, FG_COUNT(move_fields)}},
 };
 
 static void encode_header(const struct fg_msg *msg, struct fg_str *out)
@@ -236,12 +252,12 @@ static int decode_header(const json_t *header, struct fg_msg *msg, struct fg_err
     if (msg->kind >= FG_MSG_BLOB_GET && msg->kind <= FG_MSG_BLOB_OK && strspn(msg->blob.sha256, "0123456789abcdef") != 64)
         return fg_fail(err, FG_E_MALFORMED, "'sha256' must be 64 lower-case hex digits");
     if (msg->kind == FG_MSG_ACK && (msg->ref.kind < 0 || msg->ref.kind >= (int)FG_COUNT(report_kind_fields)))
-        return fg_fail(err, FG_E_MALFORMED, "'kind' must be 0, 1 or 2");
+        return fg_fail(err, FG_E_MALFORMED, "'kind' must be 0, 1, 2 or 3");
     if (msg->kind != FG_MSG_REPORT)
         return 0;
 
     if (msg->report.kind < 0 || msg->report.kind >= (int)FG_COUNT(report_kind_fields))
-        return fg_fail(err, FG_E_MALFORMED, "'kind' must be 0, 1 or 2");
+        return fg_fail(err, FG_E_MALFORMED, "'kind' must be 0, 1, 2 or 3");
     uint32_t seq = msg->report.usage.seq;
     if (fg_fields_decode(&(struct fg_fields){&report_kind_fields[msg->report.kind], 1}, header, (char *)msg, err) < 0)
         return -1;

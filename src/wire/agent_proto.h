@@ -8,6 +8,7 @@
  *     | <- start {task,attempt,epoch,lease...,spec} ----------- |   repeated if the attempt is unknown at hello; the agent ignores what it has
  *     | <- kill {task,attempt,reason} ------------------------- |
  *     | <- resize {task,attempt,memory_bytes,share_permille} -- |   the vGPU of an attempt that runs; what does not fit is refused and logged
+ *     | <- move {task,attempt,device_name} -------------------- |   bring a parked one back on that device; a report of its parking says how it ended
  *     | <- forget {task,attempt} ------------------------------ |   the end is on disk: the agent drops the attempt's folder
  *     | -- log {task,attempt,offset} + bytes -----------------> |   a piece of the attempt's log file (logfile.h), in order
  *     | <- log_at {task,attempt,offset} ----------------------- |   only when offset is not what the server has: go on from there
@@ -33,23 +34,25 @@ struct fg_msg_hello {
 struct fg_msg_welcome { int64_t lease_s, heartbeat_s; FG_VEC(struct fg_msg_attempt) keep; };
 struct fg_msg_report {
     fg_id task; uint32_t attempt; uint64_t epoch;
-    int kind;                                    /* 0 started, 1 usage, 2 finished (enum fg_report_kind) */
+    int kind;                                    /* 0 started, 1 usage, 2 finished, 3 parking (enum fg_report_kind) */
     int64_t pull_ns;                             /* started */
     struct fg_usage usage;                       /* usage; usage.seq is the report's seq for all kinds */
     struct fg_outcome outcome;                   /* finished */
+    struct fg_msg_parking { int parking; uint64_t bytes; char device[64]; bool moved; } parking;   /* where its device memory is; after each hello, too */
 };
 struct fg_msg_start { fg_id task, tenant; uint32_t attempt; struct fg_lease lease; char device_name[64]; json_t *spec; };  /* spec owned */
 struct fg_msg_resize { fg_id task; uint32_t attempt; uint64_t memory_bytes; uint32_t share_permille; };
+struct fg_msg_move { fg_id task; uint32_t attempt; char device_name[64]; };
 struct fg_msg_ref { fg_id task; uint32_t attempt; int kind; uint32_t seq; uint64_t offset; enum fg_reason reason; };  /* ack, kill, forget, log, log_at */
 struct fg_msg_blob { char sha256[65]; uint64_t offset, size; char error[200]; };                   /* blob_get, blob, blob_put, blob_ok */
 
 enum fg_msg_kind { FG_MSG_HELLO, FG_MSG_WELCOME, FG_MSG_REPORT, FG_MSG_ACK, FG_MSG_START, FG_MSG_KILL, FG_MSG_FORGET, FG_MSG_LOG,
                    FG_MSG_LOG_AT, FG_MSG_BLOB_GET, FG_MSG_BLOB, FG_MSG_BLOB_PUT, FG_MSG_BLOB_OK, FG_MSG_ALIVE, FG_MSG_RESIZE,
-                   FG_MSG_COUNT };
+                   FG_MSG_MOVE, FG_MSG_COUNT };
 struct fg_msg {
     enum fg_msg_kind kind;
     union { struct fg_msg_hello hello; struct fg_msg_welcome welcome; struct fg_msg_report report; struct fg_msg_start start;
-            struct fg_msg_resize resize; struct fg_msg_ref ref; struct fg_msg_blob blob; };
+            struct fg_msg_resize resize; struct fg_msg_move move; struct fg_msg_ref ref; struct fg_msg_blob blob; };
     const char *payload; size_t payload_len;     /* borrowed */
 };
 /* Append the frame of msg (with its payload) to out. */

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from fake_server import AGENT, Agent, FakeServer
-
+from harness import PATIENCE_S
 
 
 def users_have_namespaces():
@@ -35,9 +35,8 @@ class World:
 
     def run(self, *command, **spec):
         """Run to its end; (outcome, stdout and stderr)."""
-        timeout = spec.pop("timeout", 20)
         task = self.server.start(list(command), **spec)
-        outcome = self.server.finished(task, timeout)
+        outcome = self.server.finished(task)
         return outcome, self.server.text(task)
 
     def sh(self, script, **spec):
@@ -46,7 +45,7 @@ class World:
     def attempt_dir(self, task, attempt=1):
         return self.folder / "agent" / "attempts" / f"{task}.{attempt}"
 
-    def gone(self, timeout=10):
+    def gone(self, timeout=PATIENCE_S):
         """All attempts' folders are gone."""
         end = time.monotonic() + timeout
         while self.agent.folders():
@@ -63,7 +62,7 @@ class World:
                 task, attempt = name.split(".")
                 self.server.send({"m": "forget", "task": task, "attempt": int(attempt)})
         try:
-            self.gone(15)
+            self.gone()
         finally:
             if self.agent.process.poll() is None:
                 self.agent.terminate()
@@ -78,8 +77,8 @@ def open_way(folder):
             os.chmod(parent, os.stat(parent).st_mode | 0o011)
 
 
-def until(test, timeout=20):
-    """Wait for test() to hold; machines under load take their time."""
+def until(test, timeout=PATIENCE_S):
+    """Wait for test() to hold."""
     end = time.monotonic() + timeout
     while not test():
         assert time.monotonic() < end, f"did not happen within {timeout} s"

@@ -1,7 +1,4 @@
 """fgpu slice on a machine with the stand-in NVIDIA driver: two GPUs of 4 GiB. Import `slices` as a fixture."""
-import os
-import signal
-
 import pytest
 
 from slice_world import BUILD, MIB, Slices
@@ -45,8 +42,7 @@ class CudaSlices(Slices):
 
 def finish(made):
     made.end()
-    for pid in made.arbiters():
-        os.kill(pid, signal.SIGKILL)
+    made.kill_arbiters()
 
 
 @pytest.fixture

@@ -9,6 +9,8 @@ import struct
 import threading
 import time
 
+from harness import PATIENCE_S
+
 LETTERS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 GIB = 1 << 30
 STDOUT, STDERR, SYSTEM = 1, 2, 3
@@ -42,7 +44,7 @@ class FakeAgent:
 
     def connect(self, hello=True):
         self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(20)
+        self.socket.settimeout(PATIENCE_S)
         self.socket.connect(self.server.socket)
         self.ended = False
         self.inbox.clear()
@@ -100,7 +102,7 @@ class FakeAgent:
     def raw(self, data):
         self.socket.sendall(data)
 
-    def expect(self, message, timeout=10, **members):
+    def expect(self, message, timeout=PATIENCE_S, **members):
         """Take the first message of that name with those members out of what came: (header, payload)."""
         end = time.monotonic() + timeout
         with self.arrived:
@@ -121,7 +123,7 @@ class FakeAgent:
             return
         raise AssertionError(f"an unexpected {got}")
 
-    def closed(self, timeout=10):
+    def closed(self, timeout=PATIENCE_S):
         end = time.monotonic() + timeout
         with self.arrived:
             while not self.ended and time.monotonic() < end:

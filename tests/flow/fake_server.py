@@ -13,7 +13,8 @@ import threading
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from harness import PATIENCE_S, ROOT
+
 BUILD = Path(os.environ.get("FGPU_BUILD", ROOT / "build"))
 AGENT = BUILD / "tests" / "flow" / "fg-agent"
 STARTED, USAGE, FINISHED = 0, 1, 2
@@ -93,7 +94,7 @@ class FakeServer:
 
     def send(self, header, payload=b""):
         with self.changed:
-            self._wait(lambda: self.conn, 10, "an agent")
+            self._wait(lambda: self.conn, "an agent")
             self._send(self.conn, header, payload)
 
     # --- what agents say ---
@@ -147,7 +148,7 @@ class FakeServer:
             self._send(conn, {"m": "alive"})
 
     # --- for tests ---
-    def _wait(self, condition, timeout, what):
+    def _wait(self, condition, what, timeout=PATIENCE_S):
         end = time.monotonic() + timeout
         while not condition():
             left = end - time.monotonic()
@@ -179,27 +180,27 @@ class FakeServer:
     def kill(self, task, reason="none", attempt=1):
         self.send({"m": "kill", "task": task, "attempt": attempt, "reason": reason})
 
-    def report(self, task, kind, timeout=15):
+    def report(self, task, kind):
         def found():
             return next((r for r in self.reports if r["task"] == task and r["kind"] == kind), None)
         with self.changed:
-            return self._wait(found, timeout, f"report {kind} of {task}")
+            return self._wait(found, f"report {kind} of {task}")
 
-    def finished(self, task, timeout=15):
-        return self.report(task, FINISHED, timeout)["outcome"]
+    def finished(self, task):
+        return self.report(task, FINISHED)["outcome"]
 
     def text(self, task, attempt=1, sources=(1, 2)):
         with self.changed:
             return b"".join(d for s, d in log_records(bytes(self.logs.get((task, attempt), b""))) if s in sources).decode(errors="replace")
 
-    def wait_text(self, task, part, timeout=10):
+    def wait_text(self, task, part):
         with self.changed:
             self._wait(lambda: part in b"".join(d for _, d in log_records(bytes(self.logs.get((task, 1), b"")))).decode(errors="replace"),
-                       timeout, f"'{part}' in the log")
+                       f"'{part}' in the log")
 
-    def wait_hello(self, count, timeout=10):
+    def wait_hello(self, count):
         with self.changed:
-            self._wait(lambda: len(self.hellos) >= count, timeout, f"hello {count}")
+            self._wait(lambda: len(self.hellos) >= count, f"hello {count}")
 
     def drop(self):
         with self.changed:
@@ -246,7 +247,7 @@ class Agent:
 
     def terminate(self):
         self.process.terminate()
-        assert self.process.wait(10) == 0
+        assert self.process.wait(PATIENCE_S) == 0
 
     def folders(self):
         return sorted(p.name for p in (self.data / "agent" / "attempts").iterdir())

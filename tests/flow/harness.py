@@ -9,6 +9,9 @@ import time
 import urllib.parse
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+# How long a test waits for what must come, at the least. A wait ends when it has come, so this costs only a test that fails; a
+# machine under load takes its time.
+PATIENCE_S = 120
 
 
 def program():
@@ -21,7 +24,7 @@ def program():
     return [str(fgpu), "serve"] if fgpu.exists() else [str(build / "tests/flow/fg-serve")]
 
 
-def eventually(check, timeout=10.0, every=0.02):
+def eventually(check, timeout=PATIENCE_S, every=0.02):
     """The first true value of check(), which is asked again until the time is up; then its last value."""
     end = time.monotonic() + timeout
     while True:
@@ -56,7 +59,7 @@ class Server:
         env |= {"XDG_CONFIG_HOME": str(self.folder / "config"), "FGPU_DATA_DIR": str(self.data)}
         return env | {"FGPU_" + k.upper().replace(".", "_"): str(v) for k, v in self.settings.items()}
 
-    def start(self, wait=10):
+    def start(self, wait=PATIENCE_S):
         ready = self.data / "server.json"
         ready.unlink(missing_ok=True)
         self.log = open(self.folder / "server.log", "ab")
@@ -78,7 +81,7 @@ class Server:
             return None
         if self.process.poll() is None:
             self.process.send_signal(how)
-        code = self.process.wait(15)
+        code = self.process.wait(PATIENCE_S)
         self.process = None
         self.log.close()
         assert "Sanitizer" not in self.log_text() and "runtime error" not in self.log_text(), self.log_text()
@@ -105,7 +108,7 @@ class Server:
 
     # --- requests ---
 
-    def connect(self, timeout=30):
+    def connect(self, timeout=PATIENCE_S):
         address = urllib.parse.urlsplit(self.url)
         return http.client.HTTPConnection(address.hostname, address.port, timeout=timeout)
 
@@ -156,7 +159,7 @@ class Stream:
     """text/event-stream, event by event."""
 
     def __init__(self, server, path, key, headers):
-        self.connection = server.connect(timeout=20)
+        self.connection = server.connect()
         self.connection.request("GET", path, headers={"Accept": "text/event-stream", "Authorization": f"Bearer {key}", **headers})
         self.response = self.connection.getresponse()
         self.status = self.response.status

@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from harness import ROOT, eventually
+from harness import PATIENCE_S, ROOT, eventually
 
 BUILD = pathlib.Path(os.environ.get("FGPU_BUILD", ROOT / "build"))
 FGPU = pathlib.Path(os.environ.get("FGPU_BIN", BUILD / "src" / "cli" / "fgpu"))
@@ -73,15 +73,15 @@ class Slices:
         self.running.append(p)
         return p
 
-    def hold(self, *options, program=("sleep", "60"), **more):
+    def hold(self, *options, program=("sleep", "600"), **more):
         """A slice that is running: (process, its row)."""
         p = self.start(*options, "--", *program, **more)
-        assert eventually(lambda: self.row(p) or p.poll() is not None, 20), "the slice did not start"
+        assert eventually(lambda: self.row(p) or p.poll() is not None), "the slice did not start"
         row = self.row(p)
         assert row, p.communicate()
         return p, row
 
-    def __call__(self, *args, code=0, timeout=60, **more):
+    def __call__(self, *args, code=0, timeout=PATIENCE_S, **more):
         """(stdout, stderr) of a call that must end with this exit status."""
         p = self.start(*args, **more)
         out, err = p.communicate(timeout=timeout)
@@ -109,6 +109,14 @@ class Slices:
                 found.append(int(p.parent.name))
         return found
 
+    def kill_arbiters(self):
+        """They would end by themselves in two seconds, as one of the tests shows; one that just has is no error."""
+        for pid in self.arbiters():
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+
     def end(self):
         for p in self.running:
             if p.poll() is None:
@@ -128,8 +136,7 @@ def slices(tmp_path_factory):
     made = Slices(tmp_path_factory.mktemp("s"))
     yield made
     made.end()
-    for pid in made.arbiters():  # it would end by itself in two seconds, as one of the tests shows
-        os.kill(pid, signal.SIGKILL)
+    made.kill_arbiters()
 
 
 def gone(pid):
@@ -145,7 +152,7 @@ def free_bytes(slices):
     while high - low > MIB:
         middle = (low + high) // 2
         p = slices.start("-q", "--gpu", middle, "--share", "1", "--", "true")
-        code = p.wait(30)
+        code = p.wait(PATIENCE_S)
         assert code in (0, 2, 5)
         low, high = (middle, high) if code != 2 else (low, middle)
     return low

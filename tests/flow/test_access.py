@@ -8,7 +8,7 @@ import time
 import pytest
 
 from fake_agent import FakeAgent
-from harness import Server, command, eventually, program
+from harness import PATIENCE_S, Server, command, eventually, program
 
 
 def make_key(server, **wish):
@@ -95,8 +95,9 @@ def test_a_revoked_key_ends_at_once(server):
 
 
 def test_a_key_expires(server):
-    made = make_key(server, expires_s=1)
-    assert server.get("/v1/tasks", key=made["key"]).status == 200
+    made, began = make_key(server, expires_s=1), time.monotonic()
+    first = server.get("/v1/tasks", key=made["key"]).status
+    assert first == 200 or time.monotonic() - began >= 1
     time.sleep(1.1)
     answer = server.get("/v1/tasks", key=made["key"])
     assert answer.status == 401 and "expired" in answer.json["detail"]
@@ -161,14 +162,14 @@ def test_anothers_slice_shows_its_size_only(server):
 
 def test_a_second_server_on_the_same_data_is_refused(server):
     other = Server(server.folder, data_dir=server.data)
-    done = subprocess.run(program(), env=other.environment(), capture_output=True, timeout=10)
+    done = subprocess.run(program(), env=other.environment(), capture_output=True, timeout=PATIENCE_S)
     assert done.returncode != 0 and b"another" in done.stderr
     assert server.get("/readyz").status == 200
 
 
 def test_an_address_that_is_not_loopback_is_refused(tmp_path):
     one = Server(tmp_path, listen="0.0.0.0:0")
-    done = subprocess.run(program(), env=one.environment(), capture_output=True, timeout=10)
+    done = subprocess.run(program(), env=one.environment(), capture_output=True, timeout=PATIENCE_S)
     assert done.returncode != 0 and b"TLS" in done.stderr
 
 

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from agent_world import ROOT_ONLY, make_world, marked, until, world  # noqa: F401
-from fake_server import STARTED
+from fake_server import STARTED, USAGE
 
 BURN = """
 import multiprocessing, os, time
@@ -31,25 +31,26 @@ def test_a_task_of_share_25_gets_a_quarter_of_all_cores(world):  # noqa: F811
     """All cores busy for 4.5 s at share 25: CPU time / (wall time x cores) is 0.25, to within 2 points.
 
     The wall time is the burning's own (start-up outside of it would thin the ratio), the CPU time the vGPU's counter.
-    Never more, whatever else runs. Less is no fault of ours while other programs take more than half of the machine:
-    then it is tried again, and at last skipped."""
+    Never more, whatever else runs. With less it is tried again (a disk that is slow to read Python thins the ratio, too); always less
+    is a fault of ours unless other programs took more than half of the machine: then it is skipped, at last."""
     cores = world.server.hellos[0]["devices"][0]["units"]
+    least = 1
     for _ in range(4):
         before = cpu_seconds()
         task = world.server.start(["python3", "-c", BURN], share=250)
-        outcome = world.server.finished(task, 60)
+        outcome = world.server.finished(task)
         used, could = (b - a for a, b in zip(before, cpu_seconds()))
         assert outcome["state"] == "succeeded", outcome
         usage = outcome["usage"]
         assert usage["wall_ns"] >= 4e9
         ratio = usage["device_ns"] / (usage["wall_ns"] * cores)
         assert ratio <= 0.27, f"got {ratio:.4f} of the device"
-        others = (used - usage["device_ns"] / 1e9) / could
+        least = min(least, (used - usage["device_ns"] / 1e9) / could)
         if ratio >= 0.23:
             assert usage["throttled_ns"] > 0
             return
-        assert others > 0.5, f"got {ratio:.4f} of the device while others used {others:.2f}"
-    pytest.skip(f"other programs used {others:.0%} of this machine")
+    assert least > 0.5, f"got {ratio:.4f} of the device, and others used but {least:.2f} of it at one time"
+    pytest.skip(f"other programs used {least:.0%} of this machine")
 
 
 @ROOT_ONLY
@@ -77,30 +78,32 @@ def test_files_in_tmp_count_as_its_memory(world):  # noqa: F811
 
 @ROOT_ONLY
 def test_a_fork_bomb_is_capped_and_ends_with_the_task(world):  # noqa: F811
-    script = "import os, time\nn = 0\ntry:\n  while True:\n    if os.fork() == 0: time.sleep(60); os._exit(0)\n    n += 1\n" \
+    script = "import os, time\nn = 0\ntry:\n  while True:\n    if os.fork() == 0: time.sleep(600); os._exit(0)\n    n += 1\n" \
              "except OSError: print('forks', n, flush=True)\n"
-    outcome, text = world.run("python3", "-c", script, memory=2 << 30, timeout=60)
+    outcome, text = world.run("python3", "-c", script, memory=2 << 30)
     assert outcome["state"] == "succeeded", outcome
     assert 100 < int(text.split()[1]) < 4096
 
 
 def test_the_run_limit_asks_first_and_kills_who_does_not_listen(world):  # noqa: F811
-    begin = time.monotonic()
-    outcome, text = world.sh("trap 'echo asked; exit 7' TERM; sleep 30 & wait", limits={"run": 1})
+    outcome, text = world.sh("trap 'echo asked; exit 7' TERM; sleep 600 & wait", limits={"run": 2})
     assert (outcome["state"], outcome["reason"], outcome["exit_code"]) == ("failed", "time_limit", 7)
     assert "asked" in text
-    assert time.monotonic() - begin < 5
     begin = time.monotonic()
-    outcome, text = world.sh("trap '' TERM; while :; do sleep 1; done", limits={"run": "1s"}, timeout=30)
+    outcome, text = world.sh("trap '' TERM; while :; do sleep 1; done", limits={"run": "1s"})
     assert (outcome["state"], outcome["reason"]) == ("failed", "time_limit")
-    assert 5.5 < time.monotonic() - begin < 12           # 1 s, then 5 s of grace
+    assert time.monotonic() - begin > 5.5                # 1 s, then 5 s of grace
 
 
 def test_usage_is_reported_each_second_with_growing_numbers(world):  # noqa: F811
-    task = world.server.start(["sh", "-c", "timeout 3.5 sh -c 'while :; do :; done'"])
+    def told():
+        return [r["usage"] for r in list(world.server.reports) if r["task"] == task and r["kind"] == USAGE]
+
+    task = world.server.start(["sh", "-c", "until [ -e stop ]; do :; done"])
+    until(lambda: len(told()) >= 3)
+    (world.attempt_dir(task) / "work" / "stop").touch()
     world.server.finished(task)
-    usage = [r["usage"] for r in world.server.reports if r["task"] == task and r["kind"] == 1]
-    assert len(usage) >= 2
+    usage = told()
     assert all(a["seq"] < b["seq"] and a["device_ns"] <= b["device_ns"] and a["wall_ns"] < b["wall_ns"] for a, b in zip(usage, usage[1:]))
     assert world.server.finished(task)["usage"]["seq"] > usage[-1]["seq"]
 
@@ -115,7 +118,7 @@ def test_without_cgroup_v2_the_tree_is_killed_pid_by_pid(make_world):  # noqa: F
     assert "no cgroup for cpu" in device["level_why"]
     outcome, _ = world.run("python3", "-c", "x = bytearray(200 << 20)", memory=64 << 20)
     assert outcome["reason"] == "oom_host"
-    outcome, _ = world.sh("trap '' TERM; setsid sleep 306.5 & sleep 306.5", limits={"run": 1}, timeout=30)
+    outcome, _ = world.sh("trap '' TERM; setsid sleep 306.5 & sleep 306.5", limits={"run": 1})
     assert outcome["reason"] == "time_limit"
     assert marked("sleep 306.5") == []
     task = world.server.start(["sleep", "307.5"])

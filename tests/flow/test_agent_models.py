@@ -35,7 +35,7 @@ def models(make_world, tmp_path):  # noqa: F811
 def classify(world, image, **model):
     spec = {"task_type": "image_classification", "model_name": "m", "input_data": "blob:" + world.server.put(image),
             "model": {"name": "m", "architecture": "arch", "format": "torch", **model}}
-    return world.server.finished(world.server.start(**spec), 20)
+    return world.server.finished(world.server.start(**spec))
 
 
 def test_a_model_task_gives_the_workers_answer(models):

@@ -68,7 +68,7 @@ def gpus(world):  # noqa: F811
 def run(world, text, memory=64 * MIB, share=500, **spec):  # noqa: F811
     spec.setdefault("env", {}).update({"FGPU_FAKE_CUDA_SETUP": SETUP})
     task = world.server.start(["python3", "-c", PROGRAM + text], device=gpus(world)[0]["name"], memory=memory, share=share, **spec)
-    outcome = world.server.finished(task, 90)
+    outcome = world.server.finished(task)
     return outcome, world.server.text(task)
 
 
@@ -130,12 +130,12 @@ while not os.path.exists("go"):
     time.sleep(0.05)
 say(*[alloc(16)[0] for _ in range(4)])
 """], device=gpus(world)[0]["name"], memory=64 * MIB, share=500, env={"FGPU_FAKE_CUDA_SETUP": SETUP})
-    world.server.wait_text(task, "0", 60)
+    world.server.wait_text(task, "0")
     world.agent.kill()
     world.agent.run()
     world.server.wait_hello(2)
     (world.attempt_dir(task) / "work" / "go").write_text("")
-    assert world.server.finished(task, 90)["state"] == "succeeded"
+    assert world.server.finished(task)["state"] == "succeeded"
     assert world.server.text(task).split() == ["0", "0", "0", "0", "2"]
 
 
@@ -148,11 +148,11 @@ def test_a_device_that_is_too_hot_takes_no_more_tasks_and_is_taken_back(world, t
         subprocess.run(["/usr/bin/python3", "-c", code], check=True)
     assert all_well()
     set_throttle(64)                     # slowed down by heat
-    until(lambda: not all_well(), 60)
+    until(lambda: not all_well())
     hot = [d for d in gpus(world) if not d["healthy"]]
     assert len(hot) == 1 and "heat" in hot[0]["level_why"]
     set_throttle(0)
-    until(all_well, 60)
+    until(all_well)
 
 
 def test_what_the_driver_cannot_put_aside_runs_on(make_world, tmp_path, monkeypatch):  # noqa: F811
@@ -167,15 +167,15 @@ while not os.path.exists("go"):
     time.sleep(0.2)
 say(alloc(16)[0])
 """], device=gpus(world)[0]["name"], memory=64 * MIB, share=500, env={"FGPU_FAKE_CUDA_SETUP": setup})
-    world.server.wait_text(task, "0", 60)
-    until(lambda: "is not parked: the driver cannot put it aside" in world.agent.stderr(), 60)
+    world.server.wait_text(task, "0")
+    until(lambda: "is not parked: the driver cannot put it aside" in world.agent.stderr())
     (world.attempt_dir(task) / "work" / "go").write_text("")
-    assert world.server.finished(task, 90)["state"] == "succeeded"
+    assert world.server.finished(task)["state"] == "succeeded"
     assert world.server.text(task).split() == ["0", "0"]
 
 
 def test_a_driver_without_checkpoints_is_named_and_nothing_else_changes(make_world, tmp_path, monkeypatch):  # noqa: F811
     with_driver(tmp_path, monkeypatch, SETUP)
     world = make_world(settings=["reclaim.idle_s=1"])
-    until(lambda: "idle device memory is not reclaimed: the driver's interface is 12.4" in world.agent.stderr(), 60)
+    until(lambda: "idle device memory is not reclaimed: the driver's interface is 12.4" in world.agent.stderr())
     assert run(world, "say(alloc(16)[0])")[0]["state"] == "succeeded"

@@ -12,6 +12,7 @@ import pytest
 
 from agent_world import ROOT_ONLY, USERS, make_world, open_way, until  # noqa: F401
 from fake_server import AGENT, BUILD, STARTED, USAGE, public_copy
+from harness import PATIENCE_S
 
 MIB = 1 << 20
 
@@ -59,10 +60,10 @@ def start(world, text, memory=64 * MIB, share=500, **spec):  # noqa: F811
     return world.server.start(["python3", "-c", PROGRAM + text], device="opencl0", memory=memory, share=share, **spec)
 
 
-def run(world, text, timeout=90, **more):  # noqa: F811
+def run(world, text, **more):  # noqa: F811
     """(outcome, what it printed)"""
     task = start(world, text, **more)
-    outcome = world.server.finished(task, timeout)
+    outcome = world.server.finished(task)
     return outcome, world.server.text(task)
 
 
@@ -72,8 +73,8 @@ def use_of(world, task):  # noqa: F811
         return next((r["usage"] for r in reversed(world.server.reports) if r["task"] == task and r["kind"] == USAGE), None)
 
 
-def wait_use(world, task, test, timeout=60):  # noqa: F811
-    until(lambda: (use_of(world, task) or {}).get("device_ns", -1) >= 0 and test(use_of(world, task)), timeout)
+def wait_use(world, task, test):  # noqa: F811
+    until(lambda: (use_of(world, task) or {}).get("device_ns", -1) >= 0 and test(use_of(world, task)))
     return use_of(world, task)
 
 
@@ -104,7 +105,7 @@ def test_an_opencl_device_is_offered_with_its_level(world):
 
 
 def test_a_word_that_is_no_choice_is_refused(tmp_path):
-    ran = subprocess.run([AGENT, f"data_dir={tmp_path}", "opencl=some"], capture_output=True, text=True, timeout=30, check=False)
+    ran = subprocess.run([AGENT, f"data_dir={tmp_path}", "opencl=some"], capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert ran.returncode == 1 and "none, gpu or all" in ran.stderr
 
 
@@ -137,34 +138,37 @@ def test_a_task_that_ends_badly_after_a_refusal_ran_out_of_device_memory(world):
 
 
 def test_two_tasks_get_their_shares_of_the_device(world):
-    """30 and 70 of the device, both always busy: of the time that was charged between two moments, a third and two thirds."""
+    """30 and 70 of the device, both always busy: of all the time that is charged the parts tend to that, however slow the machine."""
     forever = "say('up')\nwhile True: spin(10)"
     small, large = start(world, forever, share=300), start(world, forever, share=700)
     for task in (small, large):
-        world.server.wait_text(task, "up", 60)
+        world.server.wait_text(task, "up")
         wait_use(world, task, lambda u: u["device_ns"] > 0)
     before = [use_of(world, t)["device_ns"] for t in (small, large)]
-    wait_use(world, small, lambda u: u["device_ns"] - before[0] > 1.5e9, 120)
-    got = [use_of(world, t)["device_ns"] - b for t, b in zip((small, large), before)]
+    wait_use(world, small, lambda u: u["device_ns"] - before[0] > 1.5e9)
+
+    def part():
+        got = [use_of(world, t)["device_ns"] - b for t, b in zip((small, large), before)]
+        return got[0] / sum(got)
+    until(lambda: 0.2 < part() < 0.4)
     for task in (small, large):
         world.server.kill(task)
-        assert world.server.finished(task, 30)["state"] == "canceled"
-    assert 0.2 < got[0] / sum(got) < 0.4, got
+        assert world.server.finished(task)["state"] == "canceled"
 
 
 def test_a_vgpu_is_resized_under_a_running_task(world):
     task = start(world, """
 say(device.global_mem_size >> 20)
-end = time.monotonic() + 60
+end = time.monotonic() + 600
 while device.global_mem_size >> 20 == 64 and time.monotonic() < end: time.sleep(0.05)
 say(device.global_mem_size >> 20)
 held = [buffer(16) for _ in range(7)]
 """)
-    world.server.wait_text(task, "64", 60)
+    world.server.wait_text(task, "64")
     ref = {"m": "resize", "task": task, "attempt": 1}
     world.server.send({**ref, "memory_bytes": 1 << 50, "share_permille": 500})     # more than there is: nothing happens
     world.server.send({**ref, "memory_bytes": 128 * MIB, "share_permille": 250})
-    assert world.server.finished(task, 90)["state"] == "succeeded"
+    assert world.server.finished(task)["state"] == "succeeded"
     assert world.server.text(task).split() == ["64", "128"]
     assert "keeps its size" in world.agent.stderr()
 
@@ -195,21 +199,21 @@ def test_a_task_of_the_processor_has_no_lease(world):
 # --- who goes around it ---
 
 BYPASS = {
-    "a cleaned environment": (["env", "-i", "PATH=/usr/bin:/bin", "python3", "-c", PROGRAM + "say('free')\ntime.sleep(60)"], "OPENCL_LAYERS"),
+    "a cleaned environment": (["env", "-i", "PATH=/usr/bin:/bin", "python3", "-c", PROGRAM + "say('free')\ntime.sleep(600)"], "OPENCL_LAYERS"),
     "the driver itself": (["python3", "-c", "import ctypes, glob, time\n"
-                           "ctypes.CDLL(glob.glob('/usr/lib/*/libpocl.so.2*')[0])\nprint('free', flush=True)\ntime.sleep(60)"], "by itself"),
+                           "ctypes.CDLL(glob.glob('/usr/lib/*/libpocl.so.2*')[0])\nprint('free', flush=True)\ntime.sleep(600)"], "by itself"),
     "out of sight": (["python3", "-c", "import ctypes, glob, time\nctypes.CDLL(None).prctl(4, 0, 0, 0, 0)\n"
-                      "ctypes.CDLL(glob.glob('/usr/lib/*/libpocl.so.2*')[0])\ntime.sleep(60)"], "by itself"),
-    "in a child": (["sh", "-c", "setsid env -i PATH=$PATH python3 -c '" + PROGRAM.replace("'", '"') + "\ntime.sleep(60)' & wait"], "OPENCL_LAYERS"),
+                      "ctypes.CDLL(glob.glob('/usr/lib/*/libpocl.so.2*')[0])\ntime.sleep(600)"], "by itself"),
+    "in a child": (["sh", "-c", "setsid env -i PATH=$PATH python3 -c '" + PROGRAM.replace("'", '"') + "\ntime.sleep(600)' & wait"], "OPENCL_LAYERS"),
     "from a thread": (["python3", "-c", "import subprocess, threading\nt = threading.Thread(target=lambda: subprocess.run(['env', '-i', 'PATH=/usr/bin:/bin', "
-                       "'python3', '-c', " + repr(PROGRAM + "time.sleep(60)") + "]))\nt.start()\nt.join()"], "OPENCL_LAYERS"),
-    "by exec, out of the books": (["python3", "-c", PROGRAM + "os.execve('/usr/bin/python3', ['python3', '-c', " + repr(PROGRAM + "time.sleep(60)") +
+                       "'python3', '-c', " + repr(PROGRAM + "time.sleep(600)") + "]))\nt.start()\nt.join()"], "OPENCL_LAYERS"),
+    "by exec, out of the books": (["python3", "-c", PROGRAM + "os.execve('/usr/bin/python3', ['python3', '-c', " + repr(PROGRAM + "time.sleep(600)") +
                                    "], {'PATH': os.environ['PATH']})"], "OPENCL_LAYERS"),
     "a lease it sets itself": (["python3", "-c", "import os\nfor a, b, n in (('limits', 'l', 4096), ('counters', 'c', 69632)):\n"
                                 "    open('/tmp/' + b, 'wb').write(open('/run/fgpu/lease.' + a, 'rb').read(n))\n"
                                 "os.environ['FGPU_LEASE'] = '/tmp/l:/tmp/c'\n" + PROGRAM + "while True: spin(5)"], "in the books"),
     "a lease of its own": (["sh", "-c", "head -c 4096 /run/fgpu/lease.limits > /tmp/l; cat /run/fgpu/lease.counters > /tmp/c; "
-                            "FGPU_LEASE=/tmp/l:/tmp/c exec python3 -c '" + PROGRAM.replace("'", '"') + "\ntime.sleep(60)'"], "FGPU_LEASE"),
+                            "FGPU_LEASE=/tmp/l:/tmp/c exec python3 -c '" + PROGRAM.replace("'", '"') + "\ntime.sleep(600)'"], "FGPU_LEASE"),
 }
 
 
@@ -217,14 +221,14 @@ BYPASS = {
 def test_who_goes_around_the_layer_is_stopped_and_named(world, way):
     command, seen = BYPASS[way]
     task = world.server.start(command, device="opencl0", memory=64 * MIB)
-    outcome = world.server.finished(task, 60)
+    outcome = world.server.finished(task)
     assert (outcome["state"], outcome["reason"]) == ("failed", "limit_bypassed"), outcome
     assert seen in outcome["detail"] and "python3" in outcome["detail"] and "libpocl.so" in outcome["detail"]
 
 
 def test_who_writes_over_the_counters_is_stopped(world):
-    outcome, _ = world.sh("dd if=/dev/urandom of=/run/fgpu/lease.counters bs=4096 count=17 conv=notrunc; sleep 60", device="opencl0",
-                          memory=64 * MIB, timeout=60)
+    outcome, _ = world.sh("dd if=/dev/urandom of=/run/fgpu/lease.counters bs=4096 count=17 conv=notrunc; sleep 600", device="opencl0",
+                          memory=64 * MIB)
     assert outcome["reason"] == "limit_bypassed" and "counters" in outcome["detail"]
     assert world.sh("echo fine", device="opencl0", memory=64 * MIB)[1] == "fine\n"
 
@@ -271,15 +275,15 @@ def test_an_ordinary_users_agent_holds_and_sees_it_as_well(make_world, tmp_path)
     assert "opened" not in text and "truncated" not in text and text.split()[-3:] == ["lease.counters", "lease.limits", "libfgpu_opencl.so"]
     for way in ("a cleaned environment", "out of sight"):
         task = world.server.start(BYPASS[way][0], device="opencl0", memory=64 * MIB)
-        assert world.server.finished(task, 60)["reason"] == "limit_bypassed", way
+        assert world.server.finished(task)["reason"] == "limit_bypassed", way
     task = start(world, "say('up')\nwhile not os.path.exists('/work/stop'): spin(5)\nheld = buffer(32)")
-    world.server.wait_text(task, "up", 60)
+    world.server.wait_text(task, "up")
     world.agent.kill()
     world.agent.run()
     world.server.wait_hello(2)
-    until(lambda: (use_of(world, task) or {}).get("device_ns", 0) > 0, 60)
+    until(lambda: (use_of(world, task) or {}).get("device_ns", 0) > 0)
     (world.attempt_dir(task) / "work/stop").touch()
-    outcome = world.server.finished(task, 60)
+    outcome = world.server.finished(task)
     assert (outcome["state"], outcome["usage"]["memory_peak_bytes"]) == ("succeeded", 33 * MIB), outcome
 
 
@@ -295,7 +299,7 @@ try:
     while True: held.append(buffer(16))
 except cl.Error: say(len(held))
 """, memory=100 * MIB)
-    world.server.wait_text(task, "up", 60)
+    world.server.wait_text(task, "up")
     before = wait_use(world, task, lambda u: u["device_ns"] > 0)["device_ns"]
     assert leases(world) == [f"{task}.1"]
     world.agent.kill()
@@ -307,39 +311,39 @@ except cl.Error: say(len(held))
     world.server.send({"m": "resize", "task": task, "attempt": 1, "memory_bytes": 64 * MIB, "share_permille": 500})
     until(lambda: "64 MiB" in world.agent.stderr())
     (world.attempt_dir(task) / "work/stop").touch()
-    outcome = world.server.finished(task, 60)
+    outcome = world.server.finished(task)
     assert outcome["state"] == "succeeded" and world.server.text(task).split() == ["up", "3"]      # 63 of 64 MiB are left
     until(lambda: leases(world) == [])
 
 
 def test_a_task_whose_lease_cannot_be_taken_over_is_stopped(world):
     task = start(world, "say('up')\nwhile True: spin(5)")
-    world.server.wait_text(task, "up", 60)
+    world.server.wait_text(task, "up")
     world.agent.kill()
     lease_folder(world).joinpath(f"{task}.1").unlink()
     world.agent.run()
-    outcome = world.server.finished(task, 60)
+    outcome = world.server.finished(task)
     assert outcome["reason"] == "internal" and "taken over" in outcome["detail"]
 
 
 def test_an_offender_is_found_by_the_next_agent(world):
     task = world.server.start(["python3", "-c", "import ctypes, glob, time\nprint('up', flush=True)\ntime.sleep(2)\n"
-                               "ctypes.CDLL(glob.glob('/usr/lib/*/libpocl.so.2*')[0])\ntime.sleep(60)"], device="opencl0", memory=64 * MIB)
+                               "ctypes.CDLL(glob.glob('/usr/lib/*/libpocl.so.2*')[0])\ntime.sleep(600)"], device="opencl0", memory=64 * MIB)
     world.server.wait_text(task, "up")
     world.agent.kill()
     time.sleep(3)
     world.agent.run()
-    outcome = world.server.finished(task, 60)
+    outcome = world.server.finished(task)
     assert outcome["reason"] == "limit_bypassed", outcome
 
 
 def test_use_is_told_of_a_task_that_ended_while_no_agent_ran(world):
     task = start(world, "say('up')\ntime.sleep(2)\nspin(30)\nheld = buffer(32)")
-    world.server.wait_text(task, "up", 60)
+    world.server.wait_text(task, "up")
     world.agent.kill()
-    until(lambda: world.agent.supervisors() == {}, 60)
+    until(lambda: world.agent.supervisors() == {})
     world.agent.run()
-    outcome = world.server.finished(task, 60)
+    outcome = world.server.finished(task)
     assert outcome["state"] == "succeeded"
     assert outcome["usage"]["device_ns"] > 0 and outcome["usage"]["memory_peak_bytes"] == 33 * MIB
     until(lambda: leases(world) == [])
@@ -356,18 +360,18 @@ def test_what_an_agent_left_that_died_before_the_start_is_swept(world):
 
 def test_an_ended_agent_closes_no_lease(world):
     task = start(world, "say('up')\nend = time.monotonic() + 4\nwhile time.monotonic() < end: spin(5)\nheld = buffer(32)\nsay('through')")
-    world.server.wait_text(task, "up", 60)
+    world.server.wait_text(task, "up")
     world.agent.terminate()
     time.sleep(1)
     world.agent.run()
-    assert world.server.finished(task, 60)["state"] == "succeeded"
+    assert world.server.finished(task)["state"] == "succeeded"
     assert "through" in world.server.text(task)
 
 
 def test_a_killed_supervisor_ends_the_lease_too(world):
     task = start(world, "say('up')\nwhile True: spin(5)")
-    world.server.report(task, STARTED, 30)
-    world.server.wait_text(task, "up", 60)
+    world.server.report(task, STARTED)
+    world.server.wait_text(task, "up")
     os.kill(world.agent.supervisors()[f"{task}.1"], signal.SIGKILL)
-    assert world.server.finished(task, 30)["reason"] == "internal"
+    assert world.server.finished(task)["reason"] == "internal"
     until(lambda: leases(world) == [])

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from agent_world import ROOT_ONLY, marked, world  # noqa: F401
+from agent_world import ROOT_ONLY, marked, until, world  # noqa: F401
 
 
 def test_there_is_no_network_but_its_own_loopback(world):  # noqa: F811
@@ -33,15 +33,18 @@ echo ok > /work/a; echo ok > /out/b; echo ok > /tmp/c; echo ok > /run/d; cat /wo
 
 @ROOT_ONLY
 def test_each_task_has_a_user_of_its_own_without_rights(world):  # noqa: F811
-    script = "id -u; grep -E '^(CapEff|CapPrm|CapBnd|NoNewPrivs|Seccomp):' /proc/self/status; sleep 1"
+    script = "id -u; grep -E '^(CapEff|CapPrm|CapBnd|NoNewPrivs|Seccomp):' /proc/self/status; echo up; until [ -e go ]; do sleep 0.05; done"
     tasks = [world.server.start(["sh", "-c", script]) for _ in range(2)]
+    for task in tasks:                   # both at once: a user is given again when its task has ended
+        world.server.wait_text(task, "up")
     for task in tasks:
+        (world.attempt_dir(task) / "work" / "go").touch()
         world.server.finished(task)
     texts = [world.server.text(task) for task in tasks]
     users = {text.split()[0] for text in texts}
     assert len(users) == 2 and "0" not in users and all(int(u) > 65535 for u in users)
     for text in texts:
-        rows = dict(line.split(":\t") for line in text.splitlines()[1:])
+        rows = dict(line.split(":\t") for line in text.splitlines()[1:-1])
         assert rows["CapEff"] == rows["CapPrm"] == "0" * 16
         assert (rows["NoNewPrivs"], rows["Seccomp"]) == ("1", "2")
 
@@ -117,22 +120,20 @@ def test_nothing_it_started_outlives_the_task(world, trick):  # noqa: F811
 def test_no_cgroup_and_no_folder_stays(world):  # noqa: F811
     world.run("true")
     world.gone()
-    deadline = time.monotonic() + 5
-    while time.monotonic() < deadline:
-        left = subprocess.run("find /sys/fs/cgroup -name 'tsk_*' -path '*fgpu-*'", shell=True, capture_output=True, text=True).stdout
-        scope = world.server.hellos[0]["node"][-12:]
-        left = [line for line in left.splitlines() if scope in line]
-        if not left:
-            return
-        time.sleep(0.1)
-    assert left == []
+    scope = world.server.hellos[0]["node"][-12:]
+
+    def left():
+        found = subprocess.run("find /sys/fs/cgroup -name 'tsk_*' -path '*fgpu-*'", shell=True, capture_output=True, text=True).stdout
+        return [line for line in found.splitlines() if scope in line]
+    until(lambda: not left())
 
 
 def test_secrets_of_the_environment_show_in_no_process_list(world):  # noqa: F811
-    task = world.server.start(["sh", "-c", "echo $TOKEN; sleep 2"], env={"TOKEN": "hush-4711"})
+    task = world.server.start(["sh", "-c", "echo $TOKEN; sleep 600"], env={"TOKEN": "hush-4711"})
     world.server.wait_text(task, "hush-4711")
     for command in (["ps", "-eo", "args", "ww"],):
         assert "hush-4711" not in subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    world.server.kill(task)
     world.server.finished(task)
 
 

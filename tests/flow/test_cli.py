@@ -6,11 +6,11 @@ import re
 import shutil
 import signal
 import subprocess
-import time
 
 import pytest
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+from harness import PATIENCE_S, ROOT, eventually
+
 BUILD = pathlib.Path(os.environ.get("FGPU_BUILD", ROOT / "build"))
 FGPU = pathlib.Path(os.environ.get("FGPU_BIN", BUILD / "src" / "cli" / "fgpu"))
 pytestmark = pytest.mark.skipif(not FGPU.exists(), reason=f"{FGPU} is not built")
@@ -30,7 +30,7 @@ class Fgpu:
         return subprocess.Popen([str(FGPU), *map(str, args)], env=self.env, cwd=cwd or self.work, stdout=subprocess.PIPE,
                                 stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, **more)
 
-    def raw(self, *args, cwd=None, stdin=None, timeout=60, env=None):
+    def raw(self, *args, cwd=None, stdin=None, timeout=PATIENCE_S, env=None):
         return subprocess.run([str(FGPU), *map(str, args)], env={**self.env, **(env or {})}, cwd=cwd or self.work,
                               capture_output=True, input=stdin, timeout=timeout)
 
@@ -348,20 +348,20 @@ def test_hold_release_cancel_retry(fgpu):
     assert fgpu.fails(4, "cancel", "tsk_7ZZZZZZZZZZZZZZZZZZZZZZZZZ")
 
 
+def running(fgpu, task):
+    return eventually(lambda: fgpu.one("get", task)["state"] == "running")
+
+
 def test_wait_gives_up_in_time(fgpu):
     task = fgpu("submit", "--no-workdir", "--", "sleep", "100").strip()
-    start = time.monotonic()
     assert "has not ended" in fgpu.fails(6, "wait", "--timeout", "1s", task)
-    assert time.monotonic() - start < 5
     fgpu("cancel", task)
 
 
 def test_why_tells_what_waits_for_what(fgpu):
     big = fgpu("submit", "--no-workdir", "--share", "100", "--", "sleep", "100").strip()
     next_one = fgpu("submit", "--no-workdir", "--share", "100", "--", "true").strip()
-    deadline = time.monotonic() + 10
-    while fgpu.one("get", big)["state"] != "running" and time.monotonic() < deadline:
-        time.sleep(0.05)
+    assert running(fgpu, big)
     text = fgpu("why", next_one)
     assert "waiting_capacity" in text and "cpu0" in text and "1 in the queue" in text
     assert "rule" in fgpu("why", big)
@@ -432,12 +432,14 @@ def test_doctor_finds_this_machine_fit(fgpu):
 def interrupted(fgpu, times):
     run = fgpu.start("run", "--no-workdir", "--", "sh", "-c", "echo here; sleep 100", text=True)
     assert run.stdout.readline() == "here\n"
+    said = ""
     for _ in range(times):
         run.send_signal(signal.SIGINT)
-        time.sleep(0.3)
-    _, err = run.communicate(timeout=20)
+        while "Ctrl-C again" not in said and (line := run.stderr.readline()):
+            said += line
+    _, err = run.communicate(timeout=PATIENCE_S)
     assert run.returncode == 130
-    return err
+    return said + err
 
 
 def test_interrupted_once_a_run_leaves_the_task_running(fgpu):
@@ -448,7 +450,11 @@ def test_interrupted_once_a_run_leaves_the_task_running(fgpu):
 
 
 def test_interrupted_twice_it_cancels_it(fgpu):
-    err = interrupted(fgpu, 2)
+    for _ in range(5):                   # the second must come within two seconds of the first: a test may be late, not always
+        err = interrupted(fgpu, 2)
+        if "being canceled" in err:
+            break
+        fgpu("cancel", "last")
     assert "being canceled" in err
     fgpu.fails(1, "wait", "last")
     assert fgpu.one("get", "last")["state"] == "canceled"
@@ -466,9 +472,9 @@ def test_up_prints_what_a_newcomer_needs_and_may_be_repeated(alone):
     for word in ("key     fgpu_", str(alone.home / "config"), str(alone.data), "cpu0", "limits: memory", "fgpu down"):
         assert word in first
     assert oct((alone.home / "config" / "fastgpu" / "credentials").stat().st_mode)[-3:] == "600"
-    start = time.monotonic()
+    before = (alone.data / "up.log").read_text().count(" started, pid ")
     assert url in alone("up", "--detach")
-    assert time.monotonic() - start < 10  # it does not start anything, nor wait for anything
+    assert (alone.data / "up.log").read_text().count(" started, pid ") == before
     assert "already runs" in alone.fails(5, "up")
     alone("down")
     assert "no task runs" in alone.err
@@ -478,7 +484,7 @@ def test_up_prints_what_a_newcomer_needs_and_may_be_repeated(alone):
 
 def test_two_ups_at_once_start_one_system(alone):
     both = [alone.start("up", "--detach", "-q", "--listen", "127.0.0.1:0", text=True) for _ in range(2)]
-    urls = {p.communicate(timeout=30)[0] for p in both}
+    urls = {p.communicate(timeout=PATIENCE_S)[0] for p in both}
     assert len(urls) == 1 and all(p.returncode == 0 for p in both)
 
 
@@ -486,7 +492,7 @@ def test_in_the_foreground_it_stops_with_ctrl_c(alone):
     up = alone.start("up", "-q", "--listen", "127.0.0.1:0", text=True, start_new_session=True)
     assert up.stdout.readline().startswith("http://")
     os.killpg(up.pid, signal.SIGINT)
-    assert up.wait(timeout=20) == 0
+    assert up.wait(timeout=PATIENCE_S) == 0
     alone.fails(7, "ps")
 
 
@@ -502,7 +508,7 @@ def test_killed_daemons_come_back_and_the_run_goes_on(alone, name):
     run = alone.start("run", "-q", "--no-workdir", "--", "sh", "-c", "for i in 1 2 3 4; do echo $i; sleep 0.5; done; exit 4", text=True)
     assert run.stdout.readline() == "1\n"
     os.kill(pid_of(alone, name), signal.SIGKILL)
-    out, err = run.communicate(timeout=30)
+    out, err = run.communicate(timeout=PATIENCE_S)
     assert (run.returncode, out) == (1, "2\n3\n4\n"), err
     assert alone.one("get", "last")["exit_code"] == 4
     assert alone.one("get", "last")["attempt"] == 1
@@ -510,11 +516,11 @@ def test_killed_daemons_come_back_and_the_run_goes_on(alone, name):
 
 def test_tasks_outlive_down_and_are_found_again(alone):
     alone("up", "--detach", "--listen", "127.0.0.1:0")
-    task = alone("submit", "--no-workdir", "--", "sh", "-c", "for i in 1 2 3 4; do echo $i; sleep 0.5; done; exit 5").strip()
-    while alone.one("get", task)["state"] != "running":
-        time.sleep(0.02)
+    task = alone("submit", "--no-workdir", "--", "sh", "-c", "until [ -e go ]; do sleep 0.05; done; for i in 1 2 3 4; do echo $i; done; exit 5").strip()
+    assert running(alone, task)
     alone("down")
     assert "1 task goes on" in alone.err
+    (alone.data / "agent" / "attempts" / f"{task}.1" / "work" / "go").touch()
     alone("up", "--detach", "--listen", "127.0.0.1:0")
     alone("wait", task, code=1)
     assert alone.one("get", task)["exit_code"] == 5
@@ -523,13 +529,15 @@ def test_tasks_outlive_down_and_are_found_again(alone):
 
 def test_down_kill_leaves_nothing_running(alone):
     alone("up", "--detach", "--listen", "127.0.0.1:0")
-    task = alone("submit", "--no-workdir", "--", "sleep", "100").strip()
-    while alone.one("get", task)["state"] != "running":
-        time.sleep(0.02)
+    task = alone("submit", "--no-workdir", "--share", "100", "--", "sleep", "100").strip()
+    assert running(alone, task)
+    waiting = alone("submit", "--no-workdir", "--share", "100", "--", "true").strip()
     alone("down", "--kill")
     assert "no task runs" in alone.err
+    assert not (alone.data / "agent" / "attempts" / f"{waiting}.1").exists()      # it did not take the freed place
     alone("up", "--detach", "--listen", "127.0.0.1:0")
     assert alone.one("get", task)["state"] == "canceled"
+    assert "succeeded" in alone("wait", waiting)
 
 
 def test_a_watcher_that_is_killed_takes_its_daemons_along(alone):

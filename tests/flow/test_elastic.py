@@ -51,34 +51,34 @@ def quota_percent(fgpu, task):
 @ROOT_ONLY
 def test_an_elastic_task_is_lent_what_is_idle_and_gives_it_back_to_who_comes(fgpu):
     elastic = submit(fgpu, "--share", "20", "--share-max", "80")
-    until(lambda: slice_of(fgpu, elastic) == (20, 60, "running"), 60)
-    until(lambda: quota_percent(fgpu, elastic) == 80, 60)
+    until(lambda: slice_of(fgpu, elastic) == (20, 60, "running"))
+    until(lambda: quota_percent(fgpu, elastic) == 80)
     seen = device(fgpu)
     assert (seen["share_free_percent"], seen["share_lent_percent"]) == (80, 60)
     assert [(v["share_percent"], v["share_lent_percent"]) for v in seen["vgpus"]] == [(20, 60)]
     assert "20 + 60 % lent" in fgpu("get", elastic) and "80 % (60 lent)" in fgpu("devices")
 
     other = submit(fgpu, "--share", "70")
-    until(lambda: slice_of(fgpu, other) == (70, 0, "running"), 60)
+    until(lambda: slice_of(fgpu, other) == (70, 0, "running"))
     assert slice_of(fgpu, elastic) == (20, 10, "running")
-    until(lambda: (quota_percent(fgpu, elastic), quota_percent(fgpu, other)) == (30, 70), 60)
+    until(lambda: (quota_percent(fgpu, elastic), quota_percent(fgpu, other)) == (30, 70))
 
     fgpu("cancel", other)
-    until(lambda: slice_of(fgpu, elastic) == (20, 60, "running"), 60)
-    until(lambda: quota_percent(fgpu, elastic) == 80, 60)
+    until(lambda: slice_of(fgpu, elastic) == (20, 60, "running"))
+    until(lambda: quota_percent(fgpu, elastic) == 80)
     assert json.loads(fgpu("get", elastic, "--json"))["attempt"] == 1
 
 
 @ROOT_ONLY
 def test_what_is_lent_outlives_a_restart_of_server_and_agent(fgpu):
     elastic = submit(fgpu, "--share", "20", "--share-max", "80")
-    until(lambda: quota_percent(fgpu, elastic) == 80, 60)
+    until(lambda: quota_percent(fgpu, elastic) == 80)
     fgpu("down")
     fgpu("up", "--detach", "--listen", "127.0.0.1:0")
-    until(lambda: slice_of(fgpu, elastic) == (20, 60, "running"), 60)
+    until(lambda: slice_of(fgpu, elastic) == (20, 60, "running"))
     submit(fgpu, "--share", "75")
-    until(lambda: slice_of(fgpu, elastic) == (20, 5, "running"), 60)
-    until(lambda: quota_percent(fgpu, elastic) == 25, 60)
+    until(lambda: slice_of(fgpu, elastic) == (20, 5, "running"))
+    until(lambda: quota_percent(fgpu, elastic) == 25)
 
 
 def test_a_largest_share_below_the_share_is_refused(fgpu):
@@ -87,8 +87,8 @@ def test_a_largest_share_below_the_share_is_refused(fgpu):
 
 def test_a_task_that_is_being_stopped_gives_back_too(world):  # noqa: F811
     task = world.server.start(["sh", "-c", "trap '' TERM; echo up; while true; do sleep 0.1; done"], share=800)
-    world.server.wait_text(task, "up", 60)
+    world.server.wait_text(task, "up")
     world.server.kill(task)
     world.server.send({"m": "resize", "task": task, "attempt": 1, "memory_bytes": 64 << 20, "share_permille": 200})
-    until(lambda: "and 200 permille" in world.agent.stderr(), 60)
-    assert world.server.finished(task, 60)["state"] == "canceled"
+    until(lambda: "and 200 permille" in world.agent.stderr())
+    assert world.server.finished(task)["state"] == "canceled"

@@ -11,7 +11,7 @@ import tomllib
 
 import pytest
 
-from harness import ROOT, eventually
+from harness import PATIENCE_S, ROOT
 
 BUILD = pathlib.Path(os.environ.get("FGPU_BUILD", ROOT / "build"))
 LAYER = BUILD / "src/shim/libfgpu_opencl.so"
@@ -44,7 +44,7 @@ def environment(**more):
 class Slice:
     """A finished program: its output, exit status, and the vGPU's counters."""
 
-    def __init__(self, tmp_path, *program, memory=QUOTA, env=None, timeout=120, **settings):
+    def __init__(self, tmp_path, *program, memory=QUOTA, env=None, timeout=600, **settings):
         stats = tmp_path / "stats.json"
         words = [f"{k}={v}" for k, v in {"memory": memory, "stats": stats, **settings}.items()]
         ran = subprocess.run([RUN, *words, "--", *map(str, program)], capture_output=True, text=True, check=False,
@@ -204,16 +204,16 @@ print(hashlib.sha256(a.tobytes() + back.tobytes()).hexdigest())
 
 
 def test_results_are_the_same_inside_and_outside_of_a_vgpu(tmp_path):
-    plain = subprocess.run([PYTHON, "-c", PROGRAM + RESULT], capture_output=True, text=True, check=True, timeout=120,
+    plain = subprocess.run([PYTHON, "-c", PROGRAM + RESULT], capture_output=True, text=True, check=True, timeout=PATIENCE_S,
                            env=environment(OPENCL_LAYERS=""))
     assert python(tmp_path, RESULT, share=500).good().out == plain.stdout
-    without_lease = subprocess.run([PYTHON, "-c", PROGRAM + RESULT], capture_output=True, text=True, check=True, timeout=120,
+    without_lease = subprocess.run([PYTHON, "-c", PROGRAM + RESULT], capture_output=True, text=True, check=True, timeout=PATIENCE_S,
                                    env=environment())
     assert without_lease.stdout == plain.stdout
 
 
 def test_without_a_lease_the_layer_changes_nothing():
-    both = [subprocess.run(["clinfo", "--raw"], capture_output=True, text=True, check=True, timeout=60, env=e).stdout
+    both = [subprocess.run(["clinfo", "--raw"], capture_output=True, text=True, check=True, timeout=PATIENCE_S, env=e).stdout
             for e in (environment(), environment(OPENCL_LAYERS=""))]
     same = [re.sub(r".*(GLOBAL_MEM_SIZE|MAX_MEM_ALLOC|MAX_CONSTANT|PREFERRED|IMAGE_MAX_BUFFER).*", "", text) for text in both]
     assert same[0] == same[1]
@@ -224,7 +224,7 @@ def test_a_lease_that_cannot_be_used_makes_no_context_and_says_why(tmp_path):
         (tmp_path / name).write_bytes(b"\0" * size)
     lease = f"{tmp_path}/limits:{tmp_path}/counters"
     ran = subprocess.run([PYTHON, "-c", "import pyopencl as cl\nd = cl.get_platforms()[0].get_devices()[0]\n"
-                          "print(d.global_mem_size)\ncl.Context([d])"], capture_output=True, text=True, check=False, timeout=60,
+                          "print(d.global_mem_size)\ncl.Context([d])"], capture_output=True, text=True, check=False, timeout=PATIENCE_S,
                          env=environment(FGPU_LEASE=lease))
     assert ran.returncode == 1
     assert ran.stdout == "0\n"
@@ -279,28 +279,32 @@ def cpu_seconds():
 
 @pytest.mark.parametrize("share", [250, 500])
 def test_a_capped_program_gets_its_share_of_the_devices_time(tmp_path, share):
-    """Device time / wall time over 3 s of kernels. Never more than 2 points above the share. 4 points or more below it is
-    no fault of ours while other programs take more than half of the machine; then it is tried again, and at last skipped."""
+    """Device time / wall time over 3 s of kernels: not more than 2 points above the share, 4 below it. One that was kept from the
+    processor for a while has its time wrong, so it is tried again; always wrong is a fault of ours, unless other programs took more
+    than half of the machine each time: then it is skipped."""
+    least = 1
     for _ in range(4):
         before = cpu_seconds()
         got = float(python(tmp_path, BUSY, share=share, mode="capped").good().out)
         used, could = (b - a for a, b in zip(before, cpu_seconds()))
-        assert got <= share / 1000 + 0.02
-        if got >= share / 1000 - 0.04:
+        if share / 1000 - 0.04 <= got <= share / 1000 + 0.02:
             return
-        others = used / could - got
-        assert others > 0.5, f"got {got:.4f} while others used {others:.2f}"
-    pytest.skip(f"other programs used {others:.0%} of this machine; got {got:.3f}")
+        least = min(least, used / could - got)
+    assert least > 0.5, f"got {got:.4f} while others used {least:.2f}"
+    pytest.skip(f"other programs used {least:.0%} of this machine; got {got:.3f}")
 
 
 def test_a_command_buffer_is_measured_by_what_it_ran(tmp_path):
     """Ten kernels in one command buffer cost the time from submit to finish, not what the driver's last, empty command takes."""
-    ran = Slice(tmp_path, TRY, "commands")
-    if ran.code == 77:
-        pytest.skip("this driver has no command buffers")
-    ran.good()
-    wall, charged = map(int, ran.out.split())
-    assert 0.5 * wall < charged <= 1.02 * wall, (wall, charged)
+    for _ in range(5):                   # kept from the processor after the end, the program sees a longer time
+        ran = Slice(tmp_path, TRY, "commands")
+        if ran.code == 77:
+            pytest.skip("this driver has no command buffers")
+        wall, charged = map(int, ran.good().out.split())
+        assert charged <= 1.02 * wall, (wall, charged)
+        if charged > 0.5 * wall:
+            return
+    raise AssertionError((wall, charged))
 
 
 def test_a_program_outlives_its_arbiter(tmp_path):

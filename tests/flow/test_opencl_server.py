@@ -7,6 +7,7 @@ import time
 import pytest
 
 from agent_world import until
+from harness import PATIENCE_S
 from test_agent_opencl import MIB, PROGRAM, missing
 from test_cli import FGPU, Fgpu
 
@@ -70,7 +71,7 @@ def test_the_reason_of_a_full_vgpu_says_what_to_do(fgpu):
 
 def test_a_bypass_is_stopped_and_told(fgpu):
     out = fgpu("run", "--device-kind", fgpu.kind, "--mem", "64MiB", "--share", "50", "--", "env", "-i", "PATH=/usr/bin:/bin", "python3", "-c",
-               PROGRAM + "time.sleep(60)", code=1)
+               PROGRAM + "time.sleep(600)", code=1)
     assert "limit_bypassed" in out + fgpu.err and "OPENCL_LAYERS" in out + fgpu.err
 
 
@@ -81,12 +82,12 @@ def test_slices_and_tasks_of_one_device_know_each_other(fgpu, tmp_path):
     slice_ = fgpu.start("slice", "-q", "--gpu", "64MiB", "--share", "80", "--", "sh", "-c", f"echo up; while test -e {tmp_path}/go; do sleep 0.1; done")
     try:
         assert slice_.stdout.readline() == b"up\n"
-        task = fgpu("submit", "--device-kind", fgpu.kind, "--mem", "64MiB", "--share", "50", "--", "sleep", "60").split()[0]
+        task = fgpu("submit", "--device-kind", fgpu.kind, "--mem", "64MiB", "--share", "50", "--", "sleep", "600").split()[0]
         until(lambda: json.loads(fgpu("get", task, "--json"))["state"] == "starting")
         time.sleep(2)
         assert json.loads(fgpu("get", task, "--json"))["state"] == "starting"
         (tmp_path / "go").unlink()
-        assert slice_.wait(20) == 0
+        assert slice_.wait(PATIENCE_S) == 0
         until(lambda: json.loads(fgpu("get", task, "--json"))["state"] == "running")
         assert "50 % is free" in fgpu.fails(5, "slice", "-q", "--gpu", "64MiB", "--share", "80", "--", "true")
         fgpu("cancel", task)

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from cuda_world import CONTEXT, FILL, MIB, NEEDS_STAND_IN, CudaSlices, finish, slices  # noqa: F401
-from harness import eventually
+from harness import PATIENCE_S, eventually
 from slice_world import BUILD, gone
 
 pytestmark = NEEDS_STAND_IN
@@ -120,7 +120,7 @@ def test_a_change_of_quota_takes_effect_while_it_runs(slices):
     p.stdin.flush()
     assert p.stdout.readline() == "28\n" and slices.row(p)["used_bytes"] == 512 * MIB
     p.stdin.close()
-    assert p.wait(20) == 0
+    assert p.wait(PATIENCE_S) == 0
 
 
 def test_never_more_than_the_gpu_has(slices):
@@ -159,49 +159,49 @@ def test_two_slices_get_their_parts_of_the_jobs(slices):
             return None
         jobs = figures(slices, a)[0], figures(slices, b)[0]
         return jobs[0] / sum(jobs) if min(jobs) > 500 else None
-    assert eventually(lambda: part() and 0.22 < part() < 0.38, 90, every=0.5), (part(), slices.ls())
+    assert eventually(lambda: part() and 0.22 < part() < 0.38, every=0.5), (part(), slices.ls())
 
 
 def test_a_change_of_share_takes_effect_while_it_runs(slices):
     """Capped at 10, then at 90: in one of the following seconds it gets at least three times the device time."""
     p = slices.start("-q", "--gpu", "256MiB", "--share", "10", "--mode", "capped", "--", *tenant())
-    assert eventually(lambda: slices.row(p) and figures(slices, p)[0] > 100, 60)
+    assert eventually(lambda: slices.row(p) and figures(slices, p)[0] > 100)
 
     def rate():
         (_, before), began = figures(slices, p), time.monotonic()
         time.sleep(1)
         return (figures(slices, p)[1] - before) / (time.monotonic() - began)
-    slow = rate()
+    slow = min(rate() for _ in range(3))
     slices("set", slices.row(p)["id"], "--share", "90")
-    assert eventually(lambda: rate() > 3 * slow, 60)
+    assert eventually(lambda: rate() > 3 * slow)
 
 
 # --- ends ---
 
 def test_a_killed_program_leaves_nothing_in_the_books(slices):
-    p = slices.start("-q", *QUARTER, "--", "sh", "-c", f"exec 3<&0; {sys.executable} -c \"$0\" <&3 & echo $!; wait; exec sleep 60", FILL, stdin=subprocess.PIPE)
+    p = slices.start("-q", *QUARTER, "--", "sh", "-c", f"exec 3<&0; {sys.executable} -c \"$0\" <&3 & echo $!; wait; exec sleep 600", FILL, stdin=subprocess.PIPE)
     pid, got = int(p.stdout.readline()), p.stdout.readline()
     assert got == "12\n" and slices.row(p)["used_bytes"] == 256 * MIB
     os.kill(pid, signal.SIGKILL)
-    assert eventually(lambda: slices.row(p)["used_bytes"] == 0, 20)
+    assert eventually(lambda: slices.row(p)["used_bytes"] == 0)
 
 
 def test_a_killed_slice_ends_its_program_and_its_lease(slices):
     p = slices.start("-q", "--gpu", "4GiB", "--share", "100", "--device", "0", "--", "sh", "-c", 'echo $$; exec "$@"', "sh", *tenant())
     pid = int(p.stdout.readline())
-    assert eventually(lambda: slices.row(p) and figures(slices, p)[0] > 10, 30)
+    assert eventually(lambda: slices.row(p) and figures(slices, p)[0] > 10)
     p.kill()
     p.wait()
-    assert eventually(lambda: gone(pid), 10)
+    assert eventually(lambda: gone(pid))
     slices("-q", "--gpu", "4GiB", "--share", "100", "--device", "0", "--", sys.executable, "-c", FILL)
 
 
 def test_a_killed_arbiter_costs_neither_memory_nor_jobs(slices):
     p = slices.start("-q", *QUARTER, "--", *tenant())
-    assert eventually(lambda: slices.row(p) and figures(slices, p)[0] > 10, 30)
+    assert eventually(lambda: slices.row(p) and figures(slices, p)[0] > 10)
     used = slices.row(p)["used_bytes"]
     for pid in slices.arbiters():
         os.kill(pid, signal.SIGKILL)
-    assert eventually(lambda: slices.row(p) and slices.row(p)["used_bytes"] == used, 20)
+    assert eventually(lambda: slices.row(p) and slices.row(p)["used_bytes"] == used)
     jobs = figures(slices, p)[0]
-    assert eventually(lambda: figures(slices, p)[0] > jobs + 10, 30)
+    assert eventually(lambda: figures(slices, p)[0] > jobs + 10)

@@ -12,7 +12,7 @@ import tempfile
 
 import pytest
 
-from harness import eventually
+from harness import PATIENCE_S, eventually
 from slice_world import BUILD, MIB, NEEDS_OPENCL, Slices, gone, slices  # noqa: F401
 
 ESCAPE, STATIC = BUILD / "tests/tools/slice_escape", BUILD / "tests/tools/exec_static"
@@ -50,6 +50,7 @@ def test_stays_limited(slices, way, outcome):
     assert run(slices, ESCAPE, way) == (outcome + "\n", "")
 
 
+@pytest.mark.skipif(not STATIC.exists(), reason="a build with sanitizers has no static programs")
 def test_stays_limited_behind_a_static_program(slices):
     """It has no dynamic loader, so nothing of ours is in it; what it becomes has."""
     assert run(slices, STATIC, ESCAPE, "plain")[0] == "granted 8\n"
@@ -109,7 +110,7 @@ STOPPED = {
     "an environment cleaned by itself": ([ESCAPE, "clearenv"], "is not in the books"),
     "a forged lease in the environment": ([sys.executable, "-c", FORGE, "/usr/bin/env", FORGED, ESCAPE, "plain"], "with a lease of its own"),
     "a forged lease set by itself": ([sys.executable, "-c", FORGE, ESCAPE, "own-lease", "{home}/limits:{home}/counters"], "is not in the books"),
-    "a daemon": (["sh", "-c", f"setsid -f env -i {ESCAPE} plain & exec sleep 30"], "OPENCL_LAYERS was taken out of its environment"),
+    "a daemon": (["sh", "-c", f"setsid -f env -i {ESCAPE} plain & exec sleep 600"], "OPENCL_LAYERS was taken out of its environment"),
     "a pid namespace and a cleaned environment": (["unshare", *FLAGS, "env", "-i", ESCAPE, "plain"], "OPENCL_LAYERS was taken out of its environment"),
 }
 
@@ -124,9 +125,9 @@ def test_is_stopped_and_named(slices, way):
     assert reason in said and re.match(r"fgpu: slice s\d+: stopped: process \d+ \(slice_escape\)", said), said
     if way == "a daemon":
         p.terminate()
-    assert p.wait(20) != 0
+    assert p.wait(PATIENCE_S) != 0
     assert p.stdout.read() in ("granted 16\n", "")  # it may have been stopped before it could say so
-    assert eventually(lambda: not others(slices), 5)
+    assert eventually(lambda: not others(slices))
 
 
 def test_the_rest_of_the_slice_goes_on(slices):
@@ -159,8 +160,7 @@ def user():
         pytest.skip("the build is not to be read by others")
     yield made
     made.end()
-    for pid in made.arbiters():
-        os.kill(pid, signal.SIGKILL)
+    made.kill_arbiters()
     shutil.rmtree(folder)
 
 
@@ -168,7 +168,7 @@ def test_escapes_by_forbidding_its_user_to_look(user):
     """A process that is not dumpable shows nothing to others of its user, ssh-agent for one: it is left alone."""
     p = user.start("-q", *SLICE, ESCAPE, "hidden", DRIVER, cwd="/")
     assert p.stdout.readline() == "granted 16\n"
-    assert eventually(lambda: user.row(p)["age_ns"] > 7e9, 30, every=0.5)
+    assert eventually(lambda: user.row(p)["age_ns"] > 7e9, every=0.5)
     assert p.poll() is None
     p.kill()
 
@@ -177,6 +177,6 @@ def test_escapes_once_its_slice_has_ended(slices, tmp_path):
     """Who was not attached when the program ended has nobody to look at him."""
     script = f'(exec >{tmp_path}/out 2>&1; sleep 2; exec env -i "$0" plain) & echo $!'
     pid = int(run(slices, "sh", "-c", script, ESCAPE)[0])
-    assert eventually(lambda: (tmp_path / "out").exists() and (tmp_path / "out").read_text() == "granted 16\n", 20)
+    assert eventually(lambda: (tmp_path / "out").exists() and (tmp_path / "out").read_text() == "granted 16\n")
     assert not gone(pid)
     os.kill(pid, signal.SIGKILL)

@@ -1,13 +1,16 @@
 """Events and logs as they come: nothing missed, nothing twice, wherever the connection is cut."""
 import base64
+import contextlib
 import json
+import os
+import sqlite3
 import threading
 import time
 
 import pytest
 
-from fake_agent import STDERR, STDOUT, SYSTEM, FakeAgent, record
-from harness import command, eventually
+from fake_agent import LETTERS, STDERR, STDOUT, SYSTEM, FakeAgent, record
+from harness import PATIENCE_S, Server, command, eventually
 
 LIFE = ["task.submitted", "task.queued", "task.classified", "task.placed", "lease.granted", "task.started", "task.finished", "lease.released",
         "task.settled"]
@@ -47,7 +50,7 @@ def test_a_stream_follows_to_the_end(server, agent):
     reader = threading.Thread(target=lambda: got.extend(stream.until_done()))
     reader.start()
     agent.run(task["id"])
-    reader.join(10)
+    reader.join(PATIENCE_S)
     assert names(got) == LIFE
 
 
@@ -81,7 +84,7 @@ def test_a_tenants_stream_misses_and_repeats_nothing_while_tasks_pour_in(server)
     for _ in range(total // 20):
         server.post("/v1/tasks:batch", {"tasks": [command("x")] * 20})
     for r in readers:
-        r.join(30)
+        r.join(PATIENCE_S)
     page, expected = {"more": True, "next_after": 0}, []
     while page["more"]:
         page = server.get(f"/v1/events?after={page['next_after']}").json
@@ -184,7 +187,7 @@ def test_a_stream_follows_the_log_and_says_when_it_is_done(server, agent):
     for i in range(len(THREE)):          # byte by byte: records come whole all the same
         at = agent.log(start, at, THREE[i:i + 1])
     agent.finished(start)
-    reader.join(10)
+    reader.join(PATIENCE_S)
     assert [json.loads(e["data"])["line"] for e in got] == ["one\n", "two\n", "three\n"]
     assert [int(e["id"]) for e in got] == ENDS
 
@@ -222,7 +225,7 @@ def test_a_stream_goes_over_to_the_next_attempt(server):
     reader.start()
     agent.run(task["id"], log=THREE, state="failed", reason="user_error", exit_code=1)
     agent.run(task["id"], log=record(STDOUT, b"again\n"))
-    reader.join(10)
+    reader.join(PATIENCE_S)
     lines = [(json.loads(e["data"])["attempt"], json.loads(e["data"])["line"]) for e in got]
     assert lines == [(1, "one\n"), (1, "two\n"), (1, "three\n"), (2, "again\n")]
     rest = server.stream(f"/v1/tasks/{task['id']}/logs", Last_Event_ID=got[1]["id"]).until_done()
@@ -231,6 +234,45 @@ def test_a_stream_goes_over_to_the_next_attempt(server):
     assert server.get(at).body == b"again\n" and server.get(at + "?attempt=1").body == b"one\ntwo\nthree\n"
     assert server.get(at + "?attempt=3").status == 404
     agent.close()
+
+
+def test_output_is_deleted_so_many_days_after_the_end_and_that_is_said(tmp_path):
+    """Three have printed two days ago: one ended then, one an hour ago, one runs. Only the first one's output goes; no file that is not ours."""
+    server = Server(tmp_path, keep_logs_days=1).start()
+    with FakeAgent(server) as agent:
+        old, young, live = (server.submit(command("x", resources={"memory": "16MiB", "share": 10})) for _ in range(3))
+        for task in (old, young):
+            agent.run(task["id"], log=THREE)
+        start = agent.start(live["id"])
+        agent.started(start)
+        agent.log(start, 0, THREE)
+        paths = [server.data / "logs" / f"{t['id']}.1.log" for t in (old, young, live)] + [server.data / "logs" / "notes.log"]
+        paths[-1].write_text("mine")
+        assert eventually(lambda: paths[2].exists() and paths[2].stat().st_size == len(THREE))
+        server.stop()
+        two_days_ago = time.time() - 2 * 86400
+        for path in paths:
+            os.utime(path, (two_days_ago, two_days_ago))
+        age(server.data / "fgpu.db", old["id"], 2 * 86400)
+        server.start()
+        assert eventually(lambda: not paths[0].exists())
+        assert eventually(lambda: "deleted 1 log(s)" in server.log_text()) and all(p.exists() for p in paths[1:])
+        assert logs(server, young).body == b"one\ntwo\nthree\n"
+        answer = logs(server, old)
+        assert answer.status == 404 and "keep_logs_days" in answer.json["hint"]
+        assert server.get(f"/v1/tasks/{old['id']}/result").json["state"] == "succeeded"
+    server.stop()
+
+
+def age(database, task, seconds):
+    """Make a stopped server's task end earlier, in its row and its document."""
+    with contextlib.closing(sqlite3.connect(database)) as db:
+        number = int("".join(f"{LETTERS.index(c):05b}" for c in task[4:]), 2)
+        (doc, finished), = db.execute("SELECT doc, finished_ns FROM task WHERE id = ?", [number.to_bytes(16, "big")])
+        earlier = finished - seconds * 10**9
+        assert str(finished) in doc
+        db.execute("UPDATE task SET doc = ?, finished_ns = ? WHERE id = ?", [doc.replace(str(finished), str(earlier)), earlier, number.to_bytes(16, "big")])
+        db.commit()
 
 
 def test_a_task_without_output_has_an_empty_log(server):
@@ -292,20 +334,18 @@ def test_after_a_reconnect_the_agent_is_told_where_the_log_ends(server):
 def test_a_quiet_stream_hears_a_heartbeat(server):
     task = server.submit()
     stream = server.stream(f"/v1/tasks/{task['id']}/logs")
-    began = time.monotonic()
     lines = []
     for raw in stream.response:
         lines.append(raw)
         if raw.startswith(b":"):
             break
-    assert lines[0] == b"retry: 1000\n" and lines[-1] == b": heartbeat\n" and time.monotonic() - began < 17
+    assert lines[0] == b"retry: 1000\n" and lines[-1] == b": heartbeat\n"
     stream.close()
 
 
 def test_streams_are_cut_and_the_server_ends_when_told_to(server):
     task = server.submit()
     streams = [server.stream(f"/v1/tasks/{task['id']}/logs") for _ in range(5)] + [server.stream("/v1/events")]
-    began = time.monotonic()
-    assert server.stop() == 0 and time.monotonic() - began < 3
+    assert server.stop() == 0
     for s in streams:
         s.close()

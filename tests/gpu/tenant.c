@@ -6,6 +6,7 @@
  *   copy    1 MiB to the device, worth nothing
  *
  * usage: tenant --shape S [--seconds N] [--bin_ms N] [--driver PATH] [--device N] [--inflight N] [--pause_us N: after each job of shape sync]
+ *               [--warm_ms N: busy before anything is measured, for a device that has to reach its clock]
  * A line for each bin: milliseconds since start, launches done, device milliseconds they are worth alone. */
 #include <unistd.h>
 
@@ -78,11 +79,15 @@ int main(int argc, char **argv)
     uint64_t bin_ns = strtoull(option(argc, argv, "--bin_ms", "1000"), NULL, 10) * 1000000u;
     unsigned inflight = (unsigned)atoi(option(argc, argv, "--inflight", "32"));
     unsigned pause_us = (unsigned)atoi(option(argc, argv, "--pause_us", "0"));
+    uint64_t warm_ns = strtoull(option(argc, argv, "--warm_ms", "0"), NULL, 10) * 1000000u;
     unsigned sms = (unsigned)begin(argc, argv);
     struct spin spin = {.grid = shape->blocks ? shape->blocks : shape->blocks_per_sm * sms, .cooperative = shape->cooperative};
     CUstream stream;
     CUevent done[MOST];
     DO(spin_load(&spin));
+    for (uint64_t until = now_ns() + warm_ns; now_ns() < until;) {
+        DO(spin_calibrate(&spin, 1000)); /* a guess is good enough to be busy */
+    }
     DO(spin_calibrate(&spin, shape->us ? shape->us : 20));
     DO(cu.cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING));
     if (!inflight || inflight > MOST)

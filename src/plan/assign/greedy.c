@@ -10,24 +10,22 @@ static int by_regret(const void *a, const void *b)
     return x->regret != y->regret ? (x->regret > y->regret ? -1 : 1) : (x->task > y->task) - (x->task < y->task);
 }
 
-/* An agent of the option's kind with room, or UINT32_MAX. Agents that were found full are passed over by `from`. */
-static uint32_t agent_with_room(const struct work *w, const struct option *o, const int64_t *room, uint32_t *from)
+uint32_t assign_agent_with_room(const struct work *w, uint32_t kind, const int64_t *need, const int64_t *room, uint32_t *from)
 {
-    uint32_t R = w->resources, first = w->kind_first[o->kind], n = w->kind_first[o->kind + 1] - first;
+    uint32_t R = w->resources, first = w->kind_first[kind], n = w->kind_first[kind + 1] - first;
     for (uint32_t x = 0; x < n; x++) {
-        uint32_t turn = from[o->kind] + x < n ? from[o->kind] + x : from[o->kind] + x - n, i = w->kind_agents[first + turn], r = 0;
-        while (r < R && o->need[r] <= room[(size_t)i * R + r])
+        uint32_t turn = from[kind] + x < n ? from[kind] + x : from[kind] + x - n, i = w->kind_agents[first + turn], r = 0;
+        while (r < R && need[r] <= room[(size_t)i * R + r])
             r++;
         if (r == R) {
-            from[o->kind] = turn;
+            from[kind] = turn;
             return i;
         }
     }
     return UINT32_MAX;
 }
 
-/* The kind with room that is cheapest at the prices, of all kinds: where the short list had none. Room in *ret_agent. */
-static uint32_t any_kind(const struct work *w, uint32_t c, const int64_t *room, uint32_t *from, uint32_t *ret_agent)
+uint32_t assign_any_kind(const struct work *w, uint32_t c, const int64_t *room, uint32_t *from, uint32_t *ret_agent)
 {
     uint32_t R = w->resources, best = w->kinds - 1;
     double least = (double)w->nobody[c];
@@ -40,7 +38,7 @@ static uint32_t any_kind(const struct work *w, uint32_t c, const int64_t *room, 
             o.need[r] = cell_need(w, c, k, r);
             v += w->price[k * R + r] * (double)o.need[r];
         }
-        uint32_t i = v < least ? agent_with_room(w, &o, room, from) : UINT32_MAX;
+        uint32_t i = v < least ? assign_agent_with_room(w, k, o.need, room, from) : UINT32_MAX;
         if (i != UINT32_MAX)
             least = v, best = k, *ret_agent = i;
     }
@@ -65,12 +63,12 @@ void fg_assign_greedy(struct work *w, uint32_t *agent)
         for (; i == UINT32_MAX; y++) {                    /* ends: nobody is an option and has room */
             if (full[y])
                 continue;
-            i = agent_with_room(w, &w->options[y], room, from);
+            i = assign_agent_with_room(w, w->options[y].kind, w->options[y].need, room, from);
             full[y] = i == UINT32_MAX;
         }
         uint32_t kind = w->options[y - 1].kind;
         if (i + 1 == w->agents && w->kinds > w->option_first[c + 1] - w->option_first[c])
-            kind = any_kind(w, c, room, from, &i);
+            kind = assign_any_kind(w, c, room, from, &i);
         agent[j] = i;
         for (uint32_t r = 0; r < R; r++)
             room[(size_t)i * R + r] -= cell_need(w, c, kind, r);

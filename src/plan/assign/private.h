@@ -43,6 +43,7 @@ struct work {
     int64_t best_cost;
     bool have_best;
     uint64_t iterations;
+    bool wide;                      /* prices, bound and options came from fg_assign_wide */
     int64_t began_ns, bound_ns, start_ns;
 };
 
@@ -77,6 +78,20 @@ static inline uint64_t random_next(uint64_t s[2])
 /* 0..n-1 of 32 random bits */
 static inline uint32_t random_scale(uint32_t bits, uint32_t n) { return (uint32_t)((uint64_t)bits * n >> 32); }
 
+/* e^-x for x >= 0 to about 1e-3: weights, which only steer. No floorf, which is a call where the processor is not named. */
+static inline float exp_minus(float x)
+{
+    union { float f; int32_t i; } v;
+    float y = x * -1.442695f;
+    y = y < -120 ? -120 : y;
+    int32_t whole = (int32_t)y - 1;
+    float f = y - (float)whole;
+    v.i = (whole + 127) << 23;
+    return v.f * (1 + f * (0.6951786f + f * (0.2276112f + f * 0.0772102f)));
+}
+
+/* What the table's costs are, least and largest (INT64_MAX and INT64_MIN where none is allowed): nobody's price by default. */
+void work_costs(struct work *w, int64_t low, int64_t high);
 int64_t work_now(const struct work *w);
 /* Time is up, interrupted, iterations spent, or the gap asked for is reached. */
 bool work_done(const struct work *w);
@@ -90,3 +105,9 @@ void fg_assign_options_make(struct work *w, uint32_t most); /* sets options from
 void fg_assign_search(struct work *w);
 void fg_assign_groups(struct work *w);                    /* makes best keep the groups */
 void fg_assign_exact(struct work *w);                     /* if small: searches all; at the end bound = best_cost */
+/* All but the tables of costs and needs: fg_assign_check is this and those. */
+int fg_assign_check_head(const struct fg_assign_problem *p, struct fg_error *err);
+/* One resource and more than `most` cells (0: millions). */
+bool fg_assign_is_wide(const struct fg_assign_problem *p, uint64_t most);
+/* For such a table: check it, find prices, options, a first assignment and the bound. False: a cell is not plain, nothing was done. */
+bool fg_assign_wide(struct work *w);

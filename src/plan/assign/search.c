@@ -136,6 +136,8 @@ static void dive_once(struct search *q, struct dive *d, uint32_t round, uint32_t
     search_anneal(q, &(struct anneal){w->unit * TUNE_POLISH_HEAT, w->unit * TUNE_POLISH_HEAT / 5,
                                       (uint64_t)TUNE_POLISH * w->tasks, 5, 0.3});
     search_repair(q);
+    if (s->over == 0)
+        search_sweep(q);
     q->stale += part && (s->over > 0 || s->total >= q->current_cost);
     if (s->over == 0 && s->total <= q->current_cost)
         keep_current(q, s->agent, s->total);
@@ -197,7 +199,8 @@ void fg_assign_search(struct work *w)
 {
     struct search *q = fg_alloc(sizeof *q);
     FG_AUTO_FREE uint32_t *agent = fg_realloc(NULL, w->tasks, sizeof *agent);
-    fg_assign_options_make(w, TUNE_OPTIONS);
+    if (!w->wide)
+        fg_assign_options_make(w, TUNE_OPTIONS);
     q->w = w;
     w->unit = unit_of(w);
     for (uint32_t i = 0; i < FG_COUNT(q->log_table); i++)
@@ -212,13 +215,16 @@ void fg_assign_search(struct work *w)
         if (q->s->over == 0)
             work_offer(w, agent, q->s->total);
     }
-    fg_assign_greedy(w, agent);
-    state_set(q->s, agent);
-    work_offer(w, agent, q->s->total);
+    if (!w->wide) {
+        fg_assign_greedy(w, agent);
+        state_set(q->s, agent);
+        work_offer(w, agent, q->s->total);
+    }
     chain_init(&q->chain, q->s, TUNE_GAIN * w->unit);
     state_set(q->s, w->best);
+    search_sweep(q);
     search_anneal(q, &(struct anneal){w->unit, w->unit / 5, (uint64_t)TUNE_FIRST * w->tasks, 1000, 0});
-    if (!work_done(w))
+    if (!work_done(w) && !w->wide)                       /* a proof needs every option */
         fg_assign_exact(w);
     struct dive *d = work_done(w) ? NULL : dive_create(w);
     if (d)

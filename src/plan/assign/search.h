@@ -17,5 +17,12 @@ struct search {
 struct anneal { double t0, t1; uint64_t attempts; double strict, want; };
 void search_anneal(struct search *q, const struct anneal *a);
 
+/* Move tasks to cheaper places, one other making room at most, until few more find one (sweep.c). */
+void search_sweep(struct search *q);
+
 /* Options by rising reduced cost, first agent with room: a first valid assignment. */
 void fg_assign_greedy(struct work *w, uint32_t *agent);
+/* An agent of the kind with room for the need, or UINT32_MAX. Agents that were found full are passed over by from[kind]. */
+uint32_t assign_agent_with_room(const struct work *w, uint32_t kind, const int64_t *need, const int64_t *room, uint32_t *from);
+/* The kind with room that is cheapest at the prices, of all kinds: where the short list had none. The agent in *ret_agent. */
+uint32_t assign_any_kind(const struct work *w, uint32_t c, const int64_t *room, uint32_t *from, uint32_t *ret_agent);

@@ -27,9 +27,29 @@ void work_offer(struct work *w, const uint32_t *agent, int64_t cost)
         w->o->progress(w->o->progress_arg, cost, w->bound);
 }
 
+void work_costs(struct work *w, int64_t low, int64_t high)
+{
+    const struct fg_assign_problem *p = w->p;
+    if (low != INT64_MAX)
+        w->cost_most = FG_MAX(high, -low), w->cost_span = high - low;
+    __int128 span = ((__int128)high - low + 1) * w->tasks;
+    int64_t most = ((int64_t)1 << 61) / w->tasks, dear = low == INT64_MAX ? most : high + (span < most ? (int64_t)span : most);
+    for (uint32_t c = 0; c < w->classes; c++)
+        w->nobody[c] = p->nobody_cost ? p->nobody_cost[c] : dear;
+}
+
+static void scan_costs(struct work *w)
+{
+    int64_t low = INT64_MAX, high = INT64_MIN;
+    for (size_t x = 0; x < (size_t)w->classes * (w->kinds - 1); x++)
+        if (w->p->cost[x] != FG_ASSIGN_NEVER)
+            low = FG_MIN(low, w->p->cost[x]), high = FG_MAX(high, w->p->cost[x]);
+    work_costs(w, low, high);
+}
+
 static void work_init(struct work *w, const struct fg_assign_problem *p, const struct fg_assign_options *o)
 {
-    *w = (struct work){.p = p, .o = o, .agents = p->agents + 1, .tasks = p->tasks, .resources = p->resources};
+    *w = (struct work){.began_ns = o->now_ns ? o->now_ns(o->now_arg) : 0, .p = p, .o = o, .agents = p->agents + 1, .tasks = p->tasks, .resources = p->resources};
     w->kinds = (p->agent_kind ? p->kinds : p->agents) + 1;
     w->classes = p->task_class ? p->classes : p->tasks;
     uint32_t R = w->resources, K = w->kinds;
@@ -62,21 +82,10 @@ static void work_init(struct work *w, const struct fg_assign_problem *p, const s
             w->kind_largest[k * R + r] = FG_MAX(w->kind_largest[k * R + r], cap);
         }
     }
-    int64_t low = INT64_MAX, high = INT64_MIN;
-    for (size_t x = 0; x < (size_t)w->classes * (K - 1); x++)
-        if (p->cost[x] != FG_ASSIGN_NEVER)
-            low = FG_MIN(low, p->cost[x]), high = FG_MAX(high, p->cost[x]);
-    if (low != INT64_MAX)
-        w->cost_most = FG_MAX(high, -low), w->cost_span = high - low;
-    __int128 span = ((__int128)high - low + 1) * w->tasks;
-    int64_t most = ((int64_t)1 << 61) / w->tasks, dear = low == INT64_MAX ? most : high + (span < most ? (int64_t)span : most);
-    for (uint32_t c = 0; c < w->classes; c++)
-        w->nobody[c] = p->nobody_cost ? p->nobody_cost[c] : dear;
     w->random[0] = o->seed * 0x9e3779b97f4a7c15u + 0x243f6a8885a308d3u;
     w->random[1] = (o->seed ^ 0x13198a2e03707344u) * 0xbf58476d1ce4e5b9u + 1;
     for (int i = 0; i < 8; i++)
         random_next(w->random);
-    w->began_ns = work_now(w);
     w->deadline_ns = o->time_limit_ns > 0 ? w->began_ns + o->time_limit_ns : INT64_MAX;
 }
 
@@ -159,14 +168,22 @@ static void first_assignment(struct work *w)
 int fg_assign_solve(const struct fg_assign_problem *p, const struct fg_assign_options *o, struct fg_assign_result *ret,
                     struct fg_error *err)
 {
-    if (fg_assign_check(p, err) < 0 || check_options(p, o, err) < 0)
+    if (fg_assign_check_head(p, err) < 0 || check_options(p, o, err) < 0)
         return -1;
     struct work w;
     work_init(&w, p, o);
     w.good_enough = INT64_MIN;                           /* nothing is proven yet */
-    fg_assign_prices(&w);
-    first_assignment(&w);
-    fg_assign_bound(&w);
+    w.wide = fg_assign_is_wide(p, o->wide_cells) && fg_assign_wide(&w); /* that checks the tables in its one pass */
+    if (!w.wide) {
+        if (fg_assign_check(p, err) < 0) {
+            work_fini(&w);
+            return -1;
+        }
+        scan_costs(&w);
+        fg_assign_prices(&w);
+        first_assignment(&w);
+        fg_assign_bound(&w);
+    }
     w.good_enough = w.bound + (int64_t)((double)(w.bound < 0 ? -w.bound : w.bound) * (double)o->gap_ppm * 1e-6);
     w.bound_ns = work_now(&w) - w.began_ns;
     fg_assign_search(&w);

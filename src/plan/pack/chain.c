@@ -4,8 +4,8 @@
  *     node b:  [z][..]              where b has no room for x, z leaves it first for c: a chain
  *
  * Fewest moves first. All nodes of a chain differ, so every step is looked up in the state as it is, and only what was found is
- * tried out, move by move, and taken back. Whether a type has somewhere to go with so many moves is remembered until a task
- * starts or ends: in a full cluster most searches end there. Where one eviction is not enough (two shares on a GPU, a node of
+ * tried out, move by move, and taken back. That a type has nowhere to go is remembered until room appears: in a full cluster
+ * most searches end there, and a start makes no room (decision 0054). Where one eviction is not enough (two shares on a GPU, a node of
  * small tasks), the GPUs with the fewest tasks are emptied together, each task into room that is free. */
 #include "plan/pack/private.h"
 
@@ -64,30 +64,37 @@ static bool open_to(const struct pk_node *n, const struct fg_pack_type *t)
 
 static bool find(struct fg_pack *p, uint32_t type, uint32_t moves, struct path *path, uint32_t only);
 
-/* Whether a task of the type has somewhere to go with so many moves, on the state as it is. */
+/* Whether a task of the type has somewhere to go with so many moves and no fewer, on the state as it is. What has nowhere to go
+ * with at most m moves has none after a start either: in a chain that moves the newcomer away, its place would have been free
+ * before. So `beyond` stands until room appears; that there is a chain, only until anything changes. */
 static bool can_go(struct fg_pack *p, uint32_t type, uint32_t moves)
 {
     struct pk_type *t = &p->types.items[type];
-    if (t->can_at[moves] != p->generation) {
-        struct path none = {.count = 0};
-        bool can = find(p, type, moves, &none, FG_PACK_NONE);
-        t = &p->types.items[type];
-        t->can_at[moves] = p->generation;
-        t->can[moves] = can;
+    if (t->beyond_at != p->generation)
+        t->beyond_at = p->generation, t->beyond = 0, t->sure_at = 0;
+    if (t->sure_at != p->log_at + 1) {
+        while (t->beyond <= moves) {
+            struct path none = {.count = 0};
+            if (find(p, type, t->beyond, &none, FG_PACK_NONE))
+                break;
+            t = &p->types.items[type];
+            t->beyond++;
+        }
+        t->sure_at = t->beyond <= moves ? p->log_at + 1 : 0;
     }
-    return t->can[moves];
+    return t->beyond == moves;
 }
 
 /* Per type whether can_go with so many moves: what find asks of every task. */
 static const bool *movable(struct fg_pack *p, uint32_t moves)
 {
     struct pk_movable *m = &p->movable[moves];
-    if (m->at == p->generation)
+    if (m->at == p->log_at + 1)
         return m->types.items;
     fg_vec_reserve(&m->types, p->types.count);
     for (uint32_t t = 0; t < p->types.count; t++)
         m->types.items[t] = p->types.items[t].tasks > 0 && can_go(p, t, moves);
-    m->at = p->generation;
+    m->at = p->log_at + 1;
     return m->types.items;
 }
 
@@ -286,7 +293,7 @@ bool fg_pack_open(struct fg_pack *p, uint32_t type, uint32_t node, uint32_t most
     for (uint32_t moves = 1; moves <= most; moves++)
         if (open_with(p, type, node, moves, ret))
             return true;
-    if (node == FG_PACK_NONE) {              /* nor will there be, until a task starts or ends */
+    if (node == FG_PACK_NONE) {              /* nor will there be, until room appears */
         t->no_chain_at = p->generation;
         t->no_chain_most = most;
     }

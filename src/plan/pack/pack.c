@@ -340,7 +340,6 @@ uint32_t fg_pack_place(struct fg_pack *p, uint32_t type, const struct fg_pack_ch
     p->tasks.items[at] = (struct pk_task){.type = type};
     t->tasks++;
     p->task_count++;
-    p->generation++;
     link_task(p, at, c);
     return at;
 }

@@ -61,8 +61,9 @@ struct pk_type {
     uint64_t count;                      /* arrived or expected */
     struct pk_row *row;                  /* NULL: none kept */
     uint64_t tasks;                      /* placed now */
-    uint64_t can_at[PK_CHAIN];           /* generation of can: whether a task of it can go elsewhere with so many moves */
-    bool can[PK_CHAIN];
+    uint64_t beyond_at;                  /* generation of beyond: no task of it can go elsewhere with fewer moves than that */
+    uint32_t beyond;
+    uint64_t sure_at;                    /* position in the log, and one: it can with so many; 0: not known */
     uint64_t no_chain_at;                /* generation in which fg_pack_open found nothing */
     uint32_t no_chain_most;              /* with so many moves */
 };
@@ -90,7 +91,7 @@ struct pk_value {                        /* value.c */
     uint32_t quad_count;
 };
 
-struct pk_movable { uint64_t at; FG_VEC(bool) types; };     /* chain.c; at: generation */
+struct pk_movable { uint64_t at; FG_VEC(bool) types; };     /* chain.c; at: position in the log, and one */
 
 struct fg_pack {
     struct fg_pack_options options;
@@ -104,7 +105,7 @@ struct fg_pack {
     uint64_t task_count;
     uint32_t *log;                       /* [PK_LOG] changed nodes */
     uint64_t log_at;
-    uint64_t generation;                 /* grows when a task starts or ends, or a node comes, goes, opens or closes */
+    uint64_t generation;                 /* grows when room may have appeared: a task ends or moves, a node comes, goes, opens or closes */
     struct pk_movable movable[PK_CHAIN];
     uint64_t clock;                      /* of row uses */
     uint32_t rows;
@@ -124,6 +125,8 @@ void pk_relocate(struct fg_pack *p, uint32_t task, const struct fg_pack_choice *
 void pk_touch(struct fg_pack *p, uint32_t node);
 /* learn.c: typicals and prices of the present epoch. */
 void pk_learn(struct fg_pack *p);
+/* Thousandths of each GPU that a type counts as. */
+uint32_t pk_part(const struct fg_pack *p, const struct fg_pack_type *t);
 /* price.c */
 void pk_price(struct fg_pack *p);
 /* value.c */

@@ -15,7 +15,7 @@ static struct { uint32_t lock; struct fgcu_lane *all; struct fgcu_clock *clocks;
 #define WAYS 16
 static struct fgcu_lane none = {.left = CLOSED, .named = {(CUstream)-1, (CUstream)-1}};
 __thread struct fgcu_lane *fgcu_last_lane = &none;
-static __thread struct { struct fgcu_lane *ways[WAYS]; unsigned used; } mine;
+static __thread struct { struct fgcu_lane *ways[WAYS]; unsigned used; } mine; /* used: a bit for each way that has a lane */
 
 static struct { uint32_t lock, made; pthread_key_t key; } ends;
 
@@ -84,8 +84,9 @@ struct fgcu_lane *fgcu_lane(CUstream stream)
             return NULL;
         mine.ways[way] = lane;
         name_lane(lane, stream);
-        if (!mine.used++)
+        if (!mine.used)
             watch_thread();
+        mine.used |= 1u << way;
     } else if (lane->stream != stream) { /* two streams, one way: the lane goes from one to the other */
         fg_lock(&lane->lock);
         fgcu_lane_close(lane, 0);
@@ -184,6 +185,7 @@ struct fgcu_batch *fgcu_batch_start(struct fgcu_lane *lane)
     }
     if (batch) {
         batch->credit_bytes = 0;
+        batch->late_ns = 0;
         batch->unbound = 0;
         batch->next = NULL;
         batch->lane = lane;
@@ -199,7 +201,7 @@ static void settle_expected(struct fgcu_batch *batch)
 {
     uint64_t busy = fg_get(&fgcu.lease.slot->busy_until_ns);
     batch->ticket.key = 0; /* nothing is learnt from a guess */
-    fg_gate_settle(&fgcu.gate, &batch->ticket, busy, busy + (batch->spent_ns ? batch->spent_ns : 1));
+    fg_gate_settle(&fgcu.gate, &batch->ticket, busy, busy + batch->late_ns + (batch->spent_ns ? batch->spent_ns : 1));
 }
 
 /* Between jobs that came slowly the device was idle, for as long as it took to submit them at most. So a batch took what its
@@ -243,7 +245,7 @@ static void settle_measured(struct fgcu_batch *batch)
     }
     if (!batch->single) {
         uint64_t busy = (uint64_t)busy_ns(batch, end - start), beside_ns = fg_get(&fgcu.lease.limits->beside_us) * UINT64_C(1000);
-        start = end - (int64_t)(beside_ns ? fg_gate_apart(batch->spent_ns, busy, beside_ns) : busy);
+        start = end - (int64_t)(beside_ns ? fg_gate_apart(batch->spent_ns, busy, beside_ns) : busy) - (int64_t)batch->late_ns; /* of that, what is charged already is not charged again */
     }
     fg_gate_settle(&fgcu.gate, &batch->ticket, (uint64_t)start, (uint64_t)(end > start ? end : start + 1));
     if (batch->single)
@@ -275,16 +277,29 @@ void fgcu_lane_settle(struct fgcu_lane *lane)
     lane->last = NULL;
 }
 
+/* No batch is open, and the lane's own thread has gone on taking from what was prepaid for the last: its store came after our
+ * exchange, at most once for each time that another thread closed a batch. */
+static void find_late(struct fgcu_lane *lane, int64_t left)
+{
+    lane->late_ns += (uint64_t)((lane->closed_left >> 16) - (left >> 16));
+    lane->late_jobs += (uint32_t)((left & 0xffff) - (lane->closed_left & 0xffff));
+}
+
 void fgcu_lane_close(struct fgcu_lane *lane, int foreign)
 {
     int64_t left = __atomic_exchange_n(&lane->left, CLOSED, __ATOMIC_ACQ_REL);
     struct fgcu_batch *batch = lane->open;
+    if (!batch && left >= 0)
+        find_late(lane, left);
+    lane->closed_left = left;
     if (!batch)
         return;
     lane->open = NULL;
     if (left >= 0) { /* not a batch of one */
-        uint32_t jobs = left & 0xffff;
+        uint32_t jobs = (left & 0xffff) + lane->late_jobs;
         batch->spent_ns = lane->budget_ns - (uint64_t)(left >> 16);
+        batch->late_ns = lane->late_ns;
+        lane->late_ns = lane->late_jobs = 0;
         if (jobs > 1)
             fg_gate_count(&fgcu.gate, &batch->ticket, jobs - 1);
     }
@@ -311,9 +326,9 @@ void fgcu_before_wait(void)
 {
     if (!fgcu_attached())
         return;
-    for (unsigned i = 0; mine.used && i < WAYS; i++) {
-        struct fgcu_lane *lane = mine.ways[i];
-        if (!lane || !fg_get(&lane->open))
+    for (unsigned used = mine.used; used; used &= used - 1) {
+        struct fgcu_lane *lane = mine.ways[__builtin_ctz(used)];
+        if (!fg_get(&lane->open))
             continue;
         fg_lock(&lane->lock);
         fgcu_lane_close(lane, 0);
@@ -325,9 +340,9 @@ void fgcu_after_wait(void)
 {
     if (!fgcu_attached() || fg_get(&fgcu.captures))
         return;
-    for (unsigned i = 0; mine.used && i < WAYS; i++) {
-        struct fgcu_lane *lane = mine.ways[i];
-        if (!lane || !fg_get(&lane->first))
+    for (unsigned used = mine.used; used; used &= used - 1) {
+        struct fgcu_lane *lane = mine.ways[__builtin_ctz(used)];
+        if (!fg_get(&lane->first))
             continue;
         fg_lock(&lane->lock);
         fgcu_lane_settle(lane);
@@ -431,7 +446,7 @@ static void abandon(struct fgcu_lane *lane, const struct fgcu_clock *clock, int 
 {
     struct fgcu_batch *open = lane->open;
     if (open && open->clock == clock && dead) {
-        __atomic_exchange_n(&lane->left, CLOSED, __ATOMIC_ACQ_REL);
+        lane->closed_left = __atomic_exchange_n(&lane->left, CLOSED, __ATOMIC_ACQ_REL);
         lane->open = NULL;
         finish(open, 0);
     } else if (open && open->clock == clock) {

@@ -13,20 +13,35 @@ CUcontext fgcu_context(void)
     return fgcu_call(cuCtxGetCurrent)(&context) == CUDA_SUCCESS ? context : NULL;
 }
 
+static CUresult attempt(fgcu_growth *growth, uint64_t what, uint64_t bytes, uint64_t *ret)
+{
+    *ret = growth ? growth(what, bytes) : bytes;
+    enum fg_ledger_status status = fg_ledger_reserve(&fgcu.ledger, *ret);
+    if (__builtin_expect(status == FG_LEDGER_OK, 1))
+        return CUDA_SUCCESS;
+    return status == FG_LEDGER_OVER ? CUDA_ERROR_OUT_OF_MEMORY : CUDA_ERROR_DEVICE_UNAVAILABLE;
+}
+
+/* It did not fit: what was freed in the order of a stream may have come back by now, then what pools keep. */
+static FGCU_SLOW CUresult again(CUresult result, fgcu_growth *growth, uint64_t what, uint64_t bytes, uint64_t *ret)
+{
+    if (result == CUDA_ERROR_OUT_OF_MEMORY) {
+        fgcu_settle_all();
+        fgcu_pools_refresh();
+        fgcu_lent_returns();
+        result = attempt(growth, what, bytes, ret);
+    }
+    if (result == CUDA_ERROR_OUT_OF_MEMORY) {
+        fgcu_pools_trim();
+        result = attempt(growth, what, bytes, ret);
+    }
+    return result == CUDA_SUCCESS ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
+}
+
 CUresult fgcu_reserve_for(fgcu_growth *growth, uint64_t what, uint64_t bytes, uint64_t *ret)
 {
-    enum fg_ledger_status status = FG_LEDGER_OVER;
-    for (unsigned attempt = 0; status == FG_LEDGER_OVER && attempt < 3; attempt++) {
-        if (attempt == 1) { /* what was freed in the order of a stream may have come back by now */
-            fgcu_settle_all();
-            fgcu_pools_refresh();
-        } else if (attempt == 2) {
-            fgcu_pools_trim();
-        }
-        *ret = growth ? growth(what, bytes) : bytes;
-        status = fg_ledger_reserve(&fgcu.ledger, *ret);
-    }
-    return status == FG_LEDGER_OK ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
+    CUresult result = attempt(growth, what, bytes, ret);
+    return __builtin_expect(result == CUDA_SUCCESS, 1) ? CUDA_SUCCESS : again(result, growth, what, bytes, ret);
 }
 
 CUresult fgcu_reserve(uint64_t bytes)
@@ -42,17 +57,29 @@ CUresult fgcu_made(enum fgcu_kind kind, uint64_t value, uint64_t reserved, uint6
     return status == FG_LEDGER_OVER || status == FG_LEDGER_CLOSED ? CUDA_ERROR_OUT_OF_MEMORY : CUDA_SUCCESS;
 }
 
+static void credit(const struct fg_record *record)
+{
+    if (__builtin_expect(record->lent, 0))
+        fgcu_parted(record->bytes);
+    else
+        fg_ledger_credit(&fgcu.ledger, record->bytes);
+}
+
 void fgcu_undone(enum fgcu_kind kind, uint64_t value)
 {
     struct fg_record record;
     if (fg_ledger_take(&fgcu.ledger, fgcu_record_key(kind, value), &record) == FG_LEDGER_OK)
-        fg_ledger_credit(&fgcu.ledger, record.bytes);
+        credit(&record);
 }
 
 int fgcu_free_begin(enum fgcu_kind kind, uint64_t value, struct fg_record *ret)
 {
     *ret = (struct fg_record){0};
-    return fgcu_attached() && value && fg_ledger_take(&fgcu.ledger, fgcu_record_key(kind, value), ret) == FG_LEDGER_OK;
+    if (!fgcu_attached() || !value || fg_ledger_take(&fgcu.ledger, fgcu_record_key(kind, value), ret) != FG_LEDGER_OK)
+        return 0;
+    if (__builtin_expect(ret->lent || (ret->kind == FGCU_POOLED && fgcu_pool_destroyed(ret->owner)), 0))
+        fgcu_parting();
+    return 1;
 }
 
 CUresult fgcu_free_end(const struct fg_record *record, CUresult result)
@@ -60,7 +87,7 @@ CUresult fgcu_free_end(const struct fg_record *record, CUresult result)
     if (!record->key)
         return result;
     if (result == CUDA_SUCCESS)
-        fg_ledger_credit(&fgcu.ledger, record->bytes);
+        credit(record);
     else
         fg_ledger_restore(&fgcu.ledger, record);
     return result;
@@ -216,6 +243,7 @@ CUresult fgcu_do_cuMemGetInfo(unsigned which, size_t *free_ret, size_t *total_re
     if (!fgcu_context())
         return CUDA_ERROR_INVALID_CONTEXT;
     fgcu_pools_settle();
+    fgcu_lent_returns();
     fg_ledger_view(&fgcu.lease, &view);
     if (free_ret)
         *free_ret = view.free_bytes;

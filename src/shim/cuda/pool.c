@@ -7,7 +7,7 @@
 #define STEP_MOST (UINT64_C(32) << 20) /* pools grow in multiples of this at most */
 
 static struct fgcu_map pools;    /* pool -> a: 0 not charged, 1 charged, 2 destroyed; b: 1; c: live allocations */
-static struct { uint32_t lock, dirty; uint64_t step; CUdevice graphs[64]; uint32_t graphs_count; } books = {.step = 2 << 20};
+static struct { uint32_t lock, dirty, destroyed; uint64_t step; CUdevice graphs[64]; uint32_t graphs_count; } books = {.step = 2 << 20};
 
 void fgcu_pools_dirty(void) { fg_put(&books.dirty, 1); }
 
@@ -23,7 +23,10 @@ static CUresult correct(enum fgcu_kind kind, uint64_t value, uint64_t reserved, 
     struct fg_record record = {0};
     if (fg_ledger_take(&fgcu.ledger, fgcu_record_key(kind, value), &record) != FG_LEDGER_OK)
         record.bytes = 0;
-    return fgcu_made(kind, value, record.bytes + reserved, bytes, NULL);
+    CUresult result = fgcu_made(kind, value, record.bytes + reserved, bytes, NULL);
+    if (__builtin_expect(record.lent, 0))
+        fgcu_lend(kind, value);
+    return result;
 }
 
 /* One look at a pool at a time, so that a later look is never overwritten by an earlier one. */
@@ -206,6 +209,19 @@ CUresult fgcu_do_cuMemAllocFromPoolAsync(unsigned which, CUdeviceptr *pointer, s
 
 /* ---- freeing ---- */
 
+int fgcu_pool_destroyed(uint64_t pool)
+{
+    struct fgcu_entry entry;
+    return fg_get(&books.destroyed) && fgcu_map_get(&pools, pool, &entry) && entry.a == 2;
+}
+
+void fgcu_pool_lend(CUmemoryPool pool)
+{
+    fg_lock(&books.lock); /* nobody takes the record out to correct it meanwhile */
+    fgcu_lend(FGCU_POOL, (uintptr_t)pool);
+    fg_unlock(&books.lock);
+}
+
 /* One allocation of the pool less. Of a destroyed pool the last one gives all back. */
 void fgcu_pool_freed(uint64_t pool)
 {
@@ -230,6 +246,8 @@ CUresult fgcu_do_cuMemFreeAsync(unsigned which, CUdeviceptr pointer, CUstream st
             fgcu_pool_freed(record.owner);
         return result;
     }
+    if (record.lent) /* free when the stream has got there, and nobody else holds it */
+        return fgcu_free_end(&record, FGCU_WHICH(cuMemFreeAsync)(pointer, stream));
     struct fgcu_submit submit; /* memory of cuMemAlloc: free when the stream has got there */
     CUresult refused = fgcu_begin(&submit, named, fgcu_key(FGCU_cuMemFreeAsync, 0, 1), FGCU_ALONE);
     submit.credit_bytes = record.bytes;
@@ -274,11 +292,14 @@ CUresult fgcu_do_cuMemPoolDestroy(unsigned which, CUmemoryPool pool)
     int known = fgcu_attached() && fgcu_map_take(&pools, (uintptr_t)pool, &entry);
     if (known && entry.a == 1)
         look(pool, 0);
+    if (known)
+        fgcu_parting();
     CUresult result = FGCU_WHICH(cuMemPoolDestroy)(pool);
     if (known && result == CUDA_SUCCESS && !entry.c)
         fgcu_undone(FGCU_POOL, (uintptr_t)pool);
     else if (known) {
         entry.a = result == CUDA_SUCCESS && entry.a ? 2 : entry.a;
+        fg_put(&books.destroyed, 1);
         fgcu_map_put(&pools, &entry);
     }
     return result;

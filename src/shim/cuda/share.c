@@ -2,28 +2,10 @@
  * nobody tries to put the process aside (decision 0026). What it takes is charged elsewhere. */
 #include "shim/cuda/shim.h"
 
-CUresult fgcu_do_cuIpcGetMemHandle(unsigned which, struct fgcu_ipc *handle, CUdeviceptr pointer)
-{
-    fgcu_mark(FG_HELD_SHARED);
-    return FGCU_WHICH(cuIpcGetMemHandle)(handle, pointer);
-}
-
 CUresult fgcu_do_cuIpcOpenMemHandle(unsigned which, CUdeviceptr *pointer, struct fgcu_ipc handle, unsigned int flags)
 {
     fgcu_mark(FG_HELD_SHARED);
     return FGCU_WHICH(cuIpcOpenMemHandle)(pointer, handle, flags);
-}
-
-CUresult fgcu_do_cuMemExportToShareableHandle(unsigned which, void *ret, CUmemGenericAllocationHandle handle, int type, unsigned long long flags)
-{
-    fgcu_mark(FG_HELD_SHARED);
-    return FGCU_WHICH(cuMemExportToShareableHandle)(ret, handle, type, flags);
-}
-
-CUresult fgcu_do_cuMemPoolExportToShareableHandle(unsigned which, void *ret, CUmemoryPool pool, int type, unsigned long long flags)
-{
-    fgcu_mark(FG_HELD_SHARED);
-    return FGCU_WHICH(cuMemPoolExportToShareableHandle)(ret, pool, type, flags);
 }
 
 CUresult fgcu_do_cuMemPoolImportFromShareableHandle(unsigned which, CUmemoryPool *ret, void *handle, int type, unsigned long long flags)

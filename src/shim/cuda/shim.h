@@ -1,6 +1,6 @@
 /* shim.h - the CUDA front end of a vGPU: a libcuda.so.1 in the driver's place, inside the task's process.
  *
- *     program -> libcuda.so.1 (this)  --memory---> ledger (reserve, call, settle)      memory.c, pool.c, vmm.c, array.c, overhead.c
+ *     program -> libcuda.so.1 (this)  --memory---> ledger (reserve, call, settle)      memory.c, pool.c, vmm.c, array.c, overhead.c, lent.c
  *                                     --submits--> gate, in batches between events     submit.c, lane.c, graph.c, capture.c
  *                                     --queries--> the lease's limits                  memory.c
  *                                     --names----> the hook of what the driver answers names.c
@@ -79,6 +79,15 @@ CUresult fgcu_free_end(const struct fg_record *record, CUresult result);
 /* What the driver takes for a linear allocation. */
 uint64_t fgcu_linear_bytes(uint64_t bytes);
 
+/* ---- lent.c ---- */
+/* What the record holds may be held by others from now on. */
+void fgcu_lend(enum fgcu_kind kind, uint64_t value);
+/* Before a call of the driver that may let go of such memory; and after it, for memory that the caller has no more. */
+void fgcu_parting(void);
+void fgcu_parted(uint64_t bytes);
+/* Credit what has come back since. */
+void fgcu_lent_returns(void);
+
 /* ---- share.c ---- */
 /* The lease is told what this process holds from now on (fg_held_flag). */
 void fgcu_mark(uint32_t held);
@@ -99,12 +108,18 @@ void fgcu_pool_seen(CUresult result, const CUmemoryPool *pool, const CUmemLocati
 void fgcu_pools_dirty(void);
 /* One allocation of the pool was freed. */
 void fgcu_pool_freed(uint64_t pool);
+/* Its last allocations keep its memory. */
+int fgcu_pool_destroyed(uint64_t pool);
+/* Others may hold its memory from now on. */
+void fgcu_pool_lend(CUmemoryPool pool);
 /* The bytes that a further `need` would make the device's graph memory grow by. */
 uint64_t fgcu_graphs_growth(uint64_t device, uint64_t need);
 /* Read what graphs have reserved. 0, or CUDA_ERROR_OUT_OF_MEMORY: over the quota now. */
 CUresult fgcu_graphs_settle(CUdevice device, uint64_t reserved);
 
 /* ---- overhead.c: contexts, modules, limits ---- */
+/* What is in use on the device, of everybody; below 0: it cannot be seen. */
+int64_t fgcu_device_used(void);
 /* A context is gone: so is what it owned, and what was measured in it is no longer waited for. */
 void fgcu_context_gone(CUcontext context);
 
@@ -124,7 +139,7 @@ void fgcu_strict(CUstreamCaptureMode mode);
  *
  * A kernel that was never measured, and every 32nd batch, is a batch of one: from these the costs are learnt. */
 struct fgcu_lane {
-    int64_t left;                 /* prepaid ns that are left: 48, jobs: 16; below 0: no open batch */
+    int64_t left;                 /* prepaid ns that are left: 48, jobs: 16; below 0: no open batch. Lowered by its own thread only */
     CUstream named[2];            /* the stream as calls name it: NULL for the default one, of calls without and with _ptsz */
     CUstream stream;              /* the same, never NULL */
     uint32_t lock;                /* all below */
@@ -134,6 +149,9 @@ struct fgcu_lane {
     int64_t seen_left;            /* by the helper at its last look */
     uint32_t looks, busy;         /* of the helper at the open batch: how often, and how often the stream had work */
     uint32_t opens, doubts;       /* batches so far; batches of one to come, since costs seem to have changed */
+    int64_t closed_left;          /* left when a batch was closed: more has been taken since where left is not below 0 */
+    uint64_t late_ns;             /* so much, of as many jobs: charged with the next batch */
+    uint32_t late_jobs;
     struct fgcu_lane *next;       /* of all lanes; they are reused, never freed */
 } __attribute__((aligned(64)));
 
@@ -144,6 +162,7 @@ struct fgcu_batch {
     CUevent start, end;
     struct fg_ticket ticket;
     uint64_t spent_ns;            /* what its jobs are expected to take */
+    uint64_t late_ns;             /* and jobs before it, that are in no batch */
     int64_t opened_ns, closed_ns; /* when its thread began and ended to submit it */
     uint64_t credit_bytes;        /* memory that is free when it has completed */
     uint32_t looks, busy;         /* the lane's, when it was closed */
@@ -231,10 +250,13 @@ static inline int fgcu_fast(CUstream stream, int own_thread, uint64_t key)
     if (__builtin_expect(__atomic_load_n(&cost->key, __ATOMIC_RELAXED) != key, 0))
         return 0;
     int64_t take = (int64_t)(__atomic_load_n(&cost->mean_ns, __ATOMIC_RELAXED) << 16) - 1;
-    if (__builtin_expect(__atomic_load_n(&lane->left, __ATOMIC_RELAXED) < take, 0))
+    /* Not one locked instruction: the lane is this thread's. Another that closes it between the load and the store is not seen
+     * before the prepaid time is used up; what goes until then is found by fgcu_lane_close (late). */
+    int64_t left = __atomic_load_n(&lane->left, __ATOMIC_RELAXED) - take;
+    if (__builtin_expect(left < 0, 0))
         return 0;
-    /* closed by another thread in between: below 0, and the slow way opens a new batch */
-    return __builtin_expect(__atomic_sub_fetch(&lane->left, take, __ATOMIC_ACQ_REL) >= 0, 1);
+    __atomic_store_n(&lane->left, left, __ATOMIC_RELAXED);
+    return 1;
 }
 
 static inline uint64_t fgcu_area(const CUDA_MEMCPY2D *copy) { return copy ? copy->WidthInBytes * copy->Height : 0; }

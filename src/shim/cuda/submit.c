@@ -176,12 +176,12 @@ static int join(struct fgcu_lane *lane, uint64_t predicted_ns, unsigned flags)
     int64_t take = (int64_t)(predicted_ns << 16) - 1;
     int joined = 0;
     fg_lock(&lane->lock);
-    if (lane->open) {
-        joined = predicted_ns && !flags && fg_get(&lane->left) >= take &&
-                 __atomic_sub_fetch(&lane->left, take, __ATOMIC_ACQ_REL) >= 0;
-        if (!joined)
-            fgcu_lane_close(lane, 0);
+    if (lane->open && predicted_ns && !flags && fg_get(&lane->left) >= take) {
+        fg_put(&lane->left, lane->left - take);
+        joined = 1;
     }
+    if (!joined)
+        fgcu_lane_close(lane, 0);
     if (lane->first && !fg_get(&fgcu.captures))
         fgcu_lane_settle(lane);
     fg_unlock(&lane->lock);

@@ -38,6 +38,8 @@ CUresult fgcu_do_cuMemCreate(unsigned which, CUmemGenericAllocationHandle *handl
 
 CUresult fgcu_do_cuMemRelease(unsigned which, CUmemGenericAllocationHandle handle)
 {
+    if (fgcu_attached())
+        fgcu_parting();
     CUresult result = FGCU_WHICH(cuMemRelease)(handle);
     if (result == CUDA_SUCCESS && fgcu_attached())
         let_go(handle, -1, 0);
@@ -78,6 +80,8 @@ CUresult fgcu_do_cuMemMap(unsigned which, CUdeviceptr pointer, size_t size, size
 /* A range may hold several mappings, each as a whole. */
 CUresult fgcu_do_cuMemUnmap(unsigned which, CUdeviceptr pointer, size_t size)
 {
+    if (fgcu_attached())
+        fgcu_parting();
     CUresult result = FGCU_WHICH(cuMemUnmap)(pointer, size);
     struct fgcu_entry entry;
     for (CUdeviceptr at = pointer; result == CUDA_SUCCESS && fgcu_attached() && at < pointer + size;) {
@@ -105,6 +109,8 @@ static uint64_t tile(const CUarrayMapInfo *info)
 
 CUresult fgcu_do_cuMemMapArrayAsync(unsigned which, CUarrayMapInfo *list, unsigned int count, CUstream stream)
 {
+    if (fgcu_attached())
+        fgcu_parting();
     CUresult result = FGCU_WHICH(cuMemMapArrayAsync)(list, count, stream);
     struct fgcu_entry entry;
     for (unsigned i = 0; result == CUDA_SUCCESS && fgcu_attached() && i < count; i++) {

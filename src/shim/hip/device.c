@@ -11,12 +11,19 @@ CUresult fgcu_do_hipMemGetInfo(unsigned which, size_t *free_bytes, size_t *total
     if (result != CUDA_SUCCESS || !fgcu_attached())
         return result;
     fgcu_pools_settle();
+    fgcu_lent_returns();
     fg_ledger_view(&fgcu.lease, &view);
     if (free_bytes)
         *free_bytes = view.free_bytes;
     if (total)
         *total = view.quota_bytes;
     return result;
+}
+
+int64_t fgcu_device_used(void)
+{
+    size_t free_bytes = 0, total = 0;
+    return FGCU_NEXT(hipMemGetInfo, hipMemGetInfo)(&free_bytes, &total) == CUDA_SUCCESS ? (int64_t)(total - free_bytes) : -1;
 }
 
 CUresult fgcu_do_hipProperties(unsigned which, void *properties, int device)

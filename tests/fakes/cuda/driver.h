@@ -233,6 +233,9 @@ void fk_data_set(struct fk_op *op);
 /* --- ipc.c: things that another process may open; the world remembers them --- */
 struct fk_export *fk_export_find(uint64_t id);       /* NULL: gone */
 uint64_t fk_export(unsigned device, enum fk_kind kind, uint64_t bytes, uint64_t pointer); /* 0: no room */
+bool fk_export_hold(struct fk_export *e);            /* imported by the calling process; false: by too many */
+void fk_export_let_go(uint64_t id);                  /* and no more */
+bool fk_export_leave(uint64_t id);                   /* its maker lets go: is it held still? Then it stays the maker's until it is not */
 int fk_export_file(uint64_t id);                     /* a file descriptor that carries it, or -1 */
 struct fk_export *fk_export_of_file(int fd);
 

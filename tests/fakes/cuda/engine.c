@@ -143,10 +143,12 @@ static uint64_t number_of(const struct running *r)
 /* Whose turn is it? Keeps the owner until its slice is over or it has nothing to do. */
 static void choose_owner(struct fk_world *world, struct fk_engine *engine, struct step *step)
 {
-    uint64_t wants[2] = {0};
+    uint64_t wants[FK_PROCESSES / 64] = {0};
     for (unsigned i = 0; i < step->computes; i++)
         wants[step->compute[i].process / 64] |= 1ull << step->compute[i].process % 64;
-    step->contenders = (unsigned)(__builtin_popcountll(wants[0]) + __builtin_popcountll(wants[1]));
+    step->contenders = 0;
+    for (unsigned i = 0; i < FK_PROCESSES / 64; i++)
+        step->contenders += (unsigned)__builtin_popcountll(wants[i]);
     if (!step->contenders) {
         engine->owner = 0;
         engine->slice_end_ns = NEVER;

@@ -28,6 +28,45 @@ uint64_t fk_export(unsigned device, enum fk_kind kind, uint64_t bytes, uint64_t 
     return id;
 }
 
+/* Locked. Put or take one entry of the calling process. */
+static bool change_holder(struct fk_export *e, uint16_t from, uint16_t to)
+{
+    for (unsigned i = 0; i < FK_HOLDERS; i++)
+        if (e->holders[i] == from) {
+            e->holders[i] = to;
+            return true;
+        }
+    return false;
+}
+
+bool fk_export_hold(struct fk_export *e)
+{
+    fk_lock();
+    bool ok = change_holder(e, 0, (uint16_t)(fk_self() + 1));
+    fk_unlock();
+    return ok;
+}
+
+void fk_export_let_go(uint64_t id)
+{
+    struct fk_export *e = fk_export_find(id);
+    fk_lock();
+    if (e && change_holder(e, (uint16_t)(fk_self() + 1), 0))
+        fk_export_check(e);
+    fk_unlock();
+}
+
+bool fk_export_leave(uint64_t id)
+{
+    struct fk_export *e = fk_export_find(id);
+    fk_lock();
+    bool held = e && fk_export_held(e);
+    if (held)
+        e->left = true;
+    fk_unlock();
+    return held;
+}
+
 int fk_export_file(uint64_t id)
 {
     int fd = id ? memfd_create("fake_cuda_export", MFD_CLOEXEC) : -1;

@@ -54,9 +54,9 @@ static unsigned list(unsigned d, nvmlProcessInfo_t ret[FK_PROCESSES])
     fk_lock();
     fk_reap();
     for (unsigned i = 0; i < fk_world->processes; i++) {
-        const struct fk_process *p = &fk_world->process[i];
-        if (p->pid && p->live[d][FK_CONTEXT])
-            ret[n++] = (nvmlProcessInfo_t){p->pid, fk_process_used(p, d), NVML_NO_INSTANCE, NVML_NO_INSTANCE};
+        struct fk_process *p = &fk_world->process[i];
+        if (p->pid && p->live[d][FK_CONTEXT] && fk_pid_here(p))
+            ret[n++] = (nvmlProcessInfo_t){fk_pid_here(p), fk_process_used(p, d), NVML_NO_INSTANCE, NVML_NO_INSTANCE};
     }
     fk_unlock();
     return n;

@@ -1,5 +1,5 @@
 /* vmm.c - memory apart from addresses: cuMemCreate, reserved ranges, mappings, multicast objects. Memory is charged to whoever
- * created it until its handle is released and its last mapping undone; imports borrow. */
+ * created it until its handle is released, its last mapping undone, and nobody has imported it; imports borrow. */
 #include "driver.h"
 
 struct physical {
@@ -22,7 +22,9 @@ static void drop(struct physical *p)
 {
     if (--p->references)
         return;
-    if (p->charged)
+    if (p->borrowed)
+        fk_export_let_go(p->export);
+    if (p->charged && (p->borrowed || !p->export || !fk_export_leave(p->export)))
         fk_give(p->device, p->borrowed ? FK_BORROWED : p->multicast ? FK_MULTICAST : p->host ? FK_HOST : FK_VMM, p->charged);
     p->magic = 0;
     free(p);
@@ -249,7 +251,12 @@ FK_API(cuMemImportFromShareableHandle, (CUmemGenericAllocationHandle *ret, void 
         return CUDA_ERROR_INVALID_VALUE;
     struct physical p = {.device = e->device, .bytes = e->bytes, .charged = e->bytes, .borrowed = true, .export = (unsigned)e->id,
                          .prop = {.type = CU_MEM_ALLOCATION_TYPE_PINNED, .requestedHandleTypes = type}};
-    return create(ret, &p, FK_BORROWED);
+    if (!fk_export_hold(e))
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    CUresult result = create(ret, &p, FK_BORROWED);
+    if (result != CUDA_SUCCESS)
+        fk_export_let_go(e->id);
+    return result;
 }
 
 /* --- multicast: an object of its own, one granule of bookkeeping on the device per 512 it spans --- */

@@ -1,6 +1,7 @@
 /* world.c - see world.h: the shared file, who is in it, and who holds what. */
 #include "world.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -80,6 +81,20 @@ void fk_unlock(void)
     pthread_mutex_unlock(&fk_world->lock);
 }
 
+static uint64_t pid_ns_of(const char *pid)
+{
+    char path[300];
+    struct stat st;
+    snprintf(path, sizeof path, "/proc/%s/ns/pid", pid);
+    return stat(path, &st) == 0 ? st.st_ino : 0;
+}
+
+static uint64_t own_pid_ns(void)
+{
+    static uint64_t ns;                  /* a process does not change its own */
+    return ns ? ns : (ns = pid_ns_of("self"));
+}
+
 /* --- the file --- */
 
 static void make_lock(pthread_mutex_t *lock)
@@ -101,6 +116,7 @@ static int make_world(struct fk_world *world)
         return -1;
     }
     world->magic = MAGIC;
+    world->pid_ns = own_pid_ns();
     world->ready = 1;
     return 0;
 }
@@ -166,28 +182,101 @@ static uint64_t start_ticks(uint32_t pid)
     return state == 'Z' || state == 'X' ? 0 : ticks;
 }
 
+bool fk_export_held(const struct fk_export *e)
+{
+    for (unsigned i = 0; i < FK_HOLDERS; i++)
+        if (e->holders[i])
+            return true;
+    return false;
+}
+
+void fk_export_check(struct fk_export *e)
+{
+    if (!e->process || !e->left || fk_export_held(e))
+        return;
+    fk_world->process[e->process - 1].live[e->device][e->kind] -= e->bytes;
+    fk_world->process[e->process - 1].count[e->device][e->kind]--;
+    e->process = 0;
+}
+
 static void empty_slot(unsigned i)
 {
     struct fk_process *p = &fk_world->process[i];
     for (unsigned d = 0; d < fk_world->devices; d++)
         fk_queue_reset(fk_world, i, d);
-    for (unsigned e = 0; e < 1024; e++)
-        if (fk_world->exports[e].process == i + 1)
-            fk_world->exports[e].process = 0;
+    for (unsigned e = 0; e < 1024; e++) {
+        struct fk_export *export = &fk_world->exports[e];
+        if (export->process == i + 1)
+            export->process = 0;
+        for (unsigned h = 0; h < FK_HOLDERS; h++)
+            if (export->holders[h] == i + 1)
+                export->holders[h] = 0;
+        fk_export_check(export);
+    }
     memset(p, 0, sizeof *p);
+}
+
+/* The last number of the line NSpid: its pid in the innermost namespace. */
+static uint32_t innermost_pid(const char *pid)
+{
+    char path[300], buf[4096];
+    snprintf(path, sizeof path, "/proc/%s/status", pid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return 0;
+    ssize_t n = read(fd, buf, sizeof buf - 1);
+    close(fd);
+    buf[n > 0 ? n : 0] = 0;
+    char *at = strstr(buf, "\nNSpid:"), *last = NULL;
+    if (!at)
+        return 0;
+    at += 7;
+    at[strcspn(at + 1, "\n") + 1] = 0;
+    for (char *save, *word = strtok_r(at, " \t\n", &save); word; word = strtok_r(NULL, " \t\n", &save))
+        last = word;
+    return last ? (uint32_t)strtoul(last, NULL, 10) : 0;
+}
+
+static uint32_t look_for(const struct fk_process *p)
+{
+    uint32_t found = 0;
+    DIR *dir = opendir("/proc");
+    for (struct dirent *d; dir && !found && (d = readdir(dir));)
+        if (*d->d_name >= '1' && *d->d_name <= '9' && pid_ns_of(d->d_name) == p->pid_ns && innermost_pid(d->d_name) == p->pid)
+            found = (uint32_t)strtoul(d->d_name, NULL, 10);
+    if (dir)
+        closedir(dir);
+    return found;
+}
+
+uint32_t fk_pid_here(struct fk_process *p)
+{
+    if (p->pid_ns == own_pid_ns())
+        return p->pid;
+    if (fk_world->pid_ns != own_pid_ns())
+        return 0;
+    if (!p->outer_pid)
+        p->outer_pid = look_for(p);
+    return p->outer_pid;
+}
+
+static bool is_dead(struct fk_process *p)
+{
+    bool seen = p->pid_ns == own_pid_ns() || fk_world->pid_ns == own_pid_ns();
+    return seen && start_ticks(fk_pid_here(p)) != p->start_ticks;
 }
 
 void fk_reap(void)
 {
     for (unsigned i = 0; i < fk_world->processes; i++)
-        if (fk_world->process[i].pid && (int)i != self_slot && start_ticks(fk_world->process[i].pid) != fk_world->process[i].start_ticks)
+        if (fk_world->process[i].pid && (int)i != self_slot && is_dead(&fk_world->process[i]))
             empty_slot(i);
 }
 
 int fk_find_process(uint32_t pid)
 {
     for (unsigned i = 0; i < fk_world->processes; i++)
-        if (fk_world->process[i].pid == pid && pid)
+        if (fk_world->process[i].pid && pid && fk_pid_here(&fk_world->process[i]) == pid)
             return (int)i;
     return -1;
 }
@@ -218,6 +307,7 @@ static int take_slot(void)
             fk_world->processes = i + 1;
         p->start_ticks = start_ticks((uint32_t)getpid());
         p->pid = (uint32_t)getpid();
+        p->pid_ns = own_pid_ns();
         read_cgroup(p->cgroup, sizeof p->cgroup);
         for (unsigned d = 0; d < FK_DEVICES; d++)
             fk_world->queue[i][d].head = fk_world->queue[i][d].tail = 1;

@@ -2,7 +2,8 @@
  *
  * FGPU_FAKE_CUDA names the file. Whoever opens it first fills it from FGPU_FAKE_CUDA_SETUP (settings.c); without a name the
  * world is private to the library in the process. The stand-in driver and the stand-in NVML both look at the file, so what one
- * takes the other reports. A process that died holds nothing: its slot is recognised by pid and start time and emptied by the next one who
+ * takes the other reports. Processes of sandboxes are known by pid namespace and pid; who made the world sees them all, as a driver does,
+ * and others their own namespace. A process that died holds nothing: its slot is recognised by pid and start time and emptied by the next one who
  * looks. The lock is robust; whoever dies under it leaves sums that are made anew from the slots. */
 #pragma once
 #include <pthread.h>
@@ -13,7 +14,8 @@
 #include "engine.h"
 
 #define FK_DEVICES 8u
-#define FK_PROCESSES 128u
+#define FK_PROCESSES 320u /* a multiple of 64 */
+#define FK_HOLDERS 8u /* handles of one export that others have imported */
 #define FK_SYMBOLS 704u /* driver names; the generated list is shorter */
 #define FK_FAILURES 32u
 #define FK_EVENTS 256u
@@ -63,6 +65,8 @@ struct fk_device {
 struct fk_process {
     uint32_t pid;          /* 0: free */
     uint32_t checkpoint;   /* enum fk_checkpoint */
+    uint64_t pid_ns;       /* in which pid is its own */
+    uint32_t outer_pid;    /* as who made the world sees it, 0: not looked for yet */
     uint64_t start_ticks;  /* of /proc/PID/stat */
     uint64_t live[FK_DEVICES][FK_KINDS];
     uint64_t peak[FK_DEVICES];
@@ -85,6 +89,7 @@ struct fk_xid { uint32_t device; uint32_t xid; uint64_t type; };
 
 struct fk_world {
     uint32_t magic, ready;
+    uint64_t pid_ns;       /* of who made it */
     pthread_mutex_t lock;
     uint32_t changes;      /* futex: +1 with everything that may end a wait */
     uint32_t waiters;
@@ -109,13 +114,18 @@ struct fk_world {
     struct fk_limit limits[32];
     struct fk_xid xids[FK_EVENTS];
     uint64_t next_export;
-    struct fk_export { uint64_t id; uint32_t process, device, kind; uint64_t bytes; uint64_t pointer; uint32_t live, mapped; } exports[1024];
+    struct fk_export { uint64_t id; uint32_t process, device, kind; uint64_t bytes; uint64_t pointer; uint16_t holders[FK_HOLDERS]; bool left; } exports[1024];
     struct fk_device device[FK_DEVICES];
     struct fk_process process[FK_PROCESSES];
     struct fk_queue queue[FK_PROCESSES][FK_DEVICES];
 };
 
 extern struct fk_world *fk_world;
+
+/* Locked. Has another process imported it? */
+bool fk_export_held(const struct fk_export *e);
+/* Locked. Is it left by its maker and held by nobody? Then it is gone. */
+void fk_export_check(struct fk_export *e);
 
 /* Open or make the world. 0, or -1 where the file cannot be had. Once per process; any thread. */
 int fk_world_open(void);
@@ -134,6 +144,7 @@ void fk_wait(uint32_t seen, uint64_t until_ns);
 /* This process's slot, taken at the first call; -1 when none is free. */
 int fk_self(void);
 int fk_find_process(uint32_t pid);
+uint32_t fk_pid_here(struct fk_process *p);                   /* in this process's namespace, 0: not seen there; under the lock */
 /* Empty the slots of dead processes. Under the lock. */
 void fk_reap(void);
 uint64_t fk_device_used(unsigned device);                     /* all processes; under the lock */

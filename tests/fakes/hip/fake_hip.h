@@ -18,6 +18,7 @@ uint64_t fake_hip_calls(const char *name);              /* of a submitting funct
 void fake_hip_fail(const char *name, int error);        /* its next call */
 void fake_hip_cost(int64_t cost_ns);                    /* of each further job */
 uint64_t fake_hip_jobs(void);                           /* run, not captured */
+void fake_hip_hold(int yes);                            /* another process holds all that was exported */
 uint64_t fake_hip_graph_nodes(void *graph);
 void fake_hip_by_soname(int yes);                       /* look functions up in what bears our name */
 int fake_hip_launch_inside(void *stream);                /* two jobs, by the exported names */

@@ -2,7 +2,7 @@
 #include "fake.h"
 
 enum kind { LINEAR = 1, ARRAY, MIPMAP, PHYSICAL, POOLED, EXTERNAL };
-struct block { uint64_t key, bytes; enum kind kind; struct pool *pool; unsigned handles, mappings; };
+struct block { uint64_t key, bytes; enum kind kind; struct pool *pool; unsigned handles, mappings; int exported; };
 struct pool { uint64_t used, reserved; };
 
 #define BLOCKS 4096
@@ -22,6 +22,9 @@ static struct block *find(uint64_t key, enum kind kind)
 }
 
 /* Locked. */
+static int held;           /* by another process: what was exported */
+static uint64_t elsewhere; /* and let go here */
+
 static CUresult take(uint64_t bytes, enum kind kind, uint64_t *key)
 {
     if (bytes > FK_TOTAL - live)
@@ -272,8 +275,31 @@ static void let_go(struct block *b)
 {
     if (b->handles || b->mappings)
         return;
-    live -= b->bytes;
+    if (b->exported && held)
+        elsewhere += b->bytes;
+    else
+        live -= b->bytes;
     b->key = 0;
+}
+
+FK_EXPORT void fake_hip_hold(int yes)
+{
+    pthread_mutex_lock(&fk_lock);
+    held = yes;
+    live -= yes ? 0 : elsewhere;
+    elsewhere = yes ? elsewhere : 0;
+    pthread_mutex_unlock(&fk_lock);
+}
+
+FK_API(hipMemExportToShareableHandle, (void *ret, void *handle, int type, unsigned long long flags))
+{
+    pthread_mutex_lock(&fk_lock);
+    struct block *b = find((uintptr_t)handle, PHYSICAL);
+    if (b)
+        b->exported = 1;
+    pthread_mutex_unlock(&fk_lock);
+    *(int *)ret = 0;
+    return b ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }
 
 FK_API(hipMemRelease, (void *handle))

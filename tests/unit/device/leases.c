@@ -48,7 +48,7 @@ static struct fg_lease_use use_of(const char *name)
 static void limits_are_a_file_and_counters_cannot_be_cut(void **state)
 {
     struct stat st;
-    assert_ok(fg_leases_make(leases, "opencl0", "a.1", 1000, 250, &err), err);
+    assert_ok(fg_leases_make(leases, "opencl0", "a.1", 1000, 250, false, &err), err);
     FG_AUTO_FREE char *path = fg_leases_limits(leases, "a.1");
     assert_int_equal(stat(path, &st), 0);
     assert_int_equal(st.st_size, 4096);
@@ -67,12 +67,12 @@ static void limits_are_a_file_and_counters_cannot_be_cut(void **state)
 
 static void made_twice_it_is_set_anew(void **state)
 {
-    assert_ok(fg_leases_make(leases, "opencl0", "a.1", 1000, 250, &err), err);
-    assert_ok(fg_leases_make(leases, "opencl0", "a.1", 2000, 500, &err), err);
+    assert_ok(fg_leases_make(leases, "opencl0", "a.1", 1000, 250, false, &err), err);
+    assert_ok(fg_leases_make(leases, "opencl0", "a.1", 2000, 500, false, &err), err);
     assert_int_equal(use_of("a.1").memory_bytes, 2000);
     assert_int_equal(use_of("a.1").share_permille, 500);
     assert_fails(fg_leases_set(leases, "a.1", 2 << 20, 500, &err), err, FG_E_INVALID);
-    assert_fails(fg_leases_make(leases, "opencl0", "b.1", 2 << 20, 1, &err), err, FG_E_INVALID);
+    assert_fails(fg_leases_make(leases, "opencl0", "b.1", 2 << 20, 1, false, &err), err, FG_E_INVALID);
     FG_AUTO_FREE char *path = fg_leases_limits(leases, "b.1");
     assert_int_equal(access(path, F_OK), -1); /* nothing stays of what was refused */
     fg_leases_end(leases, "a.1");
@@ -83,7 +83,7 @@ static void collect(void *arg, const char *name) { strcat(arg, name); }
 static void the_next_agent_takes_them_over(void **state)
 {
     char names[100] = "";
-    assert_ok(fg_leases_make(leases, "opencl0", "a.1", 1000, 250, &err), err);
+    assert_ok(fg_leases_make(leases, "opencl0", "a.1", 1000, 250, false, &err), err);
     FG_AUTO_FD int held = fg_leases_counters(leases, "a.1");
     again();
     struct fg_lease_use use;
@@ -98,7 +98,7 @@ static void the_next_agent_takes_them_over(void **state)
     assert_int_equal(use_of("a.1").memory_bytes, 1000);
     assert_ok(fg_leases_device(leases, "opencl0", NULL, 1 << 20, &err), err);
     assert_ok(fg_leases_set(leases, "a.1", 500, 900, &err), err);
-    assert_fails(fg_leases_make(leases, "opencl0", "b.1", 500, 101, &err), err, FG_E_CONFLICT);
+    assert_fails(fg_leases_make(leases, "opencl0", "b.1", 500, 101, false, &err), err, FG_E_CONFLICT);
     fg_leases_end(leases, "a.1");
 }
 
@@ -107,7 +107,7 @@ static void a_copy_of_the_counters_is_summed_and_nonsense_is_not(void **state)
     struct fg_lease_use use;
     FG_AUTO_STR struct fg_str bytes = {0};
     char path[40];
-    assert_ok(fg_leases_make(leases, "opencl0", "a.1", 1000, 250, &err), err);
+    assert_ok(fg_leases_make(leases, "opencl0", "a.1", 1000, 250, false, &err), err);
     FG_AUTO_FD int held = fg_leases_counters(leases, "a.1");
     snprintf(path, sizeof path, "/proc/self/fd/%d", held);
     assert_ok(fg_read_file(path, 1 << 20, &bytes, &err), err);
@@ -129,7 +129,7 @@ static void a_folder_of_somebody_else_is_not_used(void **state)
     assert_int_equal(chmod(shm, 0777), 0);
     assert_ok(fg_leases_open(&leases, scope, root, false, &err), err);
     assert_ok(fg_leases_device(leases, "opencl0", NULL, 1 << 20, &err), err);
-    assert_ok(fg_leases_make(leases, "opencl0", "a.1", 1000, 250, &err), err);
+    assert_ok(fg_leases_make(leases, "opencl0", "a.1", 1000, 250, false, &err), err);
     FG_AUTO_FREE char *path = fg_leases_limits(leases, "a.1");
     assert_has(path, root);
     assert_int_equal(stat(path, &st), 0);

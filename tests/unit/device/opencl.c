@@ -11,7 +11,7 @@ static struct fg_error err;
 
 static int listed(const char *mode)
 {
-    struct fg_opencl_probe probe = {.library = FAKE_OPENCL_PATH, .timeout_ms = 500};
+    struct fg_opencl_probe probe = {.library = FAKE_OPENCL_PATH, .timeout_ms = strcmp(mode, "hang") == 0 ? 500 : 60000};
     setenv("FAKE_OPENCL", mode, 1);
     memset(&err, 0, sizeof err);
     return fg_opencl_list(&probe, &list, &err);

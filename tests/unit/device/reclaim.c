@@ -354,6 +354,47 @@ static void turning_the_option_off_brings_everybody_back(void **state)
     is(at(1), RESTORE);
 }
 
+static void in_a_place_that_is_wanted_back_half_a_second_of_idleness_is_enough(void **state)
+{
+    in.urgent = true;
+    in.wanted = false;
+    is(at(0), NOTHING);
+    is(at(1), PARK);
+    setup(NULL);
+    in.urgent = true;
+    in.idle = false;
+    is(at(0), NOTHING);
+    is(at(100), NOTHING);                    /* who works is asked to go by others */
+}
+
+static void who_is_told_to_move_comes_back_there_and_nowhere_else(void **state)
+{
+    park();
+    in.ordered = true;
+    is(at(1), NOTHING);                      /* no room there yet, and it has not called */
+    in.bell++;
+    is(at(1), NOTHING);                      /* it has, and its own place has room: but it is not known where it will be */
+    in.elsewhere = true;
+    is(at(1), RESTORE_ELSEWHERE);
+    is(says(FG_REPLY_DONE), OPEN);
+    state_is("running");
+}
+
+static void a_move_that_the_driver_refuses_waits_for_the_order_to_be_taken_back(void **state)
+{
+    park();
+    in.ordered = in.elsewhere = true;
+    is(at(1), RESTORE_ELSEWHERE);
+    in.room = false;
+    is(says(FG_REPLY_REFUSED), NOTHING);
+    assert_true(r.not_elsewhere);
+    is(at(1), NOTHING);                      /* has_place gives no room while it is ordered */
+    in.ordered = in.elsewhere = false;
+    in.room = true;
+    is(at(1), RESTORE);
+    is(says(FG_REPLY_DONE), OPEN);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup(f, setup)
@@ -383,6 +424,9 @@ int main(void)
         T(processes_that_end_meanwhile_leave_nothing_behind),
         T(who_was_parked_by_an_earlier_agent_comes_back_also_when_the_option_is_off),
         T(turning_the_option_off_brings_everybody_back),
+        T(in_a_place_that_is_wanted_back_half_a_second_of_idleness_is_enough),
+        T(who_is_told_to_move_comes_back_there_and_nowhere_else),
+        T(a_move_that_the_driver_refuses_waits_for_the_order_to_be_taken_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -266,6 +266,10 @@ static struct fg_event random_event(struct rng *r)
     case FG_EV_TASK_FINISHED: ev.finished = random_outcome(r); break;
     case FG_EV_LEASE_RELEASED: ev.released.epoch = (uint64_t)sparse(r); break;
     case FG_EV_LEASE_RESIZED: ev.resized.epoch = (uint64_t)sparse(r); ev.resized.lent_permille = (uint32_t)rng_below(r, 1001); break;
+    case FG_EV_PRICE_SET:
+        snprintf(ev.priced.kind, sizeof ev.priced.kind, "%s", rng_below(r, 2) ? "NVIDIA \"H200\"" : "");
+        ev.priced.nanousd_per_s = sparse(r), ev.priced.spot_nanousd_per_s = sparse(r), ev.priced.unset = rng_below(r, 2);
+        break;
     case FG_EV_TASK_SETTLED: ev.settled.cost_nanousd = sparse(r); ev.settled.lines = random_text(r); break;
     case FG_EV_NODE_JOINED: random_joined(r, &ev); break;
     case FG_EV_NODE_LOST: ev.lost.node = random_id(r); break;
@@ -317,6 +321,11 @@ static void assert_same_event(const struct fg_event *a, const struct fg_event *b
     case FG_EV_LEASE_RELEASED: assert_true(a->released.epoch == b->released.epoch); break;
     case FG_EV_LEASE_RESIZED:
         assert_true(a->resized.epoch == b->resized.epoch && a->resized.lent_permille == b->resized.lent_permille);
+        break;
+    case FG_EV_PRICE_SET:
+        assert_string_equal(a->priced.kind, b->priced.kind);
+        assert_true(a->priced.nanousd_per_s == b->priced.nanousd_per_s && a->priced.spot_nanousd_per_s == b->priced.spot_nanousd_per_s);
+        assert_true(a->priced.unset == b->priced.unset);
         break;
     case FG_EV_TASK_SETTLED:
         assert_true(a->settled.cost_nanousd == b->settled.cost_nanousd);

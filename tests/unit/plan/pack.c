@@ -320,6 +320,69 @@ static void what_is_pinned_or_closed_is_left_out_of_chains(void **state)
     fg_pack_destroy(p);
 }
 
+/* The same nodes and tasks in a state that has not searched for anything. */
+static struct fg_pack *made_anew(const struct book *b)
+{
+    struct fg_pack *p = make(FG_PACK_FASTGPU);
+    struct fg_error err = {0};
+    uint32_t at, type;
+    for (uint32_t n = 0; n < b->node_count; n++)
+        assert_ok(fg_pack_add_node(p, &b->nodes[n], &at, &err), err);
+    for (size_t i = 0; i < b->entries.count; i++) {
+        const struct entry *e = &b->entries.items[i];
+        assert_ok(fg_pack_type_of(p, fg_pack_type_at(b->pack, e->type), &type, &err), err);
+        assert_ok(fg_pack_restore(p, type, e->node, e->gpus, &at, &err), err);
+    }
+    return p;
+}
+
+/* Which of several chains of three is tried, and may then fail, depends on the order of the tasks; of one move it does not. */
+static bool opens_anew(const struct book *b, uint32_t type)
+{
+    struct fg_pack *p = made_anew(b);
+    struct fg_pack_chain chain;
+    struct fg_error err = {0};
+    uint32_t at;
+    assert_ok(fg_pack_type_of(p, fg_pack_type_at(b->pack, type), &at, &err), err);
+    bool opens = fg_pack_open(p, at, FG_PACK_NONE, 1, &chain);
+    fg_pack_destroy(p);
+    return opens;
+}
+
+/* What a search found hopeless is remembered while tasks start: that must hide no chain. */
+static void a_chain_is_found_after_any_history_as_in_a_state_made_anew(void **state)
+{
+    struct rng r = rng_start("a_chain_is_found_after_any_history");
+    struct fg_pack_chain chain;
+    int found = 0, none = 0;
+    for (int x = 0; x < 12; x++) {
+        struct book b = {.pack = make(FG_PACK_FASTGPU)};
+        uint32_t types[10];
+        random_nodes(&b, &r, 12);
+        for (int t = 0; t < 10; t++)
+            types[t] = random_type(b.pack, &r);
+        for (int i = 0; i < 300; i++) {
+            uint32_t t = types[rng_below(&r, 10)], task = place(b.pack, t);
+            const struct fg_pack_type *need = fg_pack_type_at(b.pack, t);
+            if (task != FG_PACK_NONE) {
+                enter(&b, task);
+            } else if (need->gpus > 0 && need->gpu_milli == FG_PACK_DEVICE) {
+                bool opens = fg_pack_open(b.pack, t, FG_PACK_NONE, 1, &chain);
+                assert_int_equal(opens, opens_anew(&b, t));
+                *(opens ? &found : &none) += 1;
+            }
+            if (rng_below(&r, 8) == 0 && b.entries.count > 0) {
+                size_t gone = rng_below(&r, b.entries.count);
+                fg_pack_unplace(b.pack, b.entries.items[gone].task);
+                b.entries.items[gone] = b.entries.items[--b.entries.count];
+            }
+        }
+        fg_pack_destroy(b.pack);
+        fg_vec_fini(&b.entries);
+    }
+    assert_true(found >= 5 && none >= 100);
+}
+
 static void shares_alone_open_nothing(void **state)
 {
     struct fg_pack *p = make(FG_PACK_FASTGPU);
@@ -379,6 +442,7 @@ int main(void)
         cmocka_unit_test(a_share_goes_to_the_gpu_that_is_left_fuller),
         cmocka_unit_test(a_chain_opens_a_whole_node_with_one_move),
         cmocka_unit_test(what_is_pinned_or_closed_is_left_out_of_chains),
+        cmocka_unit_test(a_chain_is_found_after_any_history_as_in_a_state_made_anew),
         cmocka_unit_test(shares_alone_open_nothing),
         cmocka_unit_test(a_node_that_goes_takes_its_tasks_and_a_new_one_gets_its_index),
         cmocka_unit_test(what_makes_no_sense_is_refused),

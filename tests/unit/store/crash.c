@@ -4,12 +4,13 @@
  *   crash write PATH   the child
  *
  * Batch b (from 0) has 1 + b % 5 events, whose bodies are "b.i", a task b and the document core=b. Nothing else is
- * written, so the log alone tells how many batches are there. FGPU_TEST_SEED repeats a run's instants. */
+ * written, so the log alone tells how many batches are there. FGPU_SEED (random.h) draws other instants. */
 #include "store_unit.h"
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/wait.h>
-#include <time.h>
+
+#include "random.h"
 
 enum { ROUNDS = 100, IN_FLIGHT = 6 };
 
@@ -148,16 +149,14 @@ static void run_and_kill(const char *path, struct checked *c, bool in_recovery, 
 
 static void no_answered_batch_is_lost_and_none_is_half_there(void **state)
 {
-    const char *given = getenv("FGPU_TEST_SEED");
-    unsigned seed = given ? (unsigned)atoi(given) : (unsigned)time(NULL);
-    printf("FGPU_TEST_SEED=%u\n", seed);
+    struct rng rng = rng_start(__func__);
     struct unit_store u;
     struct checked c = {0};
     unit_begin(&u);
     unit_close(&u);
     for (int round = 0; round < ROUNDS; round++) {
-        bool in_recovery = rand_r(&seed) % 8 == 0;
-        run_and_kill(u.path, &c, in_recovery, (unsigned)rand_r(&seed) % (in_recovery ? 20000 : 40000));
+        bool in_recovery = rng_below(&rng, 8) == 0;
+        run_and_kill(u.path, &c, in_recovery, (unsigned)rng_below(&rng, in_recovery ? 20000 : 40000));
         /* mostly the next child recovers what this one left; now and then we look first */
         if (round % 4 == 3)
             check_store(&u, &c, round % 20 == 19);

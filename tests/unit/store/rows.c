@@ -207,7 +207,7 @@ static void idempotency_keys_are_forgotten_after_a_day_of_the_logs_time(void **s
     commit_ok(&u, batch);
     fg_id task;
     char body[65];
-    for (int i = 0; i < 100 && fg_store_idempotent(u.store, alice, "old", &task, body); i++)
+    for (int i = 0; i < 1200 && fg_store_idempotent(u.store, alice, "old", &task, body); i++)
         usleep(50000);
     assert_false(fg_store_idempotent(u.store, alice, "old", &task, body));
     assert_true(fg_store_idempotent(u.store, alice, "young", &task, body));

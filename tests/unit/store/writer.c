@@ -205,7 +205,7 @@ static void the_log_stays_short_under_load_and_is_gone_when_idle(void **state)
     }
     free(doc);
     assert_in_range(largest, 8 << 20, 24 << 20);
-    for (int i = 0; i < 200 && wal_bytes(&u) > 0; i++)
+    for (int i = 0; i < 1200 && wal_bytes(&u) > 0; i++)
         usleep(50000);
     assert_int_equal(wal_bytes(&u), 0);
     unit_end(&u);

@@ -160,13 +160,12 @@ static void a_grant_wakes_who_waits(void **state)
     limits->allow_ns = 0;
     limits->vanish_ns = 60000ull * MS;
     assert_int_equal(pthread_create(&thread, NULL, wait_inside, NULL), 0);
-    assert_true(unit_within(2000, fg_get(&lease.slot->waiting) == 1));
+    assert_true(unit_comes(fg_get(&lease.slot->waiting) == 1));
     unit_sleep_ms(20);
-    int64_t granted = fg_boot_ns();
     grant(1000);
     pthread_join(thread, &result);
-    assert_true(fg_boot_ns() - granted < 500 * MS);
     assert_int_equal((intptr_t)result, FG_GATE_PASS + 1);
+    assert_int_equal(lease.slot->ungated, 0); /* it was the grant, not the 60 s */
     assert_int_equal(lease.slot->waiting, 0);
     assert_true(lease.slot->throttle_ns > 15 * MS);
 }
@@ -177,11 +176,11 @@ static void a_vanished_arbiter_stops_nobody_unless_told_so(void **state)
     limits->allow_ns = 0;
     int64_t start = fg_boot_ns();
     assert_int_equal(fg_gate_enter(&gate, 1, 0, &t), FG_GATE_PASS); /* after 100 ms without a heartbeat */
-    assert_in_range(fg_boot_ns() - start, 100 * MS, 1000 * MS);
+    assert_true(fg_boot_ns() - start >= 100 * MS);
     start = fg_boot_ns();
     for (int i = 0; i < 1000; i++)
         assert_int_equal(fg_gate_enter(&gate, 1, 0, &t), FG_GATE_PASS); /* and from then on at once */
-    assert_true(fg_boot_ns() - start < 100 * MS);
+    assert_true(fg_boot_ns() - start < 50000 * MS); /* not 100 ms each */
     assert_int_equal(lease.slot->ungated, 1001);
     limits->heartbeat_ns++; /* it is back: gated again */
     assert_int_equal(fg_gate_enter(&gate, 1, FG_GATE_NOWAIT, &t), FG_GATE_BUSY);
@@ -207,10 +206,8 @@ static void submits_that_cannot_complete_do_not_deadlock(void **state)
 {
     struct fg_ticket t;
     teach(1, 8 * MS);
-    int64_t start = fg_boot_ns();
     for (int i = 0; i < 4; i++)
         assert_int_equal(fg_gate_enter(&gate, 1, 0, &t), FG_GATE_PASS);
-    assert_true(fg_boot_ns() - start < 2000 * MS);
     assert_int_equal(lease.slot->ungated, 3);
     fg_gate_settle(&gate, &t, 0, 0);
     assert_int_equal(gate.stalls, 0);

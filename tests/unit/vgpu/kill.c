@@ -132,7 +132,7 @@ static void killed_at_random_instants_neighbours_go_on_and_totals_are_right(void
         memset(truth, 0, sizeof *truth);
         for (uintptr_t i = 0; i < 2; i++)
             near[i] = unit_fork(neighbour, (void *)i);
-        assert_true(unit_within(2000, truth->beats[0] && truth->beats[1]));
+        assert_true(unit_comes(truth->beats[0] && truth->beats[1]));
         for (int i = 0; i < 100; i++, done++) {
             pid_t pid = unit_fork(victim, (void *)(uintptr_t)rng_next(&rng));
             usleep((useconds_t)rng_below(&rng, 1500));
@@ -140,19 +140,19 @@ static void killed_at_random_instants_neighbours_go_on_and_totals_are_right(void
             assert_int_equal(unit_wait(pid), 128 + SIGKILL);
             uint64_t was = beats();
             if (i % 10 == 0)
-                assert_true(unit_within(2000, beats() > was + 1));
+                assert_true(unit_comes(beats() > was + 1));
         }
         fg_put(&truth->stop, 1);
-        assert_true(unit_within(2000, fg_get(&truth->done) == 2));
+        assert_true(unit_comes(fg_get(&truth->done) == 2));
         uint64_t held = truth->held[0] + truth->held[1];
-        if (!unit_within(100, unit_stats("m").used_bytes == held && unit_stats("m").processes == 2))
+        if (!unit_comes(unit_stats("m").used_bytes == held && unit_stats("m").processes == 2))
             fail_msg("after %d kills: %llu bytes counted, %llu held", done, (unsigned long long)unit_stats("m").used_bytes,
                      (unsigned long long)held);
         for (int i = 0; i < 2; i++) {
             kill(near[i], SIGKILL);
             unit_wait(near[i]);
         }
-        assert_true(unit_within(100, unit_stats("m").used_bytes == 0 && unit_stats("m").processes == 0));
+        assert_true(unit_comes(unit_stats("m").used_bytes == 0 && unit_stats("m").processes == 0));
     }
 }
 
@@ -196,7 +196,7 @@ static void killed_at_every_instruction_the_total_is_right(void **state)
     int n = 1, stride = getenv("FGPU_LONG") ? 1 : 7 * SLOW * (SLOW > 1 ? 4 : 1);
     for (; kill_at(n); n += stride) {
         assert_int_equal(fg_ledger_reserve(&ledger, 7), FG_LEDGER_OK); /* before or after the reaper: it races */
-        if (!unit_within(1000, fg_ledger_used(lease.counters) == 7))
+        if (!unit_comes(fg_ledger_used(lease.counters) == 7))
             fail_msg("killed before instruction %d: %llu bytes counted, 7 held", n, (unsigned long long)fg_ledger_used(lease.counters));
         fg_ledger_credit(&ledger, 7);
         assert_int_equal(fg_ledger_used(lease.counters), 0);

@@ -179,17 +179,21 @@ static int is_near(const char *what, double got, double want, double within)
 /* The exact figures are the simulation's (arbiter.c) and the benchmark's; here a busy machine's sleep is in them, so the
  * bounds are wide, and a span in which other programs took the processor is measured again: what is held here is the
  * path from counter to grant to gate. */
-#define TRIES 5
+#define TRIES 30
 static void shares_reach_real_processes_and_change_live(void **state)
 {
-    int64_t stop = fg_boot_ns() + 60000 * MS;
+#ifdef __SANITIZE_THREAD__
+    printf("skip: the thread sanitizer gives a forked child of a program with threads no threads\n");
+    skip();
+#endif
+    int64_t stop = fg_boot_ns() + 600000 * MS;
     double pa, pb;
     pid_t a = start_tenant("a", 300, FG_SHARE_WEIGHTED, 500000, stop), b = start_tenant("b", 700, FG_SHARE_WEIGHTED, 500000, stop);
     unit_sleep_ms(300);
     bool shared = false, capped = false, alone = false;
     for (int try = 0; try < TRIES && !shared; try++) {
         measure("a", "b", 1500, &pa, &pb);
-        shared = is_near("30 of 30:70", 1000 * pa / (pa + pb), 300, 50) & is_near("use of the device by both", pa + pb, 950, 150);
+        shared = is_near("30 of 30:70", 1000 * pa / (pa + pb), 300, 50) & is_near("use of the device by both", pa + pb, 850, 250);
     }
     assert_true(shared);
     struct fg_lease_spec spec = unit_spec("a", GIB, 200, 0);
@@ -278,7 +282,7 @@ static void a_pid_that_was_used_again_is_not_taken_for_the_old_process(void **st
     fg_put(&l.counters->slots_high, 8);
     fg_put(&other->owner, fg_owner_make(FG_SLOT_LIVE, 1, getpid()));
     fg_lease_ring(&l);
-    assert_true(unit_within(5000, fg_owner_state(fg_get(&other->owner)) == FG_SLOT_FREE));
+    assert_true(unit_comes(fg_owner_state(fg_get(&other->owner)) == FG_SLOT_FREE));
     assert_int_equal(fg_owner_state(fg_get(&l.slot->owner)), FG_SLOT_LIVE);
     fg_lease_detach(&l);
 }
@@ -336,7 +340,7 @@ static void limits_in_a_callers_file_outlive_their_server(void **state)
     assert_int_equal(fg_lease_attach(&l, env), FG_LEASE_OK);
     fg_ledger_init(&ledger, &l);
     assert_int_equal(fg_ledger_reserve(&ledger, 600), FG_LEDGER_OK);
-    assert_true(unit_within(2000, fg_vgpu_server_processes(unit_server, "f", who, 4) == 1));
+    assert_true(unit_comes(fg_vgpu_server_processes(unit_server, "f", who, 4) == 1));
     assert_int_equal(who[0].pid, getpid());
     assert_int_equal(who[0].used_bytes, 600);
     assert_int_equal(fg_vgpu_server_processes(unit_server, "nobody", who, 4), 0);
@@ -379,13 +383,13 @@ static void a_sandboxed_process_is_reaped(void **state)
         printf("skipped: making a pid namespace needs root\n");
         skip();
     }
-    assert_true(unit_within(2000, unit_stats("box").used_bytes == 500));
+    assert_true(unit_comes(unit_stats("box").used_bytes == 500));
     unit_sleep_ms(1200); /* an audit does not take it for dead, nor for unseen */
     assert_int_equal(unit_stats("box").used_bytes, 500);
     assert_int_equal(unit_stats("box").unseen, 0);
     kill(pid, SIGKILL);
     unit_wait(pid);
-    assert_true(unit_within(200, unit_stats("box").used_bytes == 0));
+    assert_true(unit_comes(unit_stats("box").used_bytes == 0));
 }
 
 /* Parked, a lease gets nothing and whatever is called rings; an arbiter that comes later finds it parked. */
@@ -433,6 +437,82 @@ static void a_parked_lease_rings_at_each_call_and_stays_parked_over_a_restart(vo
     fg_vgpu_server_destroy(first);
 }
 
+/* 64 GiB: an owner of 50 is aside, a borrower of 40 takes its place, and the owner has it back when that is gone. */
+static void the_place_of_who_is_aside_is_leased_to_others_until_it_is_asked_back(void **state)
+{
+    struct fg_lease_missing missing;
+    char env[256];
+    unit_open("owner", 50 * GIB, 700, 0, env);
+    opening_is_refused(unit_spec("guest", 40 * GIB, 600, FG_LIMIT_BORROWED), FG_E_CONFLICT, "left to lease");
+    assert_fails(fg_vgpu_server_aside(unit_server, "owner", &unit_err), unit_err, FG_E_INVALID);     /* only who is parked */
+    assert_ok(fg_vgpu_server_park(unit_server, "owner", 1, &unit_err), unit_err);
+    opening_is_refused(unit_spec("guest", 40 * GIB, 600, FG_LIMIT_BORROWED), FG_E_CONFLICT, "left to lease");  /* its memory is there still */
+    assert_ok(fg_vgpu_server_aside(unit_server, "owner", &unit_err), unit_err);
+    unit_open("guest", 40 * GIB, 600, FG_LIMIT_BORROWED, env);
+    assert_fails(fg_vgpu_server_back(unit_server, "owner", &missing, &unit_err), unit_err, FG_E_CONFLICT);
+    assert_true(missing.memory_bytes == 26 * GIB && missing.share_permille == 300);
+    assert_int_equal(unit_stats("owner").aside, 1);
+    assert_ok(fg_vgpu_server_close(unit_server, "guest", &unit_err), unit_err);
+    assert_ok(fg_vgpu_server_back(unit_server, "owner", &missing, &unit_err), unit_err);
+    assert_true(!missing.memory_bytes && !missing.share_permille);
+    opening_is_refused(unit_spec("guest", 40 * GIB, 200, FG_LIMIT_BORROWED), FG_E_CONFLICT, "left to lease");
+    assert_ok(fg_vgpu_server_park(unit_server, "owner", 0, &unit_err), unit_err);
+    assert_fails(fg_vgpu_server_back(unit_server, "owner", &missing, &unit_err), unit_err, FG_E_INVALID);
+}
+
+static void who_moves_has_a_place_on_both_devices_until_it_is_there(void **state)
+{
+    struct fg_lease_missing missing;
+    char env[256];
+    unit_open("owner", 50 * GIB, 700, 0, env);
+    struct fg_lease_spec other = unit_spec("other", 20 * GIB, 200, 0);
+    snprintf(other.device, sizeof other.device, "gpu-b");
+    assert_ok(fg_vgpu_server_device(unit_server, "gpu-b", 64 * GIB, &unit_err), unit_err);
+    assert_fails(fg_vgpu_server_move_to(unit_server, "owner", "gpu-b", &unit_err), unit_err, FG_E_INVALID);
+    assert_ok(fg_vgpu_server_park(unit_server, "owner", 1, &unit_err), unit_err);
+    assert_ok(fg_vgpu_server_aside(unit_server, "owner", &unit_err), unit_err);
+    assert_fails(fg_vgpu_server_move_to(unit_server, "owner", "gpu-c", &unit_err), unit_err, FG_E_NOT_FOUND);
+    assert_fails(fg_vgpu_server_moved(unit_server, "owner", &unit_err), unit_err, FG_E_INVALID);
+    assert_ok(fg_vgpu_server_move_to(unit_server, "owner", "gpu-b", &unit_err), unit_err);
+    opening_is_refused(other, FG_E_CONFLICT, "left to lease");
+    assert_ok(fg_vgpu_server_move_to(unit_server, "owner", NULL, &unit_err), unit_err);
+    assert_ok(fg_vgpu_server_open(unit_server, &other, NULL, &unit_err), unit_err);
+    assert_fails(fg_vgpu_server_move_to(unit_server, "owner", "gpu-b", &unit_err), unit_err, FG_E_CONFLICT);
+    assert_ok(fg_vgpu_server_close(unit_server, "other", &unit_err), unit_err);
+    assert_ok(fg_vgpu_server_move_to(unit_server, "owner", "gpu-b", &unit_err), unit_err);
+    assert_ok(fg_vgpu_server_moved(unit_server, "owner", &unit_err), unit_err);
+    assert_string_equal(unit_stats("owner").spec.device, "gpu-b");
+    assert_int_equal(unit_stats("owner").aside, 0);
+    opening_is_refused(other, FG_E_CONFLICT, "left to lease");
+    assert_ok(fg_vgpu_server_back(unit_server, "owner", &missing, &unit_err), unit_err);    /* it has it */
+    unit_open("first", 60 * GIB, 900, 0, env);                                              /* on the device it left */
+    assert_ok(fg_vgpu_server_park(unit_server, "owner", 0, &unit_err), unit_err);
+}
+
+/* A killed agent's leases come back in any order: who runs in a place that an owner has asked back is not refused for it. */
+static void lent_places_are_taken_over_as_they_are(void **state)
+{
+    struct fg_vgpu_server_config config = {.adoptable = 1};
+    struct fg_lease_missing missing;
+    int fds[2][2];
+    char env[256], id[64];
+    unit_server_stop();
+    unit_server_start(&config);
+    unit_open("owner", 50 * GIB, 700, 0, env);
+    assert_ok(fg_vgpu_server_park(unit_server, "owner", 1, &unit_err), unit_err);
+    assert_ok(fg_vgpu_server_aside(unit_server, "owner", &unit_err), unit_err);
+    unit_open("guest", 40 * GIB, 600, FG_LIMIT_BORROWED, env);
+    assert_ok(fg_vgpu_server_fds(unit_server, "owner", &fds[0][0], &fds[0][1], &unit_err), unit_err);
+    assert_ok(fg_vgpu_server_fds(unit_server, "guest", &fds[1][0], &fds[1][1], &unit_err), unit_err);
+    struct fg_vgpu_server *first = unit_server;
+    unit_server_start(&config);
+    assert_ok(fg_vgpu_server_adopt(unit_server, fds[0][0], fds[0][1], id, &unit_err), unit_err);
+    assert_ok(fg_vgpu_server_back(unit_server, "owner", &missing, &unit_err), unit_err);
+    assert_ok(fg_vgpu_server_adopt(unit_server, fds[1][0], fds[1][1], id, &unit_err), unit_err);
+    assert_true(unit_stats("guest").spec.flags & FG_LIMIT_BORROWED);
+    fg_vgpu_server_destroy(first);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -446,6 +526,9 @@ int main(void)
         T(a_pid_that_was_used_again_is_not_taken_for_the_old_process),
         T(many_leases_all_get_their_turn),
         T(a_parked_lease_rings_at_each_call_and_stays_parked_over_a_restart),
+        T(the_place_of_who_is_aside_is_leased_to_others_until_it_is_asked_back),
+        T(who_moves_has_a_place_on_both_devices_until_it_is_there),
+        T(lent_places_are_taken_over_as_they_are),
         T(a_sealed_lease_is_not_adopted),
         T(limits_in_a_callers_file_outlive_their_server),
         T(a_sandboxed_process_is_reaped),

@@ -1,22 +1,13 @@
-/* agent_proto.c - tests of wire/agent_proto.h. Random messages come from a seed that is printed; FGPU_TEST_SEED repeats it. */
+/* agent_proto.c - tests of wire/agent_proto.h. Random messages come from random.h. */
 #include "unit.h"
 
 #include <math.h>
-#include <time.h>
 
+#include "random.h"
 #include "wire/agent_proto.h"
 
-static uint64_t seed;
-
-static uint64_t rnd(void)
-{
-    seed += 0x9e3779b97f4a7c15u;                 /* splitmix64 */
-    uint64_t z = seed;
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    return z ^ z >> 31;
-}
-
+static struct rng rng;
+static uint64_t rnd(void) { return rng_next(&rng); }
 static int64_t rnd_size(void) { return (int64_t)(rnd() >> 1 >> rnd() % 63); }
 static fg_id rnd_id(void) { return (fg_id){rnd() >> 1, rnd()}; }
 
@@ -84,14 +75,18 @@ static void rnd_ref(struct fg_msg_ref *r, enum fg_msg_kind kind)
 
 static void rnd_report(struct fg_msg_report *r)
 {
-    *r = (struct fg_msg_report){.task = rnd_id(), .attempt = (uint32_t)rnd(), .epoch = (uint64_t)rnd_size(), .kind = (int)(rnd() % 3)};
+    *r = (struct fg_msg_report){.task = rnd_id(), .attempt = (uint32_t)rnd(), .epoch = (uint64_t)rnd_size(), .kind = (int)(rnd() % 4)};
     r->usage.seq = (uint32_t)rnd();
     if (r->kind == 0)
         r->pull_ns = rnd_size();
     else if (r->kind == 1)
         r->usage = rnd_usage();
-    else
+    else if (r->kind == 2)
         r->outcome = rnd_outcome();
+    else {
+        r->parking = (struct fg_msg_parking){.parking = rnd() % FG_PARKING_COUNT, .bytes = (uint64_t)rnd_size(), .moved = rnd() % 2};
+        rnd_chars(r->parking.device, sizeof r->parking.device);
+    }
 }
 
 static void rnd_start(struct fg_msg_start *s)
@@ -99,7 +94,7 @@ static void rnd_start(struct fg_msg_start *s)
     *s = (struct fg_msg_start){
         .task = rnd_id(), .tenant = rnd_id(), .attempt = (uint32_t)rnd(),
         .lease = {.device = (uint32_t)rnd(), .node = rnd_id(), .epoch = (uint64_t)rnd_size(), .memory_bytes = (uint64_t)rnd_size(),
-                  .share_permille = (uint32_t)rnd(), .granted_ns = rnd_size(), .deadline_ns = rnd_size(),
+                  .share_permille = (uint32_t)rnd(), .borrowed = rnd() % 2, .granted_ns = rnd_size(), .deadline_ns = rnd_size(),
                   .price_nanousd_per_s = rnd_size(), .memory_level = rnd() % FG_LEVEL_COUNT, .share_level = rnd() % FG_LEVEL_COUNT},
         .spec = json_pack("{s:{s:i}}", "a", "b", (int)rnd())};
     rnd_chars(s->device_name, sizeof s->device_name);
@@ -230,8 +225,8 @@ static void what_is_wrong_is_named_by_message_and_member(void **state)
         {"{\"m\":\"kill\"," TASK ",\"attempt\":1,\"reason\":\"boredom\"}", "boredom"},
         {"{\"m\":\"kill\"," TASK ",\"attempt\":1,\"reason\":7}", "'reason'"},
         {"{\"m\":\"resize\"," TASK ",\"attempt\":1,\"memory_bytes\":-1,\"share_permille\":5}", "'memory_bytes'"},
-        {"{\"m\":\"ack\"," TASK ",\"attempt\":1,\"kind\":3,\"seq\":1}", "'kind' must be 0, 1 or 2"},
-        {"{\"m\":\"report\"," TASK ",\"attempt\":1,\"epoch\":1,\"kind\":-1,\"seq\":1}", "'kind' must be 0, 1 or 2"},
+        {"{\"m\":\"ack\"," TASK ",\"attempt\":1,\"kind\":4,\"seq\":1}", "'kind' must be 0, 1, 2 or 3"},
+        {"{\"m\":\"report\"," TASK ",\"attempt\":1,\"epoch\":1,\"kind\":-1,\"seq\":1}", "'kind' must be 0, 1, 2 or 3"},
         {"{\"m\":\"report\"," TASK ",\"attempt\":1,\"epoch\":1,\"kind\":0,\"seq\":1}", "'pull_ns' is missing"},
         {"{\"m\":\"report\"," TASK ",\"attempt\":1,\"epoch\":1,\"kind\":1,\"seq\":1,\"usage\":{\"seq\":1}}", "'usage': 'device_ns' is missing"},
         {"{\"m\":\"report\"," TASK ",\"attempt\":1,\"epoch\":1,\"kind\":2,\"seq\":1,\"outcome\":[]}", "'outcome': must be an object"},
@@ -333,9 +328,7 @@ static void numbers_json_cannot_hold_do_not_break_the_frame(void **state)
 
 int main(void)
 {
-    const char *given = getenv("FGPU_TEST_SEED");
-    seed = given != NULL ? strtoull(given, NULL, 0) : (uint64_t)time(NULL);
-    printf("seed %llu\n", (unsigned long long)seed);
+    rng = rng_start("agent_proto");
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(random_messages_of_every_kind_survive_the_wire),
         cmocka_unit_test(each_member_of_a_start_and_an_outcome_arrives),

