@@ -309,6 +309,8 @@ static int64_t finish(struct fg_arbiter *a, const struct fg_arbiter_input *in, i
             v->grant.allow_ns = v->lane ? v->charged_ns + (uint64_t)fg_lane_span(a, v) : 0;
         if (v->active && v->idle_since_ns >= 0 && i != a->owner && !v->lane) /* stops competing then */
             next = least(next, v->idle_since_ns + (int64_t)a->params.linger_ns);
+        else if (v->active && i != a->owner && !v->lane && !in[i].waiting) /* its last job ends without a bell */
+            next = least(next, now + most(v->inflight_ns, (int64_t)a->params.linger_ns));
         if (in[i].waiting && i != a->owner && v->mode == FG_SHARE_CAPPED && !v->ahead && fg_arbiter_blocked(a, i)) {
             int64_t missing = enough(a, v) - v->credit_ns;
             next = least(next, now + missing * 1000 / v->share_permille + 1);

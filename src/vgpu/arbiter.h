@@ -7,6 +7,8 @@
  *    one job, which cannot be preempted).
  *  - Alone, or all others idle, a vGPU is lent the whole device, with at most one window in flight: the first other
  *    that wants in has the device when that has drained.
+ *  - One whose program waits for each job (sparse) submits beside the owner's window while it is not ahead, and the owner keeps
+ *    little in flight then: decision 0049, arbiter_lane.c.
  *  - capped: a bucket of device time fills with the share and bounds every grant. exclusive: nobody else is granted.
  *  - latency: wins the next window whenever it is not ahead of its share.
  * One thread at a time. */
@@ -61,6 +63,7 @@ struct fg_arbiter_vgpu {
     int64_t mean_ns;      /* of its last jobs */
     int64_t pace_ns;      /* sparse: from job to job when it has the device to itself; 0: it keeps the device busy, or is unknown */
     int64_t known_ns;     /* pace_ns as it was last */
+    int64_t window_pace_ns; /* as its last window had it: not less */
     int64_t job_ns;       /* of which the device works */
     int64_t judged_ns;    /* what is known of that holds until then */
     int64_t again_ns;     /* one who is behind is looked at again then */

@@ -25,14 +25,15 @@ static int64_t rivals(const struct fg_arbiter *a, const struct fg_arbiter_vgpu *
 }
 
 /* Did the lane serve it? It should not get less than if the device were its own for its share of the time: a fifth less, or 2
- * points of the device. */
+ * points of the device. One who loses its windows in its gaps would get still less from them. */
 static void judge(struct fg_arbiter *a, struct fg_arbiter_vgpu *v)
 {
     int64_t jobs = most(v->lane_jobs, 1), share = v->share_permille, cycle = most(v->lane_ns / jobs, 1);
-    v->pace_ns = v->known_ns = most(v->pace_ns, v->job_ns + cycle / v->looks * (v->looks - v->busy));
+    int64_t idle = v->looks - v->busy, seen = v->job_ns + cycle * idle / v->looks; /* its gaps as they are now; a few looks say it roughly */
+    v->pace_ns = v->known_ns = most(v->window_pace_ns, v->pace_ns - v->pace_ns / 4 + seen / 4);
     int64_t part = 1000 * share / (share + rivals(a, v)), alone = v->job_ns * 1000 / v->pace_ns, got = v->job_ns * 1000 / cycle;
     v->falls_short = got < least(part, alone) - 15;
-    if (v->lane_jobs && got < alone * part / 1000 * 4 / 5 - 20) {
+    if (v->lane_jobs && v->again_ns < NEVER && got < alone * part / 1000 * 4 / 5 - 20) {
         v->pace_ns = 0;
         v->judged_ns = a->turned_ns + BARRED_NS;
     } else if (v->busy == v->looks) {
@@ -78,7 +79,8 @@ void fg_lane_measure(struct fg_arbiter *a, const struct fg_arbiter_input *in, in
     int gaps = left || (in->inflight <= FEW && used < held - held / 16);
     if (jobs > 0 && used > 0 && gaps) { /* no job: they are long */
         v->job_ns = used / jobs;
-        v->pace_ns = v->known_ns = most(most(held, used) / jobs, left ? v->known_ns : 0);
+        v->window_pace_ns = most(held, used) / jobs;
+        v->pace_ns = v->known_ns = most(v->window_pace_ns, left ? v->known_ns : 0);
         v->again_ns = left ? NEVER : now + most(IDLE_PART * (held - used), IDLE_PART * window / 4);
     }
 }
