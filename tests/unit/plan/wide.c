@@ -140,7 +140,7 @@ static void costs_too_large_for_exact_sums_are_planned_the_other_way(void **stat
 /* Bands are steered from row to row; what no row can fill must not grow without end. */
 static void many_rows_of_few_kinds_are_planned(void **state)
 {
-    enum { ROWS = 200000 };
+    enum { ROWS = 150000 };
     struct rng r = rng_start("wide_rows");
     int64_t *cost = fg_realloc(NULL, 2 * ROWS, sizeof *cost), *need = fg_realloc(NULL, 2 * ROWS, sizeof *need), load = 0;
     int64_t capacity[2] = {60 * ROWS, 60 * ROWS};
