@@ -156,12 +156,26 @@ static void run(const char *name, struct instance x, double seconds)
     free(x.cost), free(x.need), free(x.capacity), free(x.class_of), free(x.kind_of);
 }
 
+/* How far the kept plan is above the bound of the problem as it is now, in percent. */
+static double drift(const struct instance *x, const struct fg_replan *plan, double seconds)
+{
+    clockid_t cpu = CLOCK_PROCESS_CPUTIME_ID;
+    struct fg_assign_options o = {.seed = 1, .time_limit_ns = (int64_t)(seconds * 1e9), .now_ns = clock_now, .now_arg = &cpu};
+    struct fg_assign_result r;
+    struct fg_error err = {0};
+    if (fg_assign_solve(&x->p, &o, &r, &err) < 0)
+        return NAN;
+    double above = 100 * (double)(fg_replan_cost(plan) - r.lower_bound) / (double)r.lower_bound;
+    fg_assign_result_fini(&r);
+    return above;
+}
+
 /* One change at a time on a plan that is kept: an ending, an arrival, or a price. */
 static void run_replan(struct instance x, uint32_t changes)
 {
     clockid_t cpu = CLOCK_PROCESS_CPUTIME_ID;
-    int64_t *nobody = fg_realloc(NULL, x.p.classes, sizeof *nobody), worst = 0;
-    uint32_t *number = fg_realloc(NULL, x.p.tasks, sizeof *number);
+    int64_t *nobody = fg_realloc(NULL, x.p.classes, sizeof *nobody), worst = 0, spent = 0;
+    uint32_t *number = fg_realloc(NULL, x.p.tasks, sizeof *number), done = 0;
     struct fg_assign_options o = {.seed = 1, .time_limit_ns = 1000000000, .now_ns = clock_now, .now_arg = &cpu};
     struct fg_assign_result r;
     struct fg_replan *plan;
@@ -175,20 +189,25 @@ static void run_replan(struct instance x, uint32_t changes)
     }
     for (uint32_t j = 0; j < x.p.tasks; j++)
         number[j] = j;
-    int64_t began = clock_now(&cpu);
-    for (uint32_t n = 0; n < changes; n++) {
+    printf("incremental    above_bound_percent at_start %.3f", 100 * r.gap);
+    for (uint32_t n = 1; n <= changes; n++) {
+        uint32_t j = (uint32_t)draw(0, x.p.tasks - 1), class = (uint32_t)draw(0, x.p.classes - 1);
         int64_t at = clock_now(&cpu);
-        uint32_t j = (uint32_t)draw(0, x.p.tasks - 1);
         fg_replan_remove(plan, number[j]);
-        number[j] = fg_replan_add(plan, (uint32_t)draw(0, x.p.classes - 1));
-        if (n % 100 == 0)
-            fg_replan_price(plan, (uint32_t)draw(0, x.p.classes - 1), (uint32_t)draw(0, x.p.kinds - 1), draw(1100, 2200));
+        number[j] = fg_replan_add(plan, class);
+        x.class_of[j] = class, done += 2;
+        if (n % 100 == 0) {
+            uint32_t c = (uint32_t)draw(0, x.p.classes - 1), k = (uint32_t)draw(0, x.p.kinds - 1);
+            fg_replan_price(plan, c, k, x.cost[c * x.p.kinds + k] = draw(1100, 2200));
+            done++;
+        }
         at = clock_now(&cpu) - at;
+        spent += at;
         worst = at > worst ? at : worst;
+        if (n == changes / 20 || n == changes / 4 || n == changes)
+            printf(" after_%u %.3f", n, drift(&x, plan, 0.5));
     }
-    double ns = (double)(clock_now(&cpu) - began);
-    printf("incremental %u changes us_each %.2f worst_us %.1f moves_each %.2f\n", changes, ns / 1e3 / (2.01 * changes), (double)worst * 1e-3,
-           (double)fg_replan_moves(plan) / (2.01 * changes));
+    printf(" us_each %.2f worst_us %.1f moves_each %.2f\n", (double)spent * 1e-3 / done, (double)worst * 1e-3, (double)fg_replan_moves(plan) / done);
     fg_replan_destroy(plan);
     fg_assign_result_fini(&r);
     free(nobody), free(number), free(x.cost), free(x.need), free(x.capacity), free(x.class_of), free(x.kind_of);

@@ -25,7 +25,7 @@ uint32_t assign_agent_with_room(const struct work *w, uint32_t kind, const int64
     return UINT32_MAX;
 }
 
-uint32_t assign_any_kind(const struct work *w, uint32_t c, const int64_t *room, uint32_t *from, uint32_t *ret_agent)
+uint32_t assign_any_kind(const struct work *w, uint32_t c, const int64_t *room, uint32_t *from, int64_t *refused, uint32_t *ret_agent)
 {
     uint32_t R = w->resources, best = w->kinds - 1;
     double least = (double)w->nobody[c];
@@ -38,7 +38,11 @@ uint32_t assign_any_kind(const struct work *w, uint32_t c, const int64_t *room, 
             o.need[r] = cell_need(w, c, k, r);
             v += w->price[k * R + r] * (double)o.need[r];
         }
-        uint32_t i = v < least ? assign_agent_with_room(w, k, o.need, room, from) : UINT32_MAX;
+        if (v >= least || (refused && o.need[0] >= refused[k]))
+            continue;
+        uint32_t i = assign_agent_with_room(w, k, o.need, room, from);
+        if (refused && i == UINT32_MAX)
+            refused[k] = o.need[0];
         if (i != UINT32_MAX)
             least = v, best = k, *ret_agent = i;
     }
@@ -68,7 +72,7 @@ void fg_assign_greedy(struct work *w, uint32_t *agent)
         }
         uint32_t kind = w->options[y - 1].kind;
         if (i + 1 == w->agents && w->kinds > w->option_first[c + 1] - w->option_first[c])
-            kind = assign_any_kind(w, c, room, from, &i);
+            kind = assign_any_kind(w, c, room, from, NULL, &i);
         agent[j] = i;
         for (uint32_t r = 0; r < R; r++)
             room[(size_t)i * R + r] -= cell_need(w, c, kind, r);

@@ -24,5 +24,6 @@ void search_sweep(struct search *q);
 void fg_assign_greedy(struct work *w, uint32_t *agent);
 /* An agent of the kind with room for the need, or UINT32_MAX. Agents that were found full are passed over by from[kind]. */
 uint32_t assign_agent_with_room(const struct work *w, uint32_t kind, const int64_t *need, const int64_t *room, uint32_t *from);
-/* The kind with room that is cheapest at the prices, of all kinds: where the short list had none. The agent in *ret_agent. */
-uint32_t assign_any_kind(const struct work *w, uint32_t c, const int64_t *room, uint32_t *from, uint32_t *ret_agent);
+/* The kind with room that is cheapest at the prices, of all kinds: where the short list had none. The agent in *ret_agent. refused: NULL, or
+ * with one resource the least need for which each kind had no room, kept here. */
+uint32_t assign_any_kind(const struct work *w, uint32_t c, const int64_t *room, uint32_t *from, int64_t *refused, uint32_t *ret_agent);

@@ -108,7 +108,7 @@ static uint32_t probe(struct wide *d, const double *v, double band, double far, 
         out[n] = k;
         n += n < FAR_KEPT && v[k] > band && v[k] <= far;
     }
-    d->far = FG_MAX(d->band, d->far * (n >= FAR_KEPT ? 0.99 : 1.01));
+    d->far = FG_MIN(PLAIN, FG_MAX(d->band, d->far * (n >= FAR_KEPT ? 0.99 : 1.01)));
     return n;
 }
 
@@ -122,7 +122,7 @@ static uint32_t list_row(struct wide *d, const double *v, const double *group, d
         band = band * 2 + 1;
         n = up_to(v, group, d->kinds, least + band, out);
     }
-    d->band *= n > want ? 0.995 : 1.005;
+    d->band = FG_MIN(PLAIN, d->band * (n > want ? 0.995 : 1.005));  /* short rows never hold enough */
     n = thin(d, out, n, CELLS_MOST - FAR_KEPT);
     return n + probe(d, v, least + band, least + d->far * scale, out + n);
 }

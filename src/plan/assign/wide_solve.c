@@ -10,7 +10,7 @@
 #define PUSH 10.0                       /* bands of price, in the cost of a mean need, for an agent that is full before its turn */
 #define HOLD 0.01                       /* by how much prices rise for a task's time of being ahead by the whole */
 #define SETTLED 1e-4                    /* a rise of the bound, of itself, that another pass is not worth */
-enum { SIZES = 6, ROUNDS = 4 };
+enum { SIZES = 3, ROUNDS = 4 };
 
 bool fg_assign_is_wide(const struct fg_assign_problem *p, uint64_t most)
 {
@@ -88,8 +88,8 @@ void wide_ascend(struct wide *d, uint32_t steps)
 /* What a class takes of an agent: on average of its list, and at least. */
 struct part { float mean, least; };
 
-/* Large tasks first, by halves of capacity; within a size in an order by chance, so that no agent gets a run of neighbours. Returns the sum of
- * mean parts. */
+/* Tasks of half an agent and more first; the others in an order by chance, so that no agent gets a run of neighbours, nor all its large ones
+ * before the small ones that its price is for. Returns the sum of mean parts. */
 static double turns(struct wide *d, struct part *part, uint32_t *order)
 {
     struct work *w = d->w;
@@ -138,13 +138,14 @@ void wide_greedy(struct wide *d, uint32_t *agent)
 {
     struct work *w = d->w;
     FG_AUTO_FREE int64_t *room = fg_realloc(NULL, w->agents, sizeof *room);
+    FG_AUTO_FREE int64_t *refused = fg_realloc(NULL, d->kinds, sizeof *refused);  /* by kind: the least need without room, since room only shrinks */
     FG_AUTO_FREE uint32_t *from = fg_alloc(w->kinds * sizeof *from), *order = fg_realloc(NULL, w->tasks, sizeof *order);
     FG_AUTO_FREE double *fill = fg_alloc(d->kinds * sizeof *fill);
     FG_AUTO_FREE struct part *part = fg_realloc(NULL, w->classes, sizeof *part);
     double priced = 0, used = 0, push = PUSH * d->band / d->need_mean, due = 0, common = 0, all = turns(d, part, order);
     memcpy(room, w->capacity, w->agents * sizeof *room);
     for (uint32_t k = 0; k < d->kinds; k++)
-        priced += d->price[k] > 0;
+        priced += d->price[k] > 0, refused[k] = INT64_MAX;
     for (uint32_t x = 0; x < w->tasks; x++) {
         uint32_t j = order[x], c = w->class_of[j], best = w->kinds - 1, i = w->agents - 1;
         fetch(d, w->class_of[order[FG_MIN(x + 4, w->tasks - 1)]]);
@@ -157,16 +158,19 @@ void wide_greedy(struct wide *d, uint32_t *agent)
             if (v >= least)
                 continue;
             uint32_t one = w->kind_first[e->kind], found = w->kind_agents[one];
+            int64_t need = (int64_t)e->need;
             if (w->kind_first[e->kind + 1] == one + 1)
-                found = (int64_t)e->need <= room[found] ? found : UINT32_MAX;
+                found = need <= room[found] ? found : UINT32_MAX;
             else
-                found = assign_agent_with_room(w, e->kind, &(int64_t){(int64_t)e->need}, room, from);
+                found = need < refused[e->kind] ? assign_agent_with_room(w, e->kind, &need, room, from) : UINT32_MAX;
             if (found != UINT32_MAX)
                 least = v, best = e->kind, i = found;
+            else
+                refused[e->kind] = FG_MIN(refused[e->kind], need);
         }
         due += (double)part[c].mean;
         if (best + 1 == w->kinds)
-            best = assign_any_kind(w, c, room, from, &i);
+            best = assign_any_kind(w, c, room, from, refused, &i);
         if (best + 1 == w->kinds) {
             agent[j] = w->agents - 1;
             continue;
@@ -265,7 +269,7 @@ bool fg_assign_wide(struct work *w)
     d.price = fg_alloc((2 * (size_t)K + w->classes) * sizeof *d.price);
     d.capacity = d.price + K, d.least = d.capacity + K;
     d.first = fg_realloc(NULL, w->classes + 1, sizeof *d.first);
-    d.cells = fg_realloc(NULL, (size_t)w->classes * CELLS_MOST, sizeof *d.cells);
+    d.cells = fg_realloc(NULL, (size_t)w->classes * FG_MIN(CELLS_MOST, K), sizeof *d.cells);
     for (uint32_t k = 0; k < K; k++)
         d.capacity[k] = FG_MAX(1.0, (double)w->kind_capacity[k]);
     wide_sample(&d);

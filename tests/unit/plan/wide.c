@@ -137,6 +137,27 @@ static void costs_too_large_for_exact_sums_are_planned_the_other_way(void **stat
     }
 }
 
+/* Bands are steered from row to row; what no row can fill must not grow without end. */
+static void many_rows_of_few_kinds_are_planned(void **state)
+{
+    enum { ROWS = 150000 };
+    struct rng r = rng_start("wide_rows");
+    int64_t *cost = fg_realloc(NULL, 2 * ROWS, sizeof *cost), *need = fg_realloc(NULL, 2 * ROWS, sizeof *need), load = 0;
+    int64_t capacity[2] = {60 * ROWS, 60 * ROWS};
+    struct fg_assign_problem p = {.agents = 2, .tasks = ROWS, .resources = 1, .cost = cost, .need = need, .capacity = capacity};
+    struct fg_assign_result ret;
+    struct fg_error err = {0};
+    for (size_t x = 0; x < 2 * (size_t)ROWS; x++)
+        cost[x] = (int64_t)rng_below(&r, 1000), need[x] = 1 + (int64_t)rng_below(&r, 100);
+    assert_ok(fg_assign_solve(&p, &(struct fg_assign_options){.max_iterations = 1, .wide_cells = 1}, &ret, &err), err);
+    assert_int_equal(ret.left_count, 0);
+    for (size_t j = 0; j < ROWS; j++)
+        load += ret.agent[j] ? 0 : need[2 * j];
+    assert_true(load <= capacity[0] && ret.lower_bound <= ret.cost);
+    fg_assign_result_fini(&ret);
+    free(cost), free(need);
+}
+
 static void a_fault_in_any_cell_is_told_as_for_a_small_table(void **state)
 {
     struct rng r = rng_start("wide_faults");
@@ -165,6 +186,7 @@ int main(void)
         cmocka_unit_test(a_wide_table_gives_a_valid_plan_above_its_bound_and_the_bound_is_below_what_the_other_way_finds),
         cmocka_unit_test(same_seed_same_plan_and_an_interruption_at_any_moment_leaves_a_valid_one),
         cmocka_unit_test(costs_too_large_for_exact_sums_are_planned_the_other_way),
+        cmocka_unit_test(many_rows_of_few_kinds_are_planned),
         cmocka_unit_test(a_fault_in_any_cell_is_told_as_for_a_small_table),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
