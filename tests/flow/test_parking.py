@@ -198,8 +198,7 @@ def test_an_idle_tasks_place_is_lent_and_its_next_call_finds_all_as_it_was(syste
     assert s.devices()[0]["memory_free_bytes"] < 1024 * MIB      # to who is to stay nothing of it is free
     s.answers(owner, s.go(owner))
     came_again(s, borrower)
-    story = s.events(owner)
-    assert all(f"lease.{word}" in story for word in ("parked", "called", "resumed"))
+    until(lambda: all(f"lease.{word}" in s.events(owner) for word in ("parked", "called", "resumed")))
     assert "borrowed" in s.events(borrower)
     s.go(owner, "end")
     until(lambda: s.task(owner)["state"] == "succeeded")
@@ -249,8 +248,7 @@ def test_an_owner_without_room_moves_to_the_other_device_and_nobody_is_stopped(s
     s.answers(owner, s.go(owner))
     until(lambda: s.place(owner)["device"] != before and s.place(owner)["parking"] != "called")
     assert s.task(borrower)["attempt"] == 1 and s.task(borrower)["state"] == "running"
-    story = s.events(owner)
-    assert "lease.moving" in story and "lease.moved" in story
+    until(lambda: all(f"lease.{word}" in s.events(owner) for word in ("moving", "moved")))
     s.answers(borrower, s.go(borrower))
     s.parked(owner)                              # on its new device, as on the old one
     s.answers(owner, s.go(owner, "child"))
@@ -264,7 +262,7 @@ def test_what_the_driver_does_not_bring_back_elsewhere_comes_back_where_it_was(s
     came_again(s, borrower)
     until(lambda: s.place(owner)["parking"] in ("none", "parked"))
     assert s.place(owner)["device"] == before and s.task(owner)["attempt"] == 1
-    assert "lease.moving" in s.events(owner) and "lease.moved" in s.events(owner)
+    until(lambda: all(f"lease.{word}" in s.events(owner) for word in ("moving", "moved")))
     assert "does not move to" in s.agent.stderr()
 
 
