@@ -2,7 +2,7 @@
 MESON := /usr/bin/meson
 JOBS ?= $(shell nproc)
 
-.PHONY: all check check-san check-gpu bench fuzz sim fmt map docs cuda-abi nightly clean help
+.PHONY: all check check-san check-tsan check-gpu bench fuzz sim fmt map docs cuda-abi nightly clean help
 .DEFAULT_GOAL := all
 
 all: build/build.ninja ## build everything into build/
@@ -13,7 +13,14 @@ check: all ## build, then every test; the last line is `N passed, N failed` (./c
 
 check-san: build-san/build.ninja ## unit tests under the address and undefined-behaviour sanitizers
 	@ninja -C build-san -j$(JOBS)
-	@UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 $(MESON) test -C build-san --no-rebuild --print-errorlogs --num-processes $(JOBS)
+	@UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 $(MESON) test -C build-san --no-rebuild --print-errorlogs --num-processes $(JOBS) \
+		--timeout-multiplier 10
+
+# What has threads of its own: the ledger, the gate, the arbiter's shell, the OpenCL layer, the store's writer, the log.
+TSAN_TESTS := vgpu/arbiter vgpu/claims vgpu/gate vgpu/ledger vgpu/page vgpu/server shim/opencl shim/settle store/writer store/faults base/log
+check-tsan: build-tsan/build.ninja ## unit tests of what has threads, under the thread sanitizer
+	@TSAN_OPTIONS=halt_on_error=1:die_after_fork=0 $(MESON) test -C build-tsan --print-errorlogs --num-processes $(JOBS) \
+		--timeout-multiplier 10 $(TSAN_TESTS)
 
 check-gpu: all ## check an NVIDIA GPU and the CUDA front end on it: a table, also in check-gpu.txt
 	@tests/gpu/run
@@ -45,10 +52,10 @@ cuda-abi: ## our declarations of CUDA's driver interface against the cuda.h file
 
 nightly: export FGPU_LONG = 1
 nightly: export FGPU_SEED ?= random
-nightly: check check-san map bench fuzz sim docs cuda-abi ## all that needs no GPU
+nightly: check check-san check-tsan map bench fuzz sim docs cuda-abi ## all that needs no GPU
 
 clean: ## remove the build folders
-	@rm -rf build build-san
+	@rm -rf build build-san build-tsan
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r t d; do printf '  make %-10s %s\n' "$$t" "$$d"; done
@@ -58,6 +65,9 @@ build/build.ninja:
 
 build-san/build.ninja:
 	@$(MESON) setup build-san -Db_sanitize=address,undefined -Db_lundef=false
+
+build-tsan/build.ninja:
+	@$(MESON) setup build-tsan -Db_sanitize=thread -Db_lundef=false
 
 # A target whose program is not written yet says so and fails: a silent success would be a claim.
 need = test -e $(1) || { echo '$@: $(2) ($(1) is missing)' >&2; exit 1; }

@@ -8,6 +8,7 @@ import csv
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -110,6 +111,25 @@ def churn(folder, seeds):
         yield table.at_most(f"churn, {waiting} wait: migrations", avg("migrations_percent"), "% of starts", 1)
 
 
+def server(folder, seeds):
+    """The server's own core, given the lists task by task as far as it can be asked: no processor, one device each, one kind or any."""
+    core = pathlib.Path(program()).resolve().parents[2] / "bench" / "openb_core"
+    if not core.exists():
+        yield table.skipped("packing on openb by the server's core", f"{core} is not built")
+        return
+    for name in ("default", "gpuspec33"):
+        run = subprocess.run([str(core), str(folder / "openb_node_list_gpu_node.csv"), str(folder / f"openb_pod_list_{name}.csv"), str(seeds)],
+                             capture_output=True, text=True, timeout=3600)
+        if run.returncode:
+            sys.exit(run.stderr.strip())
+        got = dict(re.match(r"(.*?)  ([\d.]+) ", line).groups() for line in run.stdout.splitlines())
+        for p in PERCENTS:
+            packer, best_fit = float(got[f"@{p}: packer, fastgpu"]), got[f"@{p}: packer, best fit"]
+            yield table.at_least(f"server's core on openb {name}, devices alone @{p}", float(got[f"@{p}: server's core"]), "%", packer - 1,
+                                 f"packer {packer:.2f}, best fit {best_fit}")
+        yield table.plain(f"server's core on openb {name}: submit and round", float(got["decisions of the core, submit and round"]), "/s", "")
+
+
 def part(scale=1.0, folder=None):
     folder = pathlib.Path(folder or os.environ.get("FGPU_OPENB", DATA))
     if not (folder / "published_allo.csv").exists():
@@ -117,4 +137,5 @@ def part(scale=1.0, folder=None):
     count = max(1, round(10 * scale))
     seeds = f"42..{41 + count}"
     rows = list(packing(folder, seeds)) + list(ties(folder, seeds)) + list(speed(folder, "42"))
+    rows += list(server(folder, max(1, count // 3)))
     return rows + list(churn(folder, f"42..{41 + max(1, count // 3)}"))

@@ -10,6 +10,7 @@ import time
 
 import jobs
 import openb
+import shapes
 from load import wrk
 from server import FGPU, ROOT, server
 from table import at_least, at_most, plain, skipped
@@ -256,5 +257,5 @@ def core(scale):
 
 
 PARTS = {"core": core, "submit": submit, "reads": reads, "latency": latency, "trivial": trivial, "queue": queue, "idle": idle, "engine": engine,
-         "opencl": opencl, "cuda": cuda, "sched": openb.part,
+         "opencl": opencl, "cuda": cuda, "shapes": shapes.shapes, "sched": openb.part,
          "jobs": jobs.jobs, "estimate": jobs.estimate, "replan": jobs.replan}

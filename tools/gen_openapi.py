@@ -182,6 +182,7 @@ def schemas(api):
     s["PriceList"] = obj(prices=array(ref("Price")))
     s["PriceWish"] = {**obj(False, kind=STRING, usd_per_hour=null(MONEY), spot_usd_per_hour=null(MONEY)), "required": ["kind"],
                       "additionalProperties": False}
+    s["Pause"] = {**obj(seconds={"type": "integer", "minimum": 0, "maximum": 60}), "additionalProperties": False}
     s["UsageReport"] = obj(usage=array(obj(task_type=STRING, model=null(STRING), state=ref("State"), tasks=INTEGER, run_s=seconds,
                                            device_s=seconds, cost=MONEY)),
                            **{"from": TIME}, to=TIME, tasks=INTEGER, run_s=seconds, device_s=seconds, cost=MONEY, currency=STRING)
@@ -192,7 +193,7 @@ def schemas(api):
 
 # route name: request body schema (json bodies), answer: schema name, or {media type: schema name or None for bytes}
 BODY = {"task_submit": "TaskSpec", "task_batch": "Batch", "model_put": "ModelWeights", "keys_create": "KeyWish", "tenant_put": "TenantWeight",
-        "price_put": "PriceWish"}
+        "price_put": "PriceWish", "pause": "Pause"}
 ANSWER = {
     "task_submit": "Task", "task_batch": "BatchAnswer", "task_list": "TaskList", "task_get": "Task", "task_result": "Result",
     "task_logs": {"text/plain": None, "application/x-ndjson": "LogLine", "text/event-stream": None},
@@ -202,7 +203,7 @@ ANSWER = {
     "blob_put": "Blob", "blob_post": "Blob", "blob_get": {"application/octet-stream": None},
     "devices": "DeviceList", "nodes": "NodeList", "models": "ModelList", "model_put": "Model",
     "keys_create": "NewKey", "keys_list": "KeyList", "key_revoke": {}, "tenants": "TenantList", "tenant_put": "Tenant",
-    "prices": "PriceList", "price_put": "PriceList", "usage": "UsageReport",
+    "prices": "PriceList", "price_put": "PriceList", "pause": "Pause", "usage": "UsageReport",
     "metrics": {"text/plain": None}, "healthz": "Health", "readyz": "Ready", "openapi": {"application/json": None},
     "root": {"text/html": None},
 }

@@ -48,10 +48,13 @@ static bool any_of(const json_t *ids, const json_t *live)
     return false;
 }
 
-/* Cancel what runs now and wait for its end. What takes a freed place meanwhile is not asked for: it was to wait. */
+/* Cancel what runs now and wait for its end. The server places nothing meanwhile, so that nobody takes a freed place; a key that
+ * may not pause it cancels all the same, and a task of another tenant may. */
 static void kill_tasks(struct cli *cli)
 {
     int64_t until = now_ms() + KILL_MS;
+    FG_AUTO_JSON json_t *pause = json_pack("{s:i}", "seconds", (KILL_MS + STOP_MS) / 1000);
+    cli_post(cli, "/v1/pause", pause, NULL, NULL);
     FG_AUTO_JSON json_t *ids = live_tasks(cli);
     size_t i;
     json_t *id;
@@ -114,7 +117,7 @@ static int run_down(struct cli *cli, const struct cli_args *args, struct fg_erro
 }
 
 static const struct cli_option options[] = {
-    {"kill", 0, CLI_FLAG, NULL, "Cancel your tasks that run, first. One that waits may take the freed place, and goes on."},
+    {"kill", 0, CLI_FLAG, NULL, "Cancel your tasks that run, first. None that waits is started meanwhile."},
     CLI_SETTING_OPTIONS,
     {NULL},
 };

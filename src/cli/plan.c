@@ -211,18 +211,19 @@ static int run_plan(struct cli *cli, const struct cli_args *args, struct fg_erro
     struct fg_clock clock;
     fg_clock_init_real(&clock);
     struct fg_assign_options o = {.now_ns = clock_now, .now_arg = &clock, .interrupt = &interrupted};
-    if (read_options(args, &o, err) < 0 || fg_read_file(args->names.items[0], PLAN_FILE_MOST, &text, err) < 0)
+    const char *name = args->names.items[0], *path = fg_streq(name, "-") ? "/dev/stdin" : name;
+    if (read_options(args, &o, err) < 0 || fg_read_file(path, PLAN_FILE_MOST, &text, err) < 0)
         return -1;
     signal(SIGINT, on_interrupt);            /* the first Ctrl-C ends the search with the best plan so far */
     bool gap = fg_streq(cli_text(args, "format"), "gap");
     int rc = gap ? run_gap(cli, &text, &o, err) : run_yaml(cli, args, &text, &o, err);
     signal(SIGINT, SIG_DFL);
-    return rc < 0 ? fg_fail_prefix(err, "%s", args->names.items[0]) : rc;
+    return rc < 0 ? fg_fail_prefix(err, "%s", path) : rc;
 }
 
 const struct cli_verb cli_verb_plan = {
     "plan", "FILE.yaml\nFILE --format gap", "assign tasks to vGPUs at least cost, with a proof",
     "Prints what runs where and when, the cost, a lower bound that no plan can beat, and the gap between them; and for every task "
     "that is left out the reason.\n"
-    "Ctrl-C ends the search with the best plan so far.",
+    "FILE may be -: standard input. Ctrl-C ends the search with the best plan so far.",
     plan_options, 1, 1, false, run_plan};

@@ -3,6 +3,7 @@
 #include <string.h>
 #include <time.h>
 #include "base/units.h"
+#include "control/auth.h"
 #include "control/json_out.h"
 #include "control/routes.h"
 #include "openapi.h"
@@ -194,6 +195,45 @@ void fg_route_usage(struct fg_http_request *req, void *arg)
         fg_answer_json(call, 200, &sums.out, NULL);
     }
     fg_str_fini(&sums.out);
+}
+
+/* --- a pause before a stop --- */
+
+#define PAUSE_MAX_S 60                   /* no longer: who asked for it may have gone */
+
+static int read_pause(struct fg_call *call, int64_t *ret, struct fg_error *err)
+{
+    size_t len;
+    const char *text = fg_http_body(call->req, &len);
+    FG_AUTO_JSON json_t *body = fg_json_parse(text, len, err);
+    if (!fg_call_rules_all(call))
+        return fg_fail(err, FG_E_FORBIDDEN, "only an unrestricted key of the first tenant pauses the server");
+    if (!body || fg_json_known(body, "seconds", err))
+        return -1;
+    const json_t *seconds = json_object_get(body, "seconds");
+    *ret = json_integer_value(seconds);
+    if (json_is_integer(seconds) && *ret >= 0 && *ret <= PAUSE_MAX_S)
+        return 0;
+    fg_fail(err, FG_E_INVALID, "seconds is not a whole number from 0 to %d", PAUSE_MAX_S);
+    return fg_fail_at(err, "/seconds");
+}
+
+/* It is of the process, not of the log: nothing that is decided in it needs to be known by the next one. */
+void fg_route_pause(struct fg_http_request *req, void *arg)
+{
+    struct fg_call *call = fg_call_of(req);
+    FG_AUTO_STR struct fg_str out = {0};
+    struct fg_error err;
+    int64_t seconds = 0;
+    if (read_pause(call, &seconds, &err)) {
+        fg_answer_fail(call, &err);
+        return;
+    }
+    call->server->paused_until_ns = seconds ? fg_server_now(call->server) + seconds * FG_NS_PER_S : 0;
+    fg_out_open(&out, NULL, '{');
+    fg_out_int(&out, "seconds", seconds);
+    fg_out_close(&out, '}');
+    fg_answer_json(call, 200, &out, NULL);
 }
 
 /* --- health, description, front page --- */

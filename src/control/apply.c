@@ -227,6 +227,8 @@ static void task_change(struct fg_core *core, struct entry *e, const struct fg_e
     case FG_EV_TASK_CLASSIFIED:
         t->class = ev->classified.class;
         t->class_rule = ev->classified.rule;
+        if (t->attempt == 1)
+            core_ask_for(core, e, ev->time_ns);
         break;
     case FG_EV_TASK_PLACED:
         t->state = FG_STATE_STARTING;

@@ -25,6 +25,7 @@ struct fg_core *fg_core_create(const struct fg_core_config *config)
     core->config.prices = prices;
     core->next_epoch = 1;
     core->history = fg_history_create();
+    core->demand = fg_demand_create(config->half_life_ns);
     core->history_version = 1;
     core->room_version = 1;
     core->rooms = fg_rooms_create();
@@ -60,6 +61,7 @@ void fg_core_destroy(struct fg_core *core)
     for (size_t i = 0; i < core->reservation_count; i++)
         fg_reservation_fini(&core->reservations[i]);
     fg_history_destroy(core->history);
+    fg_demand_destroy(core->demand);
     free((void *)core->config.prices);
     fg_vec_fini(&core->prices);
     free(core);

@@ -16,6 +16,7 @@
  * restart: who is connected, how far leases were moved, which kills were sent. It is in no row and in no hash. */
 #pragma once
 #include "control/core.h"
+#include "plan/market.h"
 #include "plan/rooms.h"
 
 enum timer_kind { TIMER_TASK, TIMER_NODE };
@@ -141,6 +142,7 @@ struct fg_core {
     FG_VEC(struct node *) nodes;         /* by id */
     FG_VEC(struct device) devices;       /* device id - 1 */
     struct fg_history *history;
+    struct fg_demand *demand;            /* soft: follows from the tasks that came; after a restart from those that are there */
     uint32_t history_version;
     uint32_t hello_mark;
     FG_VEC(struct entry *) changed;
@@ -331,6 +333,7 @@ const struct fg_estimate *core_line_estimate(struct fg_core *core, struct line *
 bool core_device_usable(const struct device *d);
 uint64_t core_memory_for_tasks(const struct fg_core *core, const struct device *d); /* less the reserve */
 
+void core_ask_for(struct fg_core *core, struct entry *e, int64_t now_ns);   /* it came: what is typical follows from it */
 void core_complete(struct fg_core *core, const struct fg_spec *spec, enum fg_class class, struct fg_need *ret); /* of a spec */
 
 /* prices.c */

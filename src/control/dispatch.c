@@ -156,6 +156,13 @@ void core_need(struct fg_core *core, struct entry *e, struct fg_need *ret)
         core_complete(core, &e->t.spec, e->t.class, ret);
 }
 
+void core_ask_for(struct fg_core *core, struct entry *e, int64_t now_ns)
+{
+    struct fg_need need;
+    core_complete(core, &e->t.spec, e->t.class, &need);
+    fg_demand_add(core->demand, &need, now_ns);
+}
+
 /* On the kind it asks for, or that of the first device. Asked anew after ESTIMATE_AGE lessons of the history: one run more
  * or less changes little, and a queue of a thousand lines is not gone through for each end. */
 const struct fg_estimate *core_line_estimate(struct fg_core *core, struct line *l)
@@ -383,6 +390,7 @@ static int round_of(struct fg_core *core, int64_t now_ns, struct fg_effects *fx,
         .tasks = core->plan_tasks.items, .task_count = core->plan_tasks.count, .now_ns = now_ns,
         .reservations = core->reservations, .reservation_count = core->reservation_count, .reserve = true,
         .devices = core->plan_devices.items, .device_count = core->plan_devices.count, .rooms = core->rooms, .history = core->history,
+        .demand = core->demand,
         .seed = core->next_epoch, .improve_iterations = core->config.improve_iterations};
     struct fg_plan plan = {0};
     if (fg_place(&snap, &plan, err) < 0)

@@ -13,6 +13,7 @@
 #include <unistd.h>
 #include "base/units.h"
 #include "control/json_out.h"
+#include "control/keep.h"
 #include "control/log_files.h"
 #include "control/routes.h"
 #include "control/stream.h"
@@ -297,6 +298,16 @@ static int read_request(struct fg_call *call, const struct fg_task *task, struct
     return 0;
 }
 
+/* An empty answer would say that it printed nothing. */
+static int check_kept(struct fg_call *call, const struct fg_task *task, uint32_t attempt, struct fg_error *err)
+{
+    FG_AUTO_FREE char *path = fg_log_path(call->server->logs, task->id, attempt);
+    if (!fg_keep_is_over(call->server, task) || access(path, F_OK) == 0)
+        return 0;
+    fg_fail(err, FG_E_NOT_FOUND, "its output is not kept any longer");
+    return fg_fail_hint(err, "the server deletes it %lld day(s) after a task's end: keep_logs_days", (long long)fg_keep_days(call->server));
+}
+
 static void set_start(struct log_stream *st, const struct fg_task *task, const struct asked *asked)
 {
     st->attempt = asked->attempt ? (uint32_t)asked->attempt : task->attempt ? task->attempt : 1;
@@ -324,8 +335,10 @@ void fg_route_task_logs(struct fg_http_request *req, void *arg)
     call->state = st;
     call->drop = drop;
     int rc = read_request(call, found.task, st, &asked, &err);
-    if (!rc)
+    if (!rc) {
         set_start(st, found.task, &asked);
+        rc = check_kept(call, found.task, st->attempt, &err);
+    }
     fg_found_fini(&found);
     if (rc) {
         fg_answer_fail(call, &err);

@@ -212,8 +212,11 @@ void fg_core_loaded(struct fg_core *core, uint64_t last_seq)
     }
     size_t count;
     FG_AUTO_FREE struct entry **all = table_sorted(core, &count);
+    bool replayed = fg_demand_arrived(core->demand) > 0;
     for (size_t i = 0; i < count; i++) {
         struct entry *e = all[i];
+        if (!replayed)
+            core_ask_for(core, e, e->t.submitted_ns);
         core_assert(!e->t.lease_live || e->t.lease.epoch < core->next_epoch);
         if (e->t.lease_live && !e->linked)
             core_lease_link(core, e);

@@ -13,6 +13,7 @@
 #include "control/catalogue.h"
 #include "control/ended.h"
 #include "store/blob.h"
+#include "control/keep.h"
 #include "control/log_files.h"
 #include "control/metrics.h"
 #include "control/nodes.h"
@@ -134,6 +135,7 @@ static void on_heartbeat(uv_timer_t *timer)
 {
     struct fg_server *s = timer->data;
     fg_nodes_tick(s, fg_server_now(s));
+    fg_keep_tick(s, fg_server_now(s));
     if (++s->seconds % 15 == 0)
         fg_streams_heartbeat(timer);
 }
@@ -231,6 +233,7 @@ static int start(struct fg_server *s, struct fg_error *err)
     if (fg_store_open(db, &s->store, err) || fg_catalogue_open(s, err))
         return -1;
     s->logs = fg_logs_create(s->log_dir);
+    s->keep = fg_keep_create(s->config);
     s->auth = fg_auth_create();
     s->metrics = fg_metrics_create();
     if (fg_server_load(s, err) || start_http(s, err) || fg_nodes_start(s, err) || fg_auth_first_start(s, err))
@@ -273,6 +276,7 @@ static void stop(struct fg_server *s)
     fg_store_close(s->store);
     fg_core_destroy(s->core);
     fg_effects_fini(&s->fx);
+    fg_keep_destroy(s->keep);
     fg_logs_destroy(s->logs);
     fg_catalogue_close(s);
     fg_ended_destroy(s->ended);

@@ -55,6 +55,7 @@ struct fg_server {
     uv_poll_t store_poll;
     unsigned seconds;                    /* of the heartbeat timer */
     bool stopping;
+    int64_t paused_until_ns;             /* until then nothing is placed */
 
     struct fg_store *store;
     struct fg_core *core;                /* NULL while the store takes no writes */
@@ -74,6 +75,7 @@ struct fg_server {
     struct fg_catalogue *catalogue;
     struct fg_nodes *nodes;
     struct fg_logs *logs;
+    struct fg_keep *keep;
     struct fg_metrics *metrics;
     struct label_slot *labels;           /* told lately; task_view.c */
     struct fg_link streams;              /* open event streams (stream.h), for heartbeats and waking */

@@ -260,7 +260,7 @@ static void turn_ride(struct fg_server *s, struct fg_turn *t)
 static void arm_tick(struct fg_server *s, int64_t now)
 {
     int64_t due = fg_core_next_deadline(s->core);
-    int64_t in_ms = due <= now ? 0 : due == INT64_MAX ? 1000 : (due - now) / 1000000 + 1;
+    int64_t in_ms = due == INT64_MAX || now < s->paused_until_ns ? 1000 : due <= now ? 0 : (due - now) / 1000000 + 1;
     uv_timer_start(&s->tick, s->tick.timer_cb, (uint64_t)FG_MIN(in_ms, 1000), 0);
 }
 
@@ -274,7 +274,7 @@ void fg_turn_end(struct fg_server *s)
     }
     struct fg_error err;
     int64_t now = fg_server_now(s);
-    if (fg_core_dispatch(s->core, now, &s->fx, &err))
+    if (now >= s->paused_until_ns && fg_core_dispatch(s->core, now, &s->fx, &err))
         fg_log_error("planning: %s", err.text);
     take_actions(s);
     struct fg_turn *t = fg_take_ptr(s->turn);

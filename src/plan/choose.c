@@ -1,9 +1,17 @@
 /* choose.c - the best device for a task by the numbered rules, and the two next best. */
+#include "model/price.h"
 #include "plan/place_private.h"
 
 static bool in_time(const struct round *r, const struct fg_plan_task *t, const struct offer *o)
 {
     return t->deadline_ns == 0 || o->time_ns <= t->deadline_ns - r->snap->now_ns;
+}
+
+/* What others lose where it is placed there. */
+static int64_t lost(const struct round *r, const struct fg_plan_task *t, const struct room *room)
+{
+    uint64_t memory = r->rooms->models.items[room->model].like.memory_bytes;
+    return fg_market_lost(r->rooms->market, room->model, 1000 - room->used_permille, fg_price_permille(t->need.memory_bytes, memory, t->need.share_permille));
 }
 
 /* The rules, in order: the first that tells a from b decides, and *rule says which. True: a is better. */
@@ -17,6 +25,11 @@ static bool is_better(const struct round *r, const struct group *g, const struct
         return *rule = FG_RULE_LEAST_COST, x->cost < y->cost;
     if (x->time_ns != y->time_ns)
         return *rule = FG_RULE_FINISH_FIRST, x->time_ns < y->time_ns;
+    if (r->rooms->market) {
+        int64_t lost_a = lost(r, t, of_a), lost_b = lost(r, t, of_b);
+        if (lost_a != lost_b)
+            return *rule = FG_RULE_VALUE, lost_a < lost_b;
+    }
     if (of_a->used_permille != of_b->used_permille)
         return *rule = FG_RULE_PACK, of_a->used_permille > of_b->used_permille;
     return *rule = FG_RULE_INDEX, of_a->id < of_b->id;
@@ -64,8 +77,7 @@ static bool may_use(const struct round *r, size_t device, const struct fg_plan_t
     return !passed && (offer->p95_ns <= held->start_ns - r->snap->now_ns || fits_spare(room, &t->need));
 }
 
-/* False: it is not among the first three. */
-static bool consider(const struct round *r, const struct group *g, const struct fg_plan_task *t, size_t i, struct choice *c)
+static void consider(const struct round *r, const struct group *g, const struct fg_plan_task *t, size_t i, struct choice *c)
 {
     enum fg_rule rule;
     if (c->best == SIZE_MAX || is_better(r, g, t, i, c->best, &rule)) {
@@ -77,13 +89,10 @@ static bool consider(const struct round *r, const struct group *g, const struct 
         c->second = i;
     } else if (c->third == SIZE_MAX || is_better(r, g, t, i, c->third, &rule)) {
         c->third = i;
-    } else {
-        return false;
     }
-    return true;
 }
 
-/* The first of one model stand in the order of the rules already. */
+/* The fullest of one model. */
 static void look_at(const struct round *r, const struct group *g, const struct fg_plan_task *t, uint32_t model, struct choice *c)
 {
     uint32_t found[3];
@@ -91,8 +100,8 @@ static void look_at(const struct round *r, const struct group *g, const struct f
         if (!may_be_in(tree, &t->need))
             continue;
         size_t n = rooms_first(r->rooms, model, tree, &t->need, found, FG_COUNT(found));
-        for (size_t i = 0; i < n && consider(r, g, t, found[i], c); i++)
-            ;
+        for (size_t i = 0; i < n; i++)
+            consider(r, g, t, found[i], c);
     }
 }
 

@@ -14,6 +14,7 @@ const char *fg_rule_text(enum fg_rule rule)
     case FG_RULE_PACK: return "equal cost and end: the fullest device that still has room";
     case FG_RULE_INDEX: return "equal in all else: the lowest device id";
     case FG_RULE_DEADLINE: return "a cheaper device would miss its deadline";
+    case FG_RULE_VALUE: return "equal cost and end: of these kinds the one that other tasks need least (least value lost)";
     case FG_RULE_WHOLE_PLAN: return "all tasks of the plan together cost less so";
     }
     return "?";

@@ -319,6 +319,7 @@ static void begin(struct round *r, const struct fg_snapshot *snap)
     r->slots = fg_alloc(r->slot_count * sizeof *r->slots);
     for (size_t i = 0; !snap->rooms && i < snap->device_count; i++)
         fg_rooms_set(r->rooms, i, &snap->devices[i]);
+    rooms_learn(r->rooms, snap->demand);
     for (size_t i = 0; i < snap->reservation_count; i++)
         for (size_t k = 0; k < snap->reservations[i].count; k++)
             hold(r, (uint32_t)i + 1, &snap->reservations[i].parts[k]);

@@ -4,6 +4,8 @@
  *     minimise sum Cost_i x Time_i      Cost_i = price/s of the device x max(memory share, compute share)
  *                                       Time_i = expected run time on that device kind at that share
  *
+ * Of devices that cost it the same it takes the one that others need least, of what has been asked for of late (market.h).
+ *
  * The planner goes through the tasks in the order of the snapshot and gives each the cheapest device that has room
  * (rules below). The first that finds none is the head of the line: it is given a reservation (reserve.h), and what comes
  * after it may start only where that does not delay it. When not every task got its cheapest device, the solver
@@ -21,7 +23,8 @@ enum fg_rule {
     FG_RULE_PACK,                        /* 4 equal so far: the fullest device that still has room */
     FG_RULE_INDEX,                       /* 5 equal so far: the lowest device id */
     FG_RULE_DEADLINE,                    /* 6 before these: a cheaper device would miss its deadline */
-    FG_RULE_WHOLE_PLAN                   /* 7 after these: the solver, since all tasks of the plan together cost less so */
+    FG_RULE_WHOLE_PLAN,                  /* 7 after these: the solver, since all tasks of the plan together cost less so */
+    FG_RULE_VALUE                        /* 8 after 3: of kinds that cost it the same the one that others need least (market.h) */
 };
 const char *fg_rule_text(enum fg_rule rule);
 
@@ -62,6 +65,7 @@ struct fg_reservation {
     size_t count;
 };
 struct fg_rooms;
+struct fg_demand;
 struct fg_snapshot {
     const struct fg_plan_task *tasks;    /* in the order they should be served */
     size_t task_count;
@@ -69,6 +73,7 @@ struct fg_snapshot {
     size_t device_count;
     struct fg_rooms *rooms;              /* optional, rooms.h: the same devices, kept from round to round; the plan is as without */
     const struct fg_history *history;
+    const struct fg_demand *demand;      /* optional, market.h: what tasks ask for; without it all kinds are worth the same */
     int64_t now_ns;
     const struct fg_reservation *reservations;
     size_t reservation_count;

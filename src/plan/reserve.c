@@ -51,28 +51,37 @@ static bool taken(const struct fg_snapshot *snap, fg_device_id device)
     return false;
 }
 
-/* Devices by id: ids are dense, so a table is small. */
+/* Devices by id: a hash of those that may be used, since they are few of all. */
+struct place { fg_device_id id; uint32_t index; };       /* id 0: empty */
 struct search {
     const struct fg_snapshot *snap;
     const struct fg_need *need;
     uint32_t want;
     struct space *spaces;                /* by device index; fits 0 and no memory: not to be used */
-    size_t *index_of;                    /* device id -> index + 1 */
-    fg_device_id top;
+    struct place *places;
+    uint32_t mask;
     uint64_t fit;                        /* sum over devices */
 };
 
+static struct place *place_of(const struct search *s, fg_device_id id)
+{
+    uint32_t at = id * 0x9e3779b1u >> 7 & s->mask;
+    while (s->places[at].id && s->places[at].id != id)
+        at = (at + 1) & s->mask;
+    return &s->places[at];
+}
+
 static void begin(struct search *s)
 {
-    for (size_t i = 0; i < s->snap->device_count; i++)
-        s->top = FG_MAX(s->top, s->snap->devices[i].id);
+    for (s->mask = 15; s->mask < s->snap->device_count * 2; s->mask = s->mask * 2 + 1)
+        ;
     s->spaces = fg_alloc((s->snap->device_count + 1) * sizeof *s->spaces);
-    s->index_of = fg_alloc(((size_t)s->top + 1) * sizeof *s->index_of);
+    s->places = fg_alloc(((size_t)s->mask + 1) * sizeof *s->places);
     for (size_t i = 0; i < s->snap->device_count; i++) {
         const struct fg_plan_device *d = &s->snap->devices[i];
         if (!d->usable || !fg_could_hold(d, s->need) || taken(s->snap, d->id))
             continue;
-        s->index_of[d->id] = i + 1;
+        *place_of(s, d->id) = (struct place){d->id, (uint32_t)i};
         s->spaces[i] = (struct space){d->memory_free_bytes, d->share_free_permille, 0, s->snap->now_ns};
         s->spaces[i].fits = how_many(&s->spaces[i], s->need, s->want);
         s->fit += s->spaces[i].fits;
@@ -81,11 +90,11 @@ static void begin(struct search *s)
 
 static void end_of(struct search *s, const struct fg_plan_lease *l)
 {
-    size_t at = l->device <= s->top ? s->index_of[l->device] : 0;
-    if (!at)
+    const struct place *p = place_of(s, l->device);
+    if (!p->id)
         return;
-    struct space *space = &s->spaces[at - 1];
-    space->memory_bytes = FG_MIN(space->memory_bytes + l->memory_bytes, s->snap->devices[at - 1].memory_bytes);
+    struct space *space = &s->spaces[p->index];
+    space->memory_bytes = FG_MIN(space->memory_bytes + l->memory_bytes, s->snap->devices[p->index].memory_bytes);
     space->share_permille = FG_MIN(space->share_permille + l->share_permille, 1000u);
     space->latest_ns = FG_MAX(space->latest_ns, l->latest_ns);
     s->fit -= space->fits;
@@ -129,9 +138,9 @@ bool fg_reserve(const struct fg_snapshot *snap, const struct fg_plan_task *task,
     if (found)
         choose_parts(&s, ret);
     for (size_t k = 0; found && k < ret->count; k++)
-        fg_reserve_spare(&snap->devices[s.index_of[ret->parts[k].device] - 1], &task->need, leases, count, ret->start_ns, &ret->parts[k]);
+        fg_reserve_spare(&snap->devices[place_of(&s, ret->parts[k].device)->index], &task->need, leases, count, ret->start_ns, &ret->parts[k]);
     free(s.spaces);
-    free(s.index_of);
+    free(s.places);
     return found;
 }
 

@@ -245,6 +245,26 @@ static uint32_t model_of(struct fg_rooms *x, const struct fg_plan_device *d)
 
 /* --- the whole --- */
 
+/* Made anew by what came since, not by the clock, so that the same tasks and devices give the same market. */
+void rooms_learn(struct fg_rooms *x, const struct fg_demand *demand)
+{
+    size_t devices = x->rooms.count, was = x->market_devices;
+    uint64_t arrived = demand ? fg_demand_arrived(demand) : 0;
+    if (!arrived || (arrived < x->market_next && x->models.count == x->market_models && devices <= was + was / 8 && devices >= was - was / 8))
+        return;
+    FG_AUTO_FREE const struct fg_plan_device **like = fg_alloc((x->models.count + 1) * sizeof *like);
+    FG_AUTO_FREE size_t *count = fg_alloc((x->models.count + 1) * sizeof *count);
+    for (size_t m = 0; m < x->models.count; m++) {
+        like[m] = &x->models.items[m].like;
+        count[m] = x->models.items[m].usable;
+    }
+    fg_market_destroy(x->market);
+    x->market = fg_market_create(demand, like, count, x->models.count);
+    x->market_next = arrived + arrived / 8 + 32;
+    x->market_models = x->models.count;
+    x->market_devices = devices;
+}
+
 struct fg_rooms *fg_rooms_create(void)
 {
     struct fg_rooms *x = fg_alloc(sizeof *x);
@@ -259,6 +279,7 @@ void fg_rooms_destroy(struct fg_rooms *x)
         return;
     for (size_t m = 0; m < x->models.count; m++)
         free((char *)x->models.items[m].like.kind);
+    fg_market_destroy(x->market);
     fg_vec_fini(&x->models);
     fg_vec_fini(&x->rooms);
     free(x->slots);

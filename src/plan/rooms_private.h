@@ -1,5 +1,6 @@
 /* rooms_private.h - the inside of rooms.h, for the round that uses it. */
 #pragma once
+#include "plan/market.h"
 #include "plan/rooms.h"
 
 enum room_tree { ROOM_SHARE, ROOM_MEMORY, ROOM_FULL, ROOM_TREES, ROOM_NOWHERE = ROOM_TREES };
@@ -30,8 +31,13 @@ struct fg_rooms {
     size_t slot_mask;
     uint64_t memory, share;              /* free in sum, in the first two trees */
     size_t open;                         /* how many stand there */
+    struct fg_market *market;            /* what they are worth, as of when so many tasks had arrived; NULL: all the same */
+    uint64_t market_next;                /* arrivals at which it is made anew */
+    size_t market_models, market_devices;
 };
 
+/* The market is of this demand and these devices, roughly: it is made anew when an eighth more has come. */
+void rooms_learn(struct fg_rooms *x, const struct fg_demand *demand);
 /* What is free on one changed. */
 void rooms_change(struct fg_rooms *x, size_t at, uint64_t memory_bytes, uint32_t share_permille);
 /* Take it out of the order, and put it back: what is held for a head is looked at one by one. */

@@ -9,21 +9,11 @@
  * Virtual times are kept relative to the mean, so 0 means "has exactly its share" and numbers stay small. */
 #include <string.h>
 
-#include "vgpu/arbiter.h"
+#include "vgpu/arbiter_private.h"
 
-#define NEVER       INT64_MAX
 #define OUTSIDE_NS  100000          /* overlap with a vGPU that does not run here */
 #define BACKLOG_NS  100000000       /* what a waiting capped vGPU may be owed: its share of this */
-#define SANE_NS     1000000000000   /* no more is believed to be in flight, or used between two turns */
 #define SANE_VTIME  ((int64_t)1 << 52)
-
-static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
-static int64_t within(int64_t a, int64_t limit) { return most(-limit, least(a, limit)); }
-
-/* Device time as virtual time of a vGPU, and its part of wall time. */
-static int64_t weighted(const struct fg_arbiter_vgpu *v, int64_t ns) { return ns * 1000 / v->share_permille; }
-static int64_t part(const struct fg_arbiter_vgpu *v, int64_t ns) { return ns * v->share_permille / 1000; }
 
 void fg_arbiter_init(struct fg_arbiter *a, const struct fg_arbiter_params *params, int64_t now_ns)
 {
@@ -79,7 +69,7 @@ void fg_arbiter_remove(struct fg_arbiter *a, int place)
         a->count--;
 }
 
-static int exclusive_place(const struct fg_arbiter *a)
+int fg_arbiter_exclusive(const struct fg_arbiter *a)
 {
     for (unsigned i = 0; i < a->count; i++)
         if (a->vgpus[i].id && a->vgpus[i].mode == FG_SHARE_EXCLUSIVE)
@@ -106,6 +96,8 @@ static void join(const struct fg_arbiter *a, struct fg_arbiter_vgpu *v)
     v->vtime = most(v->vtime, away ? 0 : -weighted(v, window));
     v->fresh = away && v->vtime <= 0;
     v->active = 1;
+    if (away)
+        v->pace_ns = 0;
 }
 
 static void account(struct fg_arbiter *a, const struct fg_arbiter_input *in, int64_t now)
@@ -119,10 +111,14 @@ static void account(struct fg_arbiter *a, const struct fg_arbiter_input *in, int
         int64_t used = (int64_t)(in[i].charged_ns - v->charged_ns); /* below 0: a prediction was too high */
         used = within(used, SANE_NS);
         v->charged_ns = in[i].charged_ns;
+        if (v->lane)
+            a->beside_ns += least(most(0, used), dt); /* it says so: never more than the time that passed */
         if (used > 0 && !v->active) /* it came back without a bell, on what it was lent */
             join(a, v);
         v->vtime = within(v->vtime + weighted(v, used), SANE_VTIME);
-        v->inflight_ns = least((int64_t)(in[i].inflight_ns >> 1), SANE_NS / 2) * 2;
+        int64_t inflight = least((int64_t)(in[i].inflight_ns >> 1), SANE_NS / 2) * 2;
+        fg_lane_look(a, (int)i, &in[i], used + v->inflight_ns - inflight, dt);
+        v->inflight_ns = inflight;
         if (v->mode == FG_SHARE_CAPPED)
             fill(a, v, in[i].waiting != 0, used, dt);
         if (in[i].waiting || in[i].inflight)
@@ -143,12 +139,14 @@ static int64_t enough(const struct fg_arbiter *a, const struct fg_arbiter_vgpu *
     return a->crowded ? least(most(window / 2, part(v, window)), part(v, BACKLOG_NS)) : part(v, window);
 }
 
-static int blocked(const struct fg_arbiter *a, int i)
+int fg_arbiter_blocked(const struct fg_arbiter *a, int i)
 {
     const struct fg_arbiter_vgpu *v = &a->vgpus[i];
+    if (v->ahead && i != a->owner)
+        return 1;
     if (v->mode != FG_SHARE_CAPPED)
         return 0;
-    return i == a->owner ? v->credit_ns <= 0 : v->credit_ns < enough(a, v);
+    return i == a->owner || v->lane ? v->credit_ns <= 0 : v->credit_ns < enough(a, v);
 }
 
 /* Make the weighted mean of the virtual times of those who compete 0. */
@@ -173,7 +171,7 @@ static void compete(struct fg_arbiter *a, const struct fg_arbiter_input *in)
     for (unsigned i = 0; i < a->count; i++) {
         struct fg_arbiter_vgpu *v = &a->vgpus[i];
         int busy = v->id && (in[i].waiting || in[i].inflight || a->turned_ns - v->idle_since_ns < (int64_t)a->params.linger_ns);
-        int active = busy && !blocked(a, (int)i);
+        int active = busy && (v->ahead || !fg_arbiter_blocked(a, (int)i));
         if (active && !v->active)
             join(a, v);
         if (!active && v->active)
@@ -201,12 +199,12 @@ static int before(const struct fg_arbiter *a, const struct fg_arbiter_vgpu *x, c
 /* Who should have the next window, or -1. */
 static int choose(const struct fg_arbiter *a, const struct fg_arbiter_input *in)
 {
-    int alone = exclusive_place(a), best = -1;
+    int alone = fg_arbiter_exclusive(a), best = -1;
     for (int i = 0; i < (int)a->count; i++) {
         const struct fg_arbiter_vgpu *v = &a->vgpus[i];
-        if (!v->id || (alone >= 0 && i != alone) || (!in[i].waiting && !(i == a->owner && in[i].inflight)))
+        if (!v->id || v->lane || (alone >= 0 && i != alone) || (!in[i].waiting && !(i == a->owner && in[i].inflight)))
             continue;
-        if (!blocked(a, i) && (best < 0 || before(a, v, &a->vgpus[best])))
+        if (!fg_arbiter_blocked(a, i) && (best < 0 || before(a, v, &a->vgpus[best])))
             best = i;
     }
     return best;
@@ -215,9 +213,9 @@ static int choose(const struct fg_arbiter *a, const struct fg_arbiter_input *in)
 /* Who else wants the device and could have it? */
 static int wanted_by_other(const struct fg_arbiter *a, const struct fg_arbiter_input *in, int than)
 {
-    int alone = exclusive_place(a);
+    int alone = fg_arbiter_exclusive(a);
     for (int i = 0; i < (int)a->count; i++)
-        if (i != than && a->vgpus[i].id && in[i].waiting && (alone < 0 || alone == i) && !blocked(a, i))
+        if (i != than && a->vgpus[i].id && !a->vgpus[i].lane && in[i].waiting && (alone < 0 || alone == i) && !fg_arbiter_blocked(a, i))
             return 1;
     return 0;
 }
@@ -234,6 +232,8 @@ static void open_window(struct fg_arbiter *a, int i, int64_t now, int contended)
     a->draining = -1;
     a->opened_ns = now;
     a->opened_settled_ns = v->charged_ns - (uint64_t)v->inflight_ns;
+    a->opened_jobs = v->settled;
+    a->beside_ns = 0;
     a->lent = !contended;
     a->windows++;
     v->grant.allow_ns = v->charged_ns + (uint64_t)span;
@@ -244,7 +244,7 @@ static void open_window(struct fg_arbiter *a, int i, int64_t now, int contended)
 static void charge_idle(struct fg_arbiter *a, int64_t now)
 {
     struct fg_arbiter_vgpu *v = &a->vgpus[a->owner];
-    int64_t window = (int64_t)a->params.window_ns, held = now - a->opened_ns;
+    int64_t window = (int64_t)a->params.window_ns, held = now - a->opened_ns - a->beside_ns;
     int64_t idle = held - within((int64_t)(v->charged_ns - a->opened_settled_ns), SANE_NS) - window / 8; /* in flight counts as run */
     if (held <= 2 * window && idle > 0) /* longer: the others came only now */
         v->vtime += weighted(v, idle);
@@ -266,7 +266,7 @@ static int is_over(const struct fg_arbiter *a, int64_t now, int contended)
         return 1;
     if (!contended)
         return 0;
-    return a->lent || now - a->opened_ns >= window + window / 8 ||
+    return a->lent || now - a->opened_ns - a->beside_ns >= window + window / 8 ||
            (v->idle_since_ns >= 0 && now - v->idle_since_ns >= (int64_t)a->params.linger_ns);
 }
 
@@ -283,6 +283,17 @@ static int drained(const struct fg_arbiter *a, const struct fg_arbiter_input *in
            now >= a->drain_until_ns;
 }
 
+/* Below what in flight it should ring: who drains, when the next may be let in; the owner, when it is idle. Beside a lane so little is
+ * in flight that each job would ring; there the next look is soon. */
+static uint64_t bell(const struct fg_arbiter *a, const struct fg_arbiter_input *in, int i, int contended)
+{
+    if (i == a->draining)
+        return (uint64_t)overlap(a, in);
+    if (a->vgpus[i].lane || (i == a->owner && a->queue_ns < (int64_t)a->params.window_ns))
+        return FG_DRAIN_SILENT;
+    return i == a->owner && contended && a->vgpus[i].idle_since_ns < 0;
+}
+
 /* Bounds and bells of everybody; when the next turn is due. */
 static int64_t finish(struct fg_arbiter *a, const struct fg_arbiter_input *in, int64_t now, int contended)
 {
@@ -291,23 +302,26 @@ static int64_t finish(struct fg_arbiter *a, const struct fg_arbiter_input *in, i
         struct fg_arbiter_vgpu *v = &a->vgpus[i];
         if (!v->id)
             continue;
-        v->grant.inflight_ns = a->params.window_ns / (in[i].processes > 1 ? in[i].processes : 1);
-        v->grant.drain_ns = i == a->draining ? (uint64_t)overlap(a, in) : i == a->owner && contended && v->idle_since_ns < 0;
+        v->grant.inflight_ns = (uint64_t)a->queue_ns / (in[i].processes > 1 ? in[i].processes : 1);
+        v->grant.drain_ns = bell(a, in, i, contended);
+        v->grant.beside_ns = (uint64_t)fg_lane_beside(a, i);
         if (i != a->owner)
-            v->grant.allow_ns = 0;
-        if (v->active && v->idle_since_ns >= 0 && i != a->owner) /* stops competing then */
+            v->grant.allow_ns = v->lane ? v->charged_ns + (uint64_t)fg_lane_span(a, v) : 0;
+        if (v->active && v->idle_since_ns >= 0 && i != a->owner && !v->lane) /* stops competing then */
             next = least(next, v->idle_since_ns + (int64_t)a->params.linger_ns);
-        if (in[i].waiting && i != a->owner && v->mode == FG_SHARE_CAPPED && blocked(a, i)) {
+        if (in[i].waiting && i != a->owner && v->mode == FG_SHARE_CAPPED && !v->ahead && fg_arbiter_blocked(a, i)) {
             int64_t missing = enough(a, v) - v->credit_ns;
             next = least(next, now + missing * 1000 / v->share_permille + 1);
         }
     }
     if (a->draining >= 0)
         next = least(next, a->drain_until_ns);
+    if (now < a->beside_until_ns && a->queue_ns == window)
+        next = least(next, a->beside_until_ns);
     if (a->owner >= 0) {
         const struct fg_arbiter_vgpu *v = &a->vgpus[a->owner];
         if (contended)
-            next = least(next, v->idle_since_ns >= 0 ? v->idle_since_ns + (int64_t)a->params.linger_ns : a->opened_ns + window + window / 8);
+            next = least(next, v->idle_since_ns >= 0 ? v->idle_since_ns + (int64_t)a->params.linger_ns : a->opened_ns + a->beside_ns + window + window / 8);
         else if (v->idle_since_ns < 0)
             next = least(next, now + (int64_t)a->params.lend_ns / 2);
     }
@@ -317,25 +331,39 @@ static int64_t finish(struct fg_arbiter *a, const struct fg_arbiter_input *in, i
 int64_t fg_arbiter_turn(struct fg_arbiter *a, const struct fg_arbiter_input *in, int64_t now)
 {
     account(a, in, now);
-    int contended = wanted_by_other(a, in, a->owner);
     compete(a, in);
+    fg_lane_open(a);
+    int waits = wanted_by_other(a, in, a->owner);
+    int contended = waits || a->lanes || (a->owner >= 0 && !a->lent && fg_lane_unknown(a, a->owner));
     if (a->owner >= 0 && is_over(a, now, contended)) {
-        if (contended)
-            charge_idle(a, now);
-        if (choose(a, in) == a->owner)
+        if (contended) {
+            fg_lane_measure(a, &in[a->owner], now);
+            if (waits)
+                charge_idle(a, now);
+        }
+        if (contended && a->vgpus[a->owner].pace_ns) { /* sparse: it goes on in its lane */
+            a->owner = -1;
+            fg_lane_open(a);
+        } else if (choose(a, in) == a->owner)
             open_window(a, a->owner, now, contended);
         else
             close_window(a, now);
     }
-    if (a->owner >= 0 && !contended && a->vgpus[a->owner].idle_since_ns < 0)
-        open_window(a, a->owner, now, 0); /* lend ahead */
+    if (a->owner >= 0 && a->vgpus[a->owner].idle_since_ns < 0) {
+        const struct fg_arbiter_vgpu *v = &a->vgpus[a->owner];
+        if (!contended)
+            open_window(a, a->owner, now, 0); /* lend ahead */
+        else if (!waits && now < v->judged_ns && v->grant.allow_ns - v->charged_ns < a->params.window_ns / 2)
+            open_window(a, a->owner, now, 1); /* only lanes are beside it */
+    }
     if (a->owner < 0 && drained(a, in, now)) {
         /* the device is the next one's when this is done: until then it leaves nothing idle */
         int64_t tail = a->draining >= 0 && in[a->draining].inflight ? a->vgpus[a->draining].inflight_ns : 0;
         a->draining = -1;
         int next = choose(a, in);
         if (next >= 0)
-            open_window(a, next, now + least(tail, (int64_t)a->params.overlap_ns), contended = wanted_by_other(a, in, next));
+            open_window(a, next, now + least(tail, (int64_t)a->params.overlap_ns), contended = wanted_by_other(a, in, next) || a->lanes || fg_lane_unknown(a, next));
     }
-    return finish(a, in, now, contended);
+    int64_t lanes_ns = fg_lane_open(a);
+    return least(finish(a, in, now, contended), lanes_ns);
 }

@@ -31,11 +31,13 @@ struct fg_arbiter_input {
     uint32_t inflight;    /* jobs */
     uint32_t waiting;     /* threads waiting at the gate for a window */
     uint32_t processes;
+    uint64_t settled;     /* jobs so far */
 };
 struct fg_arbiter_grant {
     uint64_t allow_ns;    /* as in fg_limits */
     uint64_t inflight_ns; /* per process */
     uint64_t drain_ns;    /* as in fg_limits: ring when less is in flight; 0: do not ring */
+    uint64_t beside_ns;   /* what others may have in flight beside it */
 };
 
 struct fg_arbiter_vgpu {
@@ -54,6 +56,21 @@ struct fg_arbiter_vgpu {
     int fresh;            /* it just came: has the next window */
     int64_t left_ns;      /* when it stopped competing */
     int64_t idle_since_ns; /* no work in flight and none wanted since; -1: busy */
+    /* lane: beside the owner's window (arbiter_lane.c) */
+    uint64_t settled;     /* jobs, at the last turn */
+    int64_t mean_ns;      /* of its last jobs */
+    int64_t pace_ns;      /* sparse: from job to job when it has the device to itself; 0: it keeps the device busy, or is unknown */
+    int64_t known_ns;     /* pace_ns as it was last */
+    int64_t job_ns;       /* of which the device works */
+    int64_t judged_ns;    /* what is known of that holds until then */
+    int64_t again_ns;     /* one who is behind is looked at again then */
+    int64_t lane_ns;      /* time it had one, ... */
+    int64_t lane_jobs;    /* ... jobs it did in it, ... */
+    unsigned looks, busy; /* ... looks at it, and those that found it with work */
+    unsigned lefts;       /* windows it lost in a gap, one after the other */
+    int falls_short;      /* of its share and of what it could use */
+    int lane;             /* may submit beside the owner */
+    int ahead;            /* it had its lane and ran ahead: closed until it is level */
     struct fg_arbiter_grant grant;
 };
 
@@ -66,6 +83,14 @@ struct fg_arbiter {
     int draining;         /* the last owner, whose work is still in flight, or -1 */
     int64_t opened_ns;    /* when the window was opened */
     uint64_t opened_settled_ns; /* what its owner had settled then */
+    uint64_t opened_jobs; /* and how many jobs */
+    int64_t beside_ns;    /* what others used since */
+    int lanes;            /* vGPUs that are known to be sparse and are there */
+    int64_t look_ns;      /* when those in lanes are looked at next */
+    uint32_t dither;
+    int64_t beside_until_ns; /* jobs that ran beside a lane have ended then */
+    int64_t beside_job_ns; /* those of lanes together */
+    int64_t queue_ns;     /* anybody may have so much in flight */
     int lent;             /* it was opened when nobody else wanted one */
     int64_t drain_until_ns;
     int64_t turned_ns;    /* last turn */

@@ -18,7 +18,7 @@
 #define NEVER_FOUND  1u                      /* a heartbeat no living arbiter has */
 
 /* A quarter of each new measurement: follows a change of the key's work within a few jobs. */
-static void learn(struct fg_gate *gate, uint64_t key, uint64_t measured_ns)
+static inline void learn(struct fg_gate *gate, uint64_t key, uint64_t measured_ns)
 {
     struct fg_cost *cost = fg_gate_cost(gate, key);
     uint64_t mean = fg_gate_predict(gate, key);
@@ -270,14 +270,28 @@ static uint64_t uncovered(struct fg_slot *slot, uint64_t start_ns, uint64_t end_
     return end_ns - (start_ns > busy ? start_ns : busy);
 }
 
+/* Others' jobs may lie between START and END of one that runs beside them. What a job is known to take is charged when that explains it, and
+ * only what is less is learned: costs are measured anew where it runs by itself. */
+static __attribute__((noinline)) uint64_t apart(struct fg_gate *gate, const struct fg_ticket *ticket, uint64_t spent)
+{
+    uint64_t beside_ns = fg_get(&gate->lease->limits->beside_us) * UINT64_C(1000);
+    uint64_t mean = fg_gate_predict(gate, ticket->key) * ticket->jobs, charge = fg_gate_apart(mean ? mean : spent, spent, beside_ns);
+    if (!mean || charge < mean)
+        learn(gate, ticket->key, charge / ticket->jobs);
+    return charge;
+}
+
 /* Device time of a job that ended, learned from. */
 static uint64_t spent_by(struct fg_gate *gate, const struct fg_ticket *ticket, uint64_t start_ns, uint64_t end_ns)
 {
     if (end_ns <= start_ns)
         return ticket->predicted_ns;
     uint64_t spent = uncovered(gate->lease->slot, start_ns, end_ns);
-    if (ticket->key)
-        learn(gate, ticket->key, spent / ticket->jobs);
+    if (!ticket->key)
+        return spent;
+    if (__builtin_expect(__atomic_load_n(&gate->lease->limits->beside_us, __ATOMIC_RELAXED), 0))
+        return apart(gate, ticket, spent);
+    learn(gate, ticket->key, spent / ticket->jobs);
     return spent;
 }
 

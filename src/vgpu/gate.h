@@ -70,6 +70,13 @@ struct fg_ended { struct fg_ticket ticket; uint64_t start_ns, end_ns; int failed
 void fg_gate_settle_many(struct fg_gate *gate, const struct fg_ended *ended, unsigned count);
 /* Put a further job into a batch that will be settled as one. */
 void fg_ticket_merge(struct fg_ticket *batch, const struct fg_ticket *more);
+/* What was probably its own of the time between START and END: as expected, but not more than that time, nor less than what is left of it
+ * when others took beside_ns. */
+static inline uint64_t fg_gate_apart(uint64_t expected_ns, uint64_t spent_ns, uint64_t beside_ns)
+{
+    uint64_t least_ns = spent_ns > beside_ns ? spent_ns - beside_ns : 0;
+    return spent_ns <= expected_ns ? spent_ns : least_ns > expected_ns ? least_ns : expected_ns;
+}
 /* Predicted cost of one job of the key, ns; 0: never measured. */
 static inline struct fg_cost *fg_gate_cost(const struct fg_gate *gate, uint64_t key)
 {

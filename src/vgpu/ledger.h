@@ -11,7 +11,7 @@
  * The lease's total is one word in the shared page, exact at every instant over all processes and threads: a reservation
  * is granted if and only if it fits the live quota at its compare-and-swap. Lock-free between processes: a process killed
  * at any instruction leaves an operation done or not done, which the next one or the reaper can tell, and blocks nobody
- * (decision 0011). Within a process a 20 ns lock is taken; none is ever held across a driver call.
+ * (decision 0011). Within a process a 10 ns lock is taken; none is ever held across a driver call.
  * Records are private to the process, in a sharded hash: O(1), no malloc. Any thread; a forked child starts empty. */
 #pragma once
 #include "vgpu/page.h"

@@ -24,6 +24,7 @@
 #define FG_LIMITS_MAGIC            0x314d494c55504746u /* "FGPULIM1" */
 #define FG_COUNTERS_MAGIC          0x31544e4355504746u /* "FGPUCNT1" */
 #define FG_LEASE_VERSION           2u                  /* changes with any change of the layout */
+#define FG_DRAIN_SILENT            UINT64_MAX
 #define FG_TICKS                   100u                /* a second, in the kernel's files: the same on every machine */
 #define FG_SLOTS                   256u                /* processes of one lease; the width of a field in the ledger word */
 #define FG_MEMORY_MAX              ((UINT64_C(1) << 41) - 1) /* 2 TiB: the width of a field in the ledger word */
@@ -52,7 +53,7 @@ struct fg_limits {
     char device[64];                 /* as the backend names it */
     uint8_t boot_id[16];
     int32_t arbiter_pid;             /* in its own pid namespace; for people, not for checks */
-    uint32_t unused;
+    uint32_t beside_us;              /* live. A job may have waited so long for others' jobs between its START and END; 0: not at all */
     /* live */
     uint64_t memory_bytes __attribute__((aligned(64)));
     uint32_t share_permille, mode, flags, generation;
@@ -62,7 +63,8 @@ struct fg_limits {
      * time is used up or when the arbiter lowers allow_ns; no clock is read before a submit. */
     uint64_t allow_ns __attribute__((aligned(64)));
     uint64_t inflight_ns;            /* per process: predicted device time it may have in flight (one job always may) */
-    uint64_t drain_ns;               /* a settle that brings the work in flight below this rings the bell; 0: none does */
+    uint64_t drain_ns;               /* a settle that brings the work in flight below this rings the bell; 0: none does, and nobody
+                                      * else wants the device; FG_DRAIN_SILENT: none does, but somebody does */
     uint64_t heartbeat_ns;           /* boot clock of the arbiter's last turn */
     uint32_t grant_seq;              /* futex: +1 and woken with every raise of allow_ns */
 } __attribute__((aligned(64)));

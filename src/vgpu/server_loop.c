@@ -26,7 +26,7 @@ void fg_vgpu_wake(struct fg_vgpu_server *server)
 struct fg_arbiter_input fg_vgpu_input(const struct lease *lease)
 {
     const struct fg_counters *counters = lease->counters;
-    struct fg_arbiter_input in = {.charged_ns = fg_get(&counters->charged_ns)};
+    struct fg_arbiter_input in = {.charged_ns = fg_get(&counters->charged_ns), .settled = fg_get(&counters->gone_settled)};
     unsigned high = fg_get(&counters->slots_high);
     for (unsigned i = 0; i < high && i < FG_SLOTS; i++) {
         const struct fg_slot *slot = &counters->slots[i];
@@ -34,6 +34,7 @@ struct fg_arbiter_input fg_vgpu_input(const struct lease *lease)
             continue;
         uint64_t inflight = fg_get(&slot->inflight);
         in.processes++;
+        in.settled += fg_get(&slot->settled);
         in.waiting += fg_get(&slot->waiting);
         in.inflight += fg_inflight_jobs(inflight);
         in.inflight_ns += fg_inflight_ns(inflight);
@@ -105,6 +106,9 @@ static void give(struct lease *lease, const struct fg_arbiter_grant *grant, int 
     uint64_t before = limits->allow_ns;
     if (limits->inflight_ns != grant->inflight_ns)
         fg_put(&limits->inflight_ns, grant->inflight_ns);
+    uint32_t beside_us = (uint32_t)(grant->beside_ns / 1000);
+    if (limits->beside_us != beside_us)
+        fg_put(&limits->beside_us, beside_us);
     if (limits->drain_ns != grant->drain_ns)
         __atomic_store_n(&limits->drain_ns, grant->drain_ns, __ATOMIC_SEQ_CST);
     if (before != grant->allow_ns)

@@ -529,12 +529,15 @@ def test_tasks_outlive_down_and_are_found_again(alone):
 
 def test_down_kill_leaves_nothing_running(alone):
     alone("up", "--detach", "--listen", "127.0.0.1:0")
-    task = alone("submit", "--no-workdir", "--", "sleep", "100").strip()
+    task = alone("submit", "--no-workdir", "--share", "100", "--", "sleep", "100").strip()
     assert running(alone, task)
+    waiting = alone("submit", "--no-workdir", "--share", "100", "--", "true").strip()
     alone("down", "--kill")
     assert "no task runs" in alone.err
+    assert not (alone.data / "agent" / "attempts" / f"{waiting}.1").exists()      # it did not take the freed place
     alone("up", "--detach", "--listen", "127.0.0.1:0")
     assert alone.one("get", task)["state"] == "canceled"
+    assert "succeeded" in alone("wait", waiting)
 
 
 def test_a_watcher_that_is_killed_takes_its_daemons_along(alone):

@@ -198,7 +198,7 @@ def test_an_idle_tasks_place_is_lent_and_its_next_call_finds_all_as_it_was(syste
     assert s.devices()[0]["memory_free_bytes"] < 1024 * MIB      # to who is to stay nothing of it is free
     s.answers(owner, s.go(owner))
     came_again(s, borrower)
-    until(lambda: all(f"lease.{word}" in s.events(owner) for word in ("parked", "called", "resumed")))
+    until(lambda: all(f"lease.{word}" in s.events(owner) for word in ("parked", "called", "resumed")))       # the agent tells it by and by
     assert "borrowed" in s.events(borrower)
     s.go(owner, "end")
     until(lambda: s.task(owner)["state"] == "succeeded")

@@ -115,6 +115,18 @@ def test_a_price_that_is_none_is_refused_by_name(server, body, pointer):
     assert answer.status == 422 and answer.json["errors"][0]["pointer"] == pointer
 
 
+def test_a_paused_server_places_nothing(server, agent):
+    assert server.post("/v1/pause", {"seconds": 60}).json == {"seconds": 60}
+    task = server.submit(slice_of(10))
+    agent.expect_none("start")
+    assert server.post("/v1/pause", {"seconds": 0}).status == 200
+    running(agent, task)
+    for wrong in ({"seconds": 61}, {"seconds": -1}, {"seconds": "5"}, {}):
+        assert server.post("/v1/pause", wrong).json["errors"][0]["pointer"] == "/seconds"
+    reader = server.post("/v1/keys", {"name": "r", "scopes": ["keys:admin"]}).json["key"]
+    assert server.post("/v1/pause", {"seconds": 60}, key=reader).status == 403
+
+
 def test_weights_are_the_first_tenants_to_set(server):
     mine = server.get("/v1/tenants").json["tenants"]
     other = server.post("/v1/keys", {"name": "k", "tenant": "other"}).json

@@ -1,12 +1,16 @@
 """Events and logs as they come: nothing missed, nothing twice, wherever the connection is cut."""
 import base64
+import contextlib
 import json
+import os
+import sqlite3
 import threading
+import time
 
 import pytest
 
-from fake_agent import STDERR, STDOUT, SYSTEM, FakeAgent, record
-from harness import PATIENCE_S, command, eventually
+from fake_agent import LETTERS, STDERR, STDOUT, SYSTEM, FakeAgent, record
+from harness import PATIENCE_S, Server, command, eventually
 
 LIFE = ["task.submitted", "task.queued", "task.classified", "task.placed", "lease.granted", "task.started", "task.finished", "lease.released",
         "task.settled"]
@@ -230,6 +234,45 @@ def test_a_stream_goes_over_to_the_next_attempt(server):
     assert server.get(at).body == b"again\n" and server.get(at + "?attempt=1").body == b"one\ntwo\nthree\n"
     assert server.get(at + "?attempt=3").status == 404
     agent.close()
+
+
+def test_output_is_deleted_so_many_days_after_the_end_and_that_is_said(tmp_path):
+    """Three have printed two days ago: one ended then, one an hour ago, one runs. Only the first one's output goes; no file that is not ours."""
+    server = Server(tmp_path, keep_logs_days=1).start()
+    with FakeAgent(server) as agent:
+        old, young, live = (server.submit(command("x", resources={"memory": "16MiB", "share": 10})) for _ in range(3))
+        for task in (old, young):
+            agent.run(task["id"], log=THREE)
+        start = agent.start(live["id"])
+        agent.started(start)
+        agent.log(start, 0, THREE)
+        paths = [server.data / "logs" / f"{t['id']}.1.log" for t in (old, young, live)] + [server.data / "logs" / "notes.log"]
+        paths[-1].write_text("mine")
+        assert eventually(lambda: paths[2].exists() and paths[2].stat().st_size == len(THREE))
+        server.stop()
+        two_days_ago = time.time() - 2 * 86400
+        for path in paths:
+            os.utime(path, (two_days_ago, two_days_ago))
+        age(server.data / "fgpu.db", old["id"], 2 * 86400)
+        server.start()
+        assert eventually(lambda: not paths[0].exists())
+        assert eventually(lambda: "deleted 1 log(s)" in server.log_text()) and all(p.exists() for p in paths[1:])
+        assert logs(server, young).body == b"one\ntwo\nthree\n"
+        answer = logs(server, old)
+        assert answer.status == 404 and "keep_logs_days" in answer.json["hint"]
+        assert server.get(f"/v1/tasks/{old['id']}/result").json["state"] == "succeeded"
+    server.stop()
+
+
+def age(database, task, seconds):
+    """Make a stopped server's task end earlier, in its row and its document."""
+    with contextlib.closing(sqlite3.connect(database)) as db:
+        number = int("".join(f"{LETTERS.index(c):05b}" for c in task[4:]), 2)
+        (doc, finished), = db.execute("SELECT doc, finished_ns FROM task WHERE id = ?", [number.to_bytes(16, "big")])
+        earlier = finished - seconds * 10**9
+        assert str(finished) in doc
+        db.execute("UPDATE task SET doc = ?, finished_ns = ? WHERE id = ?", [doc.replace(str(finished), str(earlier)), earlier, number.to_bytes(16, "big")])
+        db.commit()
 
 
 def test_a_task_without_output_has_an_empty_log(server):

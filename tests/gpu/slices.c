@@ -2,12 +2,14 @@
  * usage: slices share=PERMILLE[,PERMILLE...] [memory=BYTES] [mode=weighted|capped|exclusive] [later=MS:PERMILLE] [kill=MS]
  *               [out=PREFIX] -- PROGRAM ARG... [++ PROGRAM ARG...]...
  * Slice i runs the i-th program (the last one again where there are fewer); its output goes to PREFIX.i. later: the first
- * slice's share from then on; kill: the first program is killed then. One line of JSON for each slice at the end. */
+ * slice's share from then on; kill: the first program is killed then; both from the first slice's first job on, since a
+ * driver may take seconds to come up. One line of JSON for each slice at the end. */
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -76,6 +78,7 @@ static void start(unsigned i, char **program)
     slices[i].pid = fork();
     if (slices[i].pid)
         return;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
     setenv(FG_LEASE_ENV, lease, 1);
     if (out) {
         snprintf(path, sizeof path, "%s.%u", out, i);
@@ -87,13 +90,18 @@ static void start(unsigned i, char **program)
     _exit(127);
 }
 
+/* Since the first slice's first job; 0 before. */
 static unsigned now_ms(void)
 {
     static struct timespec first;
     struct timespec now;
+    struct fg_lease_stats stats;
+    struct fg_error err;
     clock_gettime(CLOCK_MONOTONIC, &now);
-    if (!first.tv_sec)
+    if (!first.tv_sec && fg_vgpu_server_stats(server, slices[0].id, &stats, &err) == 0 && stats.submitted)
         first = now;
+    if (!first.tv_sec)
+        return 0;
     return (unsigned)((now.tv_sec - first.tv_sec) * 1000 + (now.tv_nsec - first.tv_nsec) / 1000000);
 }
 
@@ -164,7 +172,6 @@ int main(int argc, char **argv)
             return die(&err);
     }
     char **program = &argv[at];
-    now_ms();
     for (unsigned i = 0; i < slice_count; i++) {
         char **next = program;
         while (*next && strcmp(*next, "++") != 0)

@@ -2,8 +2,11 @@
  *
  *   grid    200 us, 8 blocks a processor          block   one block, 1 ms            long   5 ms, 8,192 blocks
  *   graph   a graph of 20 kernels of 50 us        coop    cooperative, 200 us        sync   200 us and a wait after each
+ *   tiny    20 us                                 mixed   100, 200 and 300 us        bursty 25 of 200 us, a wait, and 5 ms of rest
+ *   copy    1 MiB to the device, worth nothing
  *
  * usage: tenant --shape S [--seconds N] [--bin_ms N] [--driver PATH] [--device N] [--inflight N] [--pause_us N: after each job of shape sync]
+ *               [--warm_ms N: busy before anything is measured, for a device that has to reach its clock]
  * A line for each bin: milliseconds since start, launches done, device milliseconds they are worth alone. */
 #include <unistd.h>
 
@@ -12,9 +15,10 @@
 #include "kernels.h"
 
 enum { MOST = 256 };
-static const struct shape { const char *name; unsigned us, blocks_per_sm, blocks, launches; int cooperative, graph, sync; } shapes[] = {
+static const struct shape { const char *name; unsigned us, blocks_per_sm, blocks, launches; int cooperative, graph, sync, mixed, burst, copy; } shapes[] = {
     {"grid", 200, 8, 0, 1, 0, 0, 0}, {"block", 1000, 0, 1, 1, 0, 0, 0}, {"long", 5000, 0, 8192, 1, 0, 0, 0},
     {"graph", 50, 8, 0, 20, 0, 1, 0}, {"coop", 200, 1, 0, 1, 1, 0, 0}, {"sync", 200, 8, 0, 1, 0, 0, 1},
+    {"tiny", 20, 8, 0, 1}, {"mixed", 200, 8, 0, 1, .mixed = 1}, {"bursty", 200, 8, 0, 1, .burst = 25}, {"copy", 0, 8, 0, 1, .copy = 1},
 };
 
 /* Times of single jobs in shape sync, in us. */
@@ -46,6 +50,20 @@ static CUgraphExec make_graph(const struct spin *spin, const struct shape *shape
     return exec;
 }
 
+static void submit(const struct shape *shape, const struct spin *spin, CUgraphExec exec, CUstream stream, uint64_t number)
+{
+    static CUdeviceptr there;
+    static char here[1 << 20];
+    if (shape->copy && !there)
+        DO(cu.cuMemAlloc_v2(&there, sizeof here));
+    if (shape->copy)
+        DO(cu.cuMemcpyHtoDAsync_v2(there, here, sizeof here, stream));
+    else if (exec)
+        DO(cu.cuGraphLaunch(exec, stream));
+    else
+        DO(spin_launch(spin, stream, shape->mixed ? shape->us / 2 * (1 + (unsigned)(number % 3)) : shape->us));
+}
+
 int main(int argc, char **argv)
 {
     const char *name = option(argc, argv, "--shape", "grid");
@@ -61,12 +79,16 @@ int main(int argc, char **argv)
     uint64_t bin_ns = strtoull(option(argc, argv, "--bin_ms", "1000"), NULL, 10) * 1000000u;
     unsigned inflight = (unsigned)atoi(option(argc, argv, "--inflight", "32"));
     unsigned pause_us = (unsigned)atoi(option(argc, argv, "--pause_us", "0"));
+    uint64_t warm_ns = strtoull(option(argc, argv, "--warm_ms", "0"), NULL, 10) * 1000000u;
     unsigned sms = (unsigned)begin(argc, argv);
     struct spin spin = {.grid = shape->blocks ? shape->blocks : shape->blocks_per_sm * sms, .cooperative = shape->cooperative};
     CUstream stream;
     CUevent done[MOST];
     DO(spin_load(&spin));
-    DO(spin_calibrate(&spin, shape->us));
+    for (uint64_t until = now_ns() + warm_ns; now_ns() < until;) {
+        DO(spin_calibrate(&spin, 1000)); /* a guess is good enough to be busy */
+    }
+    DO(spin_calibrate(&spin, shape->us ? shape->us : 20));
     DO(cu.cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING));
     if (!inflight || inflight > MOST)
         inflight = MOST;
@@ -82,7 +104,7 @@ int main(int argc, char **argv)
             got++;
         }
         uint64_t before_launch = shape->sync ? now_ns() : 0;
-        DO(exec ? cu.cuGraphLaunch(exec, stream) : spin_launch(&spin, stream, shape->us));
+        submit(shape, &spin, exec, stream, sent);
         DO(cu.cuEventRecord(done[sent % inflight], stream));
         sent++;
         if (shape->sync) {
@@ -92,6 +114,10 @@ int main(int argc, char **argv)
                 waits[wait_count++] = (uint32_t)((now_ns() - before_launch) / 1000);
             if (pause_us)
                 usleep(pause_us);
+        }
+        if (shape->burst && sent % (unsigned)shape->burst == 0) {
+            DO(cu.cuStreamSynchronize(stream));
+            usleep(5000);
         }
         while (got < sent && cu.cuEventQuery(done[got % inflight]) == CUDA_SUCCESS)
             got++;

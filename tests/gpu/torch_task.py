@@ -1,21 +1,24 @@
 #!/usr/bin/env python3
-"""A PyTorch program for `make check-gpu`: trains and infers a small network, once with a CUDA graph; prints one JSON object.
+"""A PyTorch program for `make check-gpu`: trains and infers a small network, once with a CUDA graph, then single operations of cuBLAS
+and cuDNN; prints one JSON object of steps a second by name. What fails is there with its reason in the number's place.
 
-usage: torch_task.py [--seconds N]. Exits 77 where PyTorch or its CUDA is missing."""
+usage: torch_task.py [--seconds N: for each]. Exits 77 where PyTorch or its CUDA is missing."""
 import json
 import sys
 import time
 
 try:
     import torch
-except ImportError:
+except ImportError as why:
+    print(why)
     sys.exit(77)
 if not torch.cuda.is_available():
+    print("PyTorch sees no CUDA device")
     sys.exit(77)
 
 
 def rate(step, seconds):
-    """Steps a second, after a tenth of them to warm up."""
+    """Steps a second, after some to warm up."""
     for _ in range(10):
         step()
     torch.cuda.synchronize()
@@ -28,8 +31,7 @@ def rate(step, seconds):
     return n / (time.monotonic() - start)
 
 
-def main():
-    seconds = float(sys.argv[sys.argv.index("--seconds") + 1]) if "--seconds" in sys.argv else 5
+def network():
     torch.manual_seed(1)
     net = torch.nn.Sequential(torch.nn.Conv2d(3, 64, 3, padding=1), torch.nn.ReLU(), torch.nn.Conv2d(64, 64, 3, padding=1), torch.nn.ReLU(),
                               torch.nn.AdaptiveAvgPool2d(8), torch.nn.Flatten(), torch.nn.Linear(64 * 64, 1000)).cuda()
@@ -45,9 +47,11 @@ def main():
         with torch.no_grad():
             net(x)
 
-    result = {"train": rate(train, seconds), "infer": rate(infer, seconds)}
-    graph = torch.cuda.CUDAGraph()
-    side = torch.cuda.Stream()
+    return train, infer
+
+
+def captured(infer):
+    graph, side = torch.cuda.CUDAGraph(), torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
         for _ in range(3):
@@ -55,15 +59,51 @@ def main():
     torch.cuda.current_stream().wait_stream(side)
     with torch.cuda.graph(graph):
         infer()
-    result["graph"] = rate(graph.replay, seconds)
-    result["matmul"] = rate(lambda: torch.mm(torch.ones(2048, 2048, device="cuda"), torch.ones(2048, 2048, device="cuda")), seconds)
-    free, total = torch.cuda.mem_get_info()
-    result["free_mib"], result["total_mib"] = free >> 20, total >> 20
+    return graph.replay
+
+
+def product(kind):
+    a, b = (torch.randn(2048, 2048, device="cuda", dtype=kind) for _ in range(2))
+    return lambda: torch.mm(a, b)
+
+
+def linear():
+    layer, x = torch.nn.Linear(2048, 2048).cuda().bfloat16(), torch.randn(512, 2048, device="cuda", dtype=torch.bfloat16)
+    return lambda: layer(x)  # with its bias: cuBLASLt's
+
+
+def convolution(gradient):
+    if not torch.backends.cudnn.is_available():
+        raise RuntimeError("this PyTorch has no cuDNN")
+    torch.backends.cudnn.benchmark = True  # it tries several ways, each with a workspace of its own
+    layer, x = torch.nn.Conv2d(64, 128, 3, padding=1).cuda(), torch.randn(32, 64, 56, 56, device="cuda", requires_grad=gradient)
+    return (lambda: layer(x).sum().backward()) if gradient else lambda: layer(x)
+
+
+def out_of_memory(total):
     try:
         torch.empty(total + (1 << 30), dtype=torch.uint8, device="cuda")
-        result["oom"] = False
+        return False
     except torch.cuda.OutOfMemoryError:
-        result["oom"] = True
+        return True
+
+
+def main():
+    seconds = float(sys.argv[sys.argv.index("--seconds") + 1]) if "--seconds" in sys.argv else 3
+    net = {}
+    steps = {"PyTorch train": lambda: net.update(zip(("train", "infer"), network())) or net["train"], "PyTorch infer": lambda: net["infer"],
+             "PyTorch graph": lambda: captured(net["infer"]), "cuBLAS, fp32": lambda: product(torch.float32),
+             "cuBLAS, bf16": lambda: product(torch.bfloat16), "cuBLASLt, linear": linear, "cuDNN, convolution": lambda: convolution(False),
+             "cuDNN, its gradient": lambda: convolution(True)}
+    result = {}
+    for what, make in steps.items():
+        try:
+            result[what] = rate(make(), seconds)
+        except Exception as why:  # pylint: disable=broad-except  # the others go on
+            result[what] = f"{type(why).__name__}: {str(why).strip().splitlines()[0][:120] if str(why).strip() else ''}"
+    free, total = torch.cuda.mem_get_info()
+    result["free_mib"], result["total_mib"] = free >> 20, total >> 20
+    result["oom"] = out_of_memory(total)
     print(json.dumps(result))
 
 

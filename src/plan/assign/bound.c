@@ -15,7 +15,7 @@
 
 /* Kinds per class in the lists: a class of many tasks spreads over many kinds, and few classes leave room for it. */
 static bool is_dense(const struct work *w) { return (double)w->classes * w->kinds > 2e6; }
-static uint32_t list_most(const struct work *w) { return is_dense(w) ? 24 : FG_MAX(24u, 300000u / FG_MAX(w->classes, 1u)); }
+static uint32_t list_most(const struct work *w) { return is_dense(w) ? 24 : FG_MAX(24u, 60000u / FG_MAX(w->classes, 1u)); }
 
 /* The kinds of class c that are cheapest at prices u, at most `most` of them, unordered; nobody is always among them. */
 static uint32_t cheapest(const struct work *w, uint32_t c, const double *u, uint32_t most, double *row, double *key, struct entry *out)
@@ -70,6 +70,34 @@ static void list_make(struct dual *d, uint32_t most)
         at += cheapest(w, c, d->best_u, most, row, key, &d->list[at]);
     }
     d->first[w->classes] = at;
+    free(d->slim);
+    d->slim = NULL;
+    if (w->resources == 1 && w->cost_most < 1 << 24) {   /* whole numbers that a float holds */
+        d->slim = fg_realloc(NULL, at, sizeof *d->slim);
+        for (uint32_t x = 0; x < at; x++)
+            d->slim[x] = (struct slim){(float)d->list[x].cost, (float)d->list[x].need[0], d->list[x].kind};
+    }
+}
+
+/* The same for one resource, over lists of a third of the size. */
+static double evaluate_one(struct dual *d)
+{
+    const struct work *w = d->w;
+    double sum = 0;
+    for (uint32_t c = 0; c < w->classes; c++) {
+        const struct slim *e = &d->slim[d->first[c]], *end = &d->slim[d->first[c + 1]], *least = e;
+        double min = INFINITY;
+        for (; e < end; e++) {
+            double v = (double)e->cost + d->u[e->kind] * (double)e->need;
+            least = v < min ? e : least;
+            min = v < min ? v : min;
+        }
+        sum += w->class_count[c] * min;
+        d->used[least->kind] += w->class_count[c] * (double)least->need;
+    }
+    for (uint32_t x = 0; x < d->dim; x++)
+        sum -= d->u[x] * d->capacity[x];
+    return sum;
 }
 
 /* L at u over the lists, and what is used of each resource then. */
@@ -79,6 +107,8 @@ static double evaluate(struct dual *d)
     uint32_t R = w->resources;
     double sum = 0;
     memset(d->used, 0, (d->dim + R) * sizeof *d->used);
+    if (d->slim)
+        return evaluate_one(d);
     for (uint32_t c = 0; c < w->classes; c++) {
         const struct entry *e = &d->list[d->first[c]], *end = &d->list[d->first[c + 1]], *least = e;
         double min = INFINITY;
@@ -283,6 +313,7 @@ void fg_assign_bound(struct work *w)
     memcpy(w->price, d->best_u, d->dim * sizeof *d->u);
     w->bound = certify(w, w->price);
     free(d->list);
+    free(d->slim);
     free(d->first);
     free(d->capacity);
     free(d);

@@ -4,10 +4,12 @@
 
 /* A kind that a class may use. */
 struct entry { double cost, need[RMAX]; uint32_t kind; };
+struct slim { float cost, need; uint32_t kind; };     /* of one resource; prices need no more, and the bound is certified apart */
 struct dual {
     struct work *w;
     uint32_t dim;                   /* (kinds - 1) x resources */
     struct entry *list;
+    struct slim *slim;              /* the same for evaluate, or NULL */
     uint32_t *first;                /* [classes + 1] */
     double *capacity, *u, *best_u, *used, *dir;
     double value;                   /* L(u) over the lists */

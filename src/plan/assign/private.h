@@ -78,6 +78,18 @@ static inline uint64_t random_next(uint64_t s[2])
 /* 0..n-1 of 32 random bits */
 static inline uint32_t random_scale(uint32_t bits, uint32_t n) { return (uint32_t)((uint64_t)bits * n >> 32); }
 
+/* e^-x for x >= 0 to about 1e-3: weights, which only steer. No floorf, which is a call where the processor is not named. */
+static inline float exp_minus(float x)
+{
+    union { float f; int32_t i; } v;
+    float y = x * -1.442695f;
+    y = y < -120 ? -120 : y;
+    int32_t whole = (int32_t)y - 1;
+    float f = y - (float)whole;
+    v.i = (whole + 127) << 23;
+    return v.f * (1 + f * (0.6951786f + f * (0.2276112f + f * 0.0772102f)));
+}
+
 /* What the table's costs are, least and largest (INT64_MAX and INT64_MIN where none is allowed): nobody's price by default. */
 void work_costs(struct work *w, int64_t low, int64_t high);
 int64_t work_now(const struct work *w);

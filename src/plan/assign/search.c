@@ -136,6 +136,8 @@ static void dive_once(struct search *q, struct dive *d, uint32_t round, uint32_t
     search_anneal(q, &(struct anneal){w->unit * TUNE_POLISH_HEAT, w->unit * TUNE_POLISH_HEAT / 5,
                                       (uint64_t)TUNE_POLISH * w->tasks, 5, 0.3});
     search_repair(q);
+    if (s->over == 0)
+        search_sweep(q);
     q->stale += part && (s->over > 0 || s->total >= q->current_cost);
     if (s->over == 0 && s->total <= q->current_cost)
         keep_current(q, s->agent, s->total);
@@ -220,8 +222,7 @@ void fg_assign_search(struct work *w)
     }
     chain_init(&q->chain, q->s, TUNE_GAIN * w->unit);
     state_set(q->s, w->best);
-    if (w->wide)
-        search_sweep(q);
+    search_sweep(q);
     search_anneal(q, &(struct anneal){w->unit, w->unit / 5, (uint64_t)TUNE_FIRST * w->tasks, 1000, 0});
     if (!work_done(w) && !w->wide)                       /* a proof needs every option */
         fg_assign_exact(w);

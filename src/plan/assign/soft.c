@@ -11,7 +11,7 @@
 
 #include "plan/assign/dual.h"
 
-enum { SAMPLE_CELLS = 250000, SAMPLE_STEPS = 40, ROUGH_STEPS = 12, LIST_STEPS = 30 };
+enum { SAMPLE_CELLS = 60000, SAMPLE_STEPS = 40, ROUGH_STEPS = 12, LIST_STEPS = 30 };
 #define STEP_MOST 3.0                   /* of t, in the cost of a mean need */
 #define DAMPING 0.7
 #define ROUGH_HOT 0.3                   /* of the spread of costs */
@@ -23,17 +23,6 @@ struct rows {
     uint32_t count;
     double weight;                      /* of each, since a sample stands for all */
 };
-
-/* e^-x for x >= 0 to about 1e-3: weights, which only steer. */
-static inline float exp_minus(float x)
-{
-    union { float f; int32_t i; } v;
-    float y = x * -1.442695f;
-    y = y < -120 ? -120 : y;
-    float whole = floorf(y), f = y - whole;
-    v.i = ((int32_t)whole + 127) << 23;
-    return v.f * (1 + f * (0.6951786f + f * (0.2276112f + f * 0.0772102f)));
-}
 
 /* Demand at best_u and temperature t, and its slope. */
 static void demand(const struct dual *d, const struct rows *rows, double t, float *v, double *used, double *slope)

@@ -34,15 +34,3 @@ void wide_ascend(struct wide *d, uint32_t steps);
 bool wide_pass(struct wide *d, uint32_t want, bool first, int64_t *ret_bound);
 /* A valid plan from the lists. */
 void wide_greedy(struct wide *d, uint32_t *agent);
-
-/* e^-x for x >= 0 to about 1e-3: weights, which only steer. */
-static inline float wide_exp_minus(float x)
-{
-    union { float f; int32_t i; } v;
-    float y = x * -1.442695f;
-    y = y < -120 ? -120 : y;
-    int32_t whole = (int32_t)y - 1;
-    float f = y - (float)whole;
-    v.i = (whole + 127) << 23;
-    return v.f * (1 + f * (0.6951786f + f * (0.2276112f + f * 0.0772102f)));
-}

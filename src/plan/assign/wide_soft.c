@@ -32,7 +32,7 @@ struct sample {
     double equal;                       /* how many kinds a row counts as: 1 / sum of p squared */
 };
 
-/* wide_exp_minus on eight, as a macro: vectors as arguments would differ between the clones. */
+/* exp_minus on eight, as a macro: vectors as arguments would differ between the clones. */
 #define EXP_MINUS(e, x) do { \
         f8 y = (x) * -1.442695f, low = {-120, -120, -120, -120, -120, -120, -120, -120}; \
         m8 under = y < low; \
@@ -69,7 +69,7 @@ static float row_demand(struct sample *s, uint32_t row, float cold)
         *(f8 *)&s->v[x] = e;
         total += e;
     }
-    sum = wide_exp_minus(fminf((s->nobody[row] - least) * cold, 100));
+    sum = exp_minus(fminf((s->nobody[row] - least) * cold, 100));
     for (int y = 0; y < LANES; y++)
         sum += total[y];
     for (uint32_t x = 0; x < s->width; x += LANES) {
@@ -219,9 +219,9 @@ static void list_demand(struct wide *d, double t, struct response *r)
             at[y] = e[y].cost + paid[y];
             min = at[y] < min ? at[y] : min;
         }
-        float sum = wide_exp_minus(fminf((float)((double)w->nobody[c] - min) * cold, 100)), count = (float)w->class_count[c];
+        float sum = exp_minus(fminf((float)((double)w->nobody[c] - min) * cold, 100)), count = (float)w->class_count[c];
         for (uint32_t y = 0; y < n; y++)
-            sum += v[y] = wide_exp_minus((float)(at[y] - min) * cold);
+            sum += v[y] = exp_minus((float)(at[y] - min) * cold);
         for (uint32_t y = 0; y < n; y++) {
             v[y] /= sum;
             mean += (double)v[y] * paid[y], second += (double)v[y] * paid[y] * paid[y];

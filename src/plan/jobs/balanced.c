@@ -13,35 +13,46 @@
 #define UNFAIR_ROUNDS 5                  /* how early rule 2 acts */
 #define CRITICAL 1.0                     /* of the time that all work takes over all GPUs */
 
+#define RAN_S 1e-3                       /* what running already is worth */
+
+enum { CRITICAL_JOB, UNFAIR_JOB, OTHER_JOB };
+
+/* spread: what all work takes over all GPUs; share: jobs to each GPU. */
+static struct fg_turns turn_of(const struct fg_jobs_now *now, uint32_t job, double spread, double share)
+{
+    const struct fg_job *j = &now->jobs[job];
+    uint32_t k = fg_jobs_fastest(now, j);
+    double left = time_on(j, k), ran = j->kind >= 0 ? RAN_S : 0;
+    double fair_slack = j->arrival_s + UNFAIR * share * j->work / j->rate[k] - now->now_s - left;
+    if (left >= CRITICAL * spread)
+        return (struct fg_turns){CRITICAL_JOB, -left - ran, job};
+    if (fair_slack >= 0 && fair_slack < UNFAIR_ROUNDS * now->round_s)
+        return (struct fg_turns){UNFAIR_JOB, fair_slack - ran, job};
+    return (struct fg_turns){OTHER_JOB, left - ran, job};
+}
+
 size_t fg_jobs_balanced(const struct fg_jobs_now *now, struct fg_jobs_slot *slots)
 {
-    uint32_t room[FG_JOBS_KINDS_MOST], gpus = 0;
+    uint32_t room[FG_JOBS_KINDS_MOST], gpus = 0, count = 0;
     double spread = 0;
     FG_AUTO_FREE struct fg_turns *turns = fg_realloc(NULL, now->job_count + 1, sizeof *turns);
     for (uint32_t k = 0; k < now->kind_count; k++)
         gpus += room[k] = now->kinds[k].gpus;
-    for (uint32_t x = 0; x < now->job_count; x++)
-        spread += time_on(&now->jobs[x], fg_jobs_fastest(now, &now->jobs[x])) * now->jobs[x].gpus / FG_MAX(gpus, 1u);
-    double share = FG_MAX(1.0, (double)now->seen / FG_MAX(gpus, 1u));
     for (uint32_t x = 0; x < now->job_count; x++) {
         const struct fg_job *j = &now->jobs[x];
-        uint32_t k = fg_jobs_fastest(now, j);
-        double left = time_on(j, k), fair_slack = j->arrival_s + UNFAIR * share * j->work / j->rate[k] - now->now_s - left;
-        double key = left;
-        if (left >= CRITICAL * spread)
-            key = -2e18 + 1e6 * (spread - left);
-        else if (fair_slack >= 0 && fair_slack < UNFAIR_ROUNDS * now->round_s)
-            key = -1e18 + 1e6 * fair_slack;
-        turns[x] = (struct fg_turns){key - (j->kind >= 0 ? 1e-3 : 0), x};
+        if (!runs_on(now, j, fg_jobs_fastest(now, j)))
+            continue;                                    /* nowhere, ever */
+        turns[count++].job = x;
+        spread += time_on(j, fg_jobs_fastest(now, j)) * j->gpus / gpus;
     }
-    fg_jobs_sort(turns, now->job_count);
+    double share = FG_MAX(1.0, (double)now->seen / FG_MAX(gpus, 1u));
+    for (uint32_t x = 0; x < count; x++)
+        turns[x] = turn_of(now, turns[x].job, spread, share);
+    fg_jobs_sort(turns, count);
     size_t n = 0;
-    for (uint32_t x = 0; x < now->job_count; x++) {
+    for (uint32_t x = 0; x < count; x++) {
         const struct fg_job *j = &now->jobs[turns[x].job];
-        uint32_t best = now->kind_count;
-        for (uint32_t k = 0; k < now->kind_count; k++)
-            if (j->rate[k] > 0 && j->gpus <= room[k] && (best == now->kind_count || j->rate[k] > j->rate[best]))
-                best = k;
+        uint32_t best = fg_jobs_fastest_free(now, j, room);
         if (best == now->kind_count)
             continue;
         room[best] -= j->gpus;

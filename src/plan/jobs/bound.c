@@ -5,18 +5,22 @@
  * every schedule. For any prices u[k][w] >= 0 of GPU seconds and m[j] >= 0 of a step,
  *     L = sum_j ( m[j] work[j] - sum_w len[j][w] max(0, max_k (m[j] rate[j][k] - g[j] (p[k] + u[k][w]))) ) - sum u cap
  * is below its optimum, and is the optimum at the best u and m. For given u the best m[j] is found exactly: the bracket is
- * concave in m, and its slope is work less what is done at that price. u is raised by subgradient steps. */
+ * concave in m, and its slope is work less what is done at that price. The best u is ascend.c's (decision 0043). */
 #include <string.h>
 
 #include "plan/jobs/private.h"
+
+#define NEVER_S 1e12                     /* a deadline that is none */
 
 struct bound {
     const struct fg_jobs_kind *kinds;
     uint32_t kind_count, windows, count;
     const struct fg_job *jobs;
     double *edge;                        /* [windows + 1] */
-    double *u, *cap, *used, *best;       /* [windows][kinds] */
+    double *cap;                         /* [windows][kinds] */
+    const double *u;
 };
+struct span { uint32_t from, to; };      /* the windows in which a job may run */
 
 static double part(const struct bound *b, const struct fg_job *j, uint32_t w)
 {
@@ -36,53 +40,85 @@ static double worth(const struct bound *b, const struct fg_job *j, uint32_t w, d
     return best;
 }
 
-static double done_at(const struct bound *b, const struct fg_job *j, double m, uint32_t from, uint32_t to)
+struct bracket { double value, steps; }; /* at a price of a step: the bracket of L, and the steps worth doing */
+
+static struct bracket at_price(const struct bound *b, const struct fg_job *j, double m, const struct span *s)
 {
-    double steps = 0;
+    struct bracket r = {m * j->work, 0};
     uint32_t k;
-    for (uint32_t w = from; w < to; w++)
-        if (worth(b, j, w, m, &k) > 0)
-            steps += part(b, j, w) * j->rate[k];
-    return steps;
+    for (uint32_t w = s->from; w < s->to; w++) {
+        double each = worth(b, j, w, m, &k);
+        if (each > 0)
+            r.value -= part(b, j, w) * each, r.steps += part(b, j, w) * j->rate[k];
+    }
+    return r;
 }
 
-/* The best of the bracket over m >= 0; adds what the job uses then. */
+static struct span span_of(const struct bound *b, const struct fg_job *j)
+{
+    struct span s = {0, b->windows};
+    while (s.from + 1 < s.to && b->edge[s.from + 1] <= j->arrival_s)
+        s.from++;
+    while (s.to > s.from + 1 && b->edge[s.to - 1] >= j->deadline_s)
+        s.to--;
+    return s;
+}
+
+static void add_use(const struct bound *b, const struct fg_job *j, double m, double share, double *used)
+{
+    struct span s = span_of(b, j);
+    uint32_t k;
+    for (uint32_t w = s.from; w < s.to && share > 0; w++)
+        if (worth(b, j, w, m, &k) > 0)
+            used[w * b->kind_count + k] += share * j->gpus * part(b, j, w);
+}
+
+/* The best of the bracket over m >= 0; adds what the job uses then. The bracket is concave and made of lines: where the lines of two
+ * prices around the best one meet, it is either as high as they are, or the point is a closer one. */
 static double job_bound(const struct bound *b, const struct fg_job *j, double *used)
 {
-    uint32_t from = 0, to = b->windows, k;
-    double low = 0, high = 1e-9;
-    while (from + 1 < to && b->edge[from + 1] <= j->arrival_s)
-        from++;
-    while (to > from + 1 && b->edge[to - 1] >= j->deadline_s)
-        to--;
-    for (int x = 0; x < 200 && done_at(b, j, high, from, to) < j->work; x++)
-        low = high, high *= 2;
-    for (int x = 0; x < 60; x++) {
-        double mid = (low + high) / 2;
-        *(done_at(b, j, mid, from, to) < j->work ? &low : &high) = mid;
+    struct span s = span_of(b, j);
+    double low = 0, high = 1e-9, best = 0;
+    struct bracket at_low = {0, 0}, at_high = at_price(b, j, high, &s);
+    for (int x = 0; x < 200 && at_high.steps < j->work; x++) {
+        low = high, at_low = at_high, high *= 4;
+        at_high = at_price(b, j, high, &s);
     }
-    double v = low * j->work, over = done_at(b, j, high, from, to), under = done_at(b, j, low, from, to);
-    double share = over > under ? (j->work - under) / (over - under) : 0;  /* at the kink: part of one, part of the other */
-    for (uint32_t w = from; w < to; w++) {
-        double at = worth(b, j, w, low, &k);
-        v -= part(b, j, w) * at;
-        if (used && k < b->kind_count)
-            used[w * b->kind_count + k] += (1 - share) * j->gpus * part(b, j, w);
-        if (used && worth(b, j, w, high, &k) > 0)
-            used[w * b->kind_count + k] += share * j->gpus * part(b, j, w);
+    for (int x = 0; x < 100; x++) {
+        double up = j->work - at_low.steps, down = at_high.steps - j->work;
+        double m = up + down > 0 ? (at_high.value - at_low.value + up * low + down * high) / (up + down) : low;
+        double top = at_low.value + up * (m - low);
+        best = fmax(at_low.value, at_high.value);
+        if (!(m > low && m < high))
+            break;
+        struct bracket at = at_price(b, j, m, &s);
+        best = fmax(best, at.value);
+        if (at.value >= top - 1e-13 * fabs(top))
+            break;
+        if (at.steps < j->work)
+            low = m, at_low = at;
+        else
+            high = m, at_high = at;
     }
-    return v;
+    double over = at_high.steps - j->work, share = over > 0 ? (j->work - at_low.steps) / (at_high.steps - at_low.steps) : 1;
+    add_use(b, j, low, 1 - share, used);                 /* at the kink: part of one, part of the other */
+    add_use(b, j, high, share, used);
+    return best;
 }
 
-static double evaluate(struct bound *b)
+/* L at these prices of GPU seconds; its slope: what is used beyond what there is. */
+static double lagrangian(void *arg, const double *u, double *ret_slope)
 {
+    struct bound *b = arg;
     double sum = 0;
-    size_t cells = (size_t)b->windows * b->kind_count;
-    memset(b->used, 0, cells * sizeof *b->used);
+    b->u = u;
+    memset(ret_slope, 0, (size_t)b->windows * b->kind_count * sizeof *ret_slope);
     for (uint32_t x = 0; x < b->count; x++)
-        sum += job_bound(b, &b->jobs[x], b->used);
-    for (size_t x = 0; x < cells; x++)
-        sum -= b->u[x] * b->cap[x];
+        sum += job_bound(b, &b->jobs[x], ret_slope);
+    for (size_t x = 0; x < (size_t)b->windows * b->kind_count; x++) {
+        ret_slope[x] -= b->cap[x];
+        sum -= u[x] * b->cap[x];
+    }
     return sum;
 }
 
@@ -100,63 +136,62 @@ static void cut(struct bound *b)
     double last = 0;
     for (uint32_t x = 0; x < b->count; x++) {
         const struct fg_job *j = &b->jobs[x];
-        double slowest = 0;
-        for (uint32_t k = 0; k < b->kind_count; k++)
-            slowest = fmax(slowest, j->rate[k] > 0 ? j->work / j->rate[k] : 0);
         all[n++] = j->arrival_s;
-        if (!isinf(j->deadline_s))
+        if (j->deadline_s < NEVER_S)
             all[n++] = j->deadline_s;
-        last = fmax(last, isinf(j->deadline_s) ? j->arrival_s + slowest : j->deadline_s);
+        last = fmax(last, j->deadline_s);
     }
     qsort(all, n, sizeof *all, by_size);
-    for (uint32_t w = 0; w < b->windows; w++)
-        b->edge[w] = w == 0 ? 0 : all[(size_t)w * n / b->windows];
-    b->edge[b->windows] = INFINITY;
+    for (uint32_t w = 0; w <= b->windows; w++)
+        b->edge[w] = w == 0 ? 0 : w < b->windows ? all[(size_t)w * n / b->windows] : last;
     for (uint32_t w = 0; w < b->windows; w++)
         for (uint32_t k = 0; k < b->kind_count; k++)
-            b->cap[w * b->kind_count + k] = b->kinds[k].gpus * (fmin(b->edge[w + 1], fmax(last, b->edge[w])) - b->edge[w]);
-    b->edge[b->windows] = last + 1;
+            b->cap[w * b->kind_count + k] = b->kinds[k].gpus * (b->edge[w + 1] - b->edge[w]);
+}
+
+/* What a schedule in which every job runs where it is dearest would cost: nothing that can be done costs more. */
+static double dearest(const struct bound *b)
+{
+    double sum = 0;
+    for (uint32_t x = 0; x < b->count; x++) {
+        double most = 0;
+        for (uint32_t k = 0; k < b->kind_count; k++)
+            if (b->jobs[x].rate[k] > 0)
+                most = fmax(most, b->kinds[k].price_per_s / b->jobs[x].rate[k]);
+        sum += most * b->jobs[x].gpus * b->jobs[x].work;
+    }
+    return sum;
+}
+
+/* No deadline, or one that it cannot make even alone: late enough not to matter. */
+static void ease_deadline(const struct bound *b, struct fg_job *j)
+{
+    double fastest = 0;
+    for (uint32_t k = 0; k < b->kind_count; k++)
+        fastest = fmax(fastest, j->rate[k]);
+    if (isinf(j->deadline_s) || (j->deadline_s - j->arrival_s) * fastest < j->work * (1 + 1e-9))
+        j->deadline_s = NEVER_S;
 }
 
 double fg_jobs_bound(const struct fg_jobs_kind *kinds, uint32_t kind_count, const struct fg_job *jobs, uint32_t count, uint32_t windows)
 {
-    struct bound b = {.kinds = kinds, .kind_count = kind_count, .jobs = jobs, .count = count, .windows = FG_MAX(windows, 1u)};
+    struct bound b = {.kinds = kinds, .kind_count = kind_count, .count = count, .windows = FG_MAX(windows, 1u)};
     if (count == 0)
         return 0;
     FG_AUTO_FREE struct fg_job *timed = fg_realloc(NULL, count, sizeof *timed);
     size_t cells = (size_t)b.windows * kind_count;
-    double theta = 1, best;
+    double price = 0;
     memcpy(timed, jobs, count * sizeof *timed);
-    for (uint32_t x = 0; x < count; x++)                 /* no deadline: late enough not to matter */
-        if (isinf(timed[x].deadline_s))
-            timed[x].deadline_s = 1e15;
     b.jobs = timed;
-    b.edge = fg_alloc((b.windows + 1 + 4 * cells) * sizeof *b.edge);
-    b.u = b.edge + b.windows + 1, b.cap = b.u + cells, b.used = b.cap + cells, b.best = b.used + cells;
+    FG_AUTO_FREE double *all = fg_alloc((b.windows + 1 + 3 * cells) * sizeof *all);
+    b.edge = all, b.cap = all + b.windows + 1;
+    for (uint32_t x = 0; x < count; x++)
+        ease_deadline(&b, &timed[x]);
     cut(&b);
-    best = evaluate(&b);
-    for (int step = 0, stale = 0; windows > 1 && step < 150; step++) {
-        double norm = 0;
-        for (size_t x = 0; x < cells; x++) {
-            double g = (b.used[x] - b.cap[x]) / fmax(b.cap[x], 1);
-            b.used[x] = g < 0 && b.u[x] <= 0 ? 0 : g;
-            norm += b.used[x] * b.used[x];
-        }
-        if (norm < 1e-12)
-            break;
-        double length = theta * 0.01 * best / norm;
-        for (size_t x = 0; x < cells; x++)
-            b.u[x] = fmax(0, b.u[x] + length * b.used[x] / fmax(b.cap[x], 1));
-        double value = evaluate(&b);
-        if (value > best) {
-            best = value, stale = 0, theta = fmin(2 * theta, 64);   /* of few jobs the first bound is far off: longer steps */
-            memcpy(b.best, b.u, cells * sizeof *b.u);
-        } else if (++stale >= 5) {
-            theta *= 0.5, stale = 0;
-            memcpy(b.u, b.best, cells * sizeof *b.u);
-            evaluate(&b);
-        }
-    }
-    free(b.edge);
-    return best * (1 - 1e-9);                            /* rounding in the sums */
+    for (uint32_t k = 0; k < kind_count; k++)
+        price += kinds[k].price_per_s / kind_count;
+    double most = dearest(&b);
+    double best = windows > 1 ? fg_jobs_ascend(lagrangian, &b, (uint32_t)cells, b.cap, price, most)
+                              : lagrangian(&b, b.cap + cells, b.cap + 2 * cells);
+    return fmin(best, most) * (1 - 1e-9);                /* rounding in the sums */
 }

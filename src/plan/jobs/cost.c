@@ -16,7 +16,7 @@ void fg_jobs_hull(const struct fg_jobs_now *now, const struct fg_job *job, struc
     double rate[FG_JOBS_KINDS_MOST + 1] = {0}, price[FG_JOBS_KINDS_MOST + 1] = {0};
     uint32_t order[FG_JOBS_KINDS_MOST], n = 0, top = 0, kinds[FG_JOBS_KINDS_MOST + 1] = {0};
     for (uint32_t k = 0; k < now->kind_count; k++) {
-        if (job->rate[k] <= 0)
+        if (!runs_on(now, job, k))
             continue;
         uint32_t x = n++;
         for (; x > 0 && job->rate[order[x - 1]] > job->rate[k]; x--)
@@ -46,53 +46,60 @@ static bool ok(const struct fg_jobs_now *now, const struct fg_job *j, uint32_t k
 }
 
 struct wish { uint32_t kinds[FG_JOBS_KINDS_MOST], count; bool must; };
+enum { MUST_RUN, COSTS_TO_WAIT, WAITS_FOR_NOTHING, NO_DEADLINE };
 
-/* The kinds it would take, best first, and how it stands in the line (lower goes first). */
-static double wish_of(const struct fg_jobs_now *now, const struct fg_job *j, struct wish *ret)
+/* The kinds it would take, best first, and its turn. */
+static struct fg_turns wish_of(const struct fg_jobs_now *now, uint32_t job, const struct fg_hull *h, struct wish *ret)
 {
-    struct fg_hull h;
-    fg_jobs_hull(now, j, &h);
-    uint32_t fast = h.kind[h.count - 1], first = 0;
-    double until = j->deadline_s - now->now_s, slack_fast = until - time_on(j, fast), slack_cheap = until - time_on(j, h.kind[0]);
-    ret->count = 0;
-    while (first + 1 < h.count && !ok(now, j, h.kind[first], h.kind[first + 1]))
+    const struct fg_job *j = &now->jobs[job];
+    uint32_t fast = h->kind[h->count - 1], first = 0;
+    double until = j->deadline_s - now->now_s, slack_fast = until - time_on(j, fast), slack_cheap = until - time_on(j, h->kind[0]);
+    while (first + 1 < h->count && !ok(now, j, h->kind[first], h->kind[first + 1]))
         first++;
-    for (uint32_t x = first; x < h.count; x++)
-        ret->kinds[ret->count++] = h.kind[x];
+    for (uint32_t x = first; x < h->count; x++)
+        ret->kinds[ret->count++] = h->kind[x];
     ret->must = slack_fast < (1 + SPARE_ROUNDS) * now->round_s;
     if (ret->must)
-        return -2e18 + fmax(slack_fast, -1e9);
+        return (struct fg_turns){MUST_RUN, slack_fast, job};
+    if (isinf(slack_cheap))
+        return (struct fg_turns){NO_DEADLINE, j->arrival_s, job};
     if (slack_cheap >= now->round_s)
-        return isinf(slack_cheap) ? 1e17 + j->arrival_s : slack_cheap;
-    uint32_t k = h.kind[first], next = h.kind[FG_MIN(first + 1, h.count - 1)];
-    return -1e18 - 1e9 * j->gpus * (now->kinds[next].price_per_s * j->rate[k] / j->rate[next] - now->kinds[k].price_per_s);
+        return (struct fg_turns){WAITS_FOR_NOTHING, slack_cheap, job};
+    uint32_t k = h->kind[first], next = h->kind[FG_MIN(first + 1, h->count - 1)];
+    return (struct fg_turns){COSTS_TO_WAIT, -(j->gpus * (now->kinds[next].price_per_s * j->rate[k] / j->rate[next] - now->kinds[k].price_per_s)), job};
+}
+
+/* The kind it gets of what is left; kind_count: none. One that must run takes a slow one rather than none. */
+static uint32_t kind_for(const struct fg_jobs_now *now, const struct fg_job *j, const struct wish *w, const uint32_t *room)
+{
+    for (uint32_t x = 0; x < (w->must ? w->count : 1u); x++)
+        if (j->gpus <= room[w->kinds[x]])
+            return w->kinds[x];
+    return w->must ? fg_jobs_fastest_free(now, j, room) : now->kind_count;
 }
 
 size_t fg_jobs_cost(const struct fg_jobs_now *now, struct fg_jobs_slot *slots)
 {
-    uint32_t room[FG_JOBS_KINDS_MOST];
+    uint32_t room[FG_JOBS_KINDS_MOST], count = 0;
     FG_AUTO_FREE struct fg_turns *turns = fg_realloc(NULL, now->job_count + 1, sizeof *turns);
-    FG_AUTO_FREE struct wish *wishes = fg_realloc(NULL, now->job_count + 1, sizeof *wishes);
+    FG_AUTO_FREE struct wish *wishes = fg_alloc((now->job_count + 1) * sizeof *wishes);
     size_t n = 0;
     for (uint32_t k = 0; k < now->kind_count; k++)
         room[k] = now->kinds[k].gpus;
-    for (uint32_t x = 0; x < now->job_count; x++)
-        turns[x] = (struct fg_turns){wish_of(now, &now->jobs[x], &wishes[x]), x};
-    fg_jobs_sort(turns, now->job_count);
     for (uint32_t x = 0; x < now->job_count; x++) {
+        struct fg_hull h;
+        fg_jobs_hull(now, &now->jobs[x], &h);
+        if (h.count > 0)                                 /* else it can run nowhere, ever */
+            turns[count++] = wish_of(now, x, &h, &wishes[x]);
+    }
+    fg_jobs_sort(turns, count);
+    for (uint32_t x = 0; x < count; x++) {
         const struct fg_job *j = &now->jobs[turns[x].job];
-        const struct wish *w = &wishes[turns[x].job];
-        uint32_t best = now->kind_count;
-        for (uint32_t y = 0; y < (w->must ? w->count : 1u) && best == now->kind_count; y++)
-            if (j->gpus <= room[w->kinds[y]])
-                best = w->kinds[y];
-        for (uint32_t k = 0; w->must && best == now->kind_count && k < now->kind_count; k++)
-            if (j->rate[k] > 0 && j->gpus <= room[k])
-                best = k;                                /* better slow than not at all */
-        if (best == now->kind_count)
+        uint32_t k = kind_for(now, j, &wishes[turns[x].job], room);
+        if (k == now->kind_count)
             continue;
-        room[best] -= j->gpus;
-        slots[n++] = (struct fg_jobs_slot){turns[x].job, FG_JOBS_ALONE, best};
+        room[k] -= j->gpus;
+        slots[n++] = (struct fg_jobs_slot){turns[x].job, FG_JOBS_ALONE, k};
     }
     return n;
 }

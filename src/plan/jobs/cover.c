@@ -114,6 +114,20 @@ static void start(struct cover *c, const double *work, uint32_t classes)
     }
 }
 
+/* How much more than its price the best column earns, at least 1: what rounding, or an early end, leaves to correct. */
+static double excess(const struct cover *c)
+{
+    double most = 1;
+    for (uint32_t i = 0; i < c->rows; i++)
+        c->dual[i] = FG_MAX(0, c->dual[i]);
+    for (size_t x = 0; x < c->count; x++) {
+        double price = c->columns[x].price, earns = price - price_out(c, &c->columns[x]);
+        if (price > 0)
+            most = FG_MAX(most, earns / price);
+    }
+    return most;
+}
+
 double fg_cover_solve(const double *work, uint32_t classes, const struct fg_cover_column *columns, size_t count, double *value)
 {
     struct cover c = {.columns = columns, .count = count};
@@ -131,9 +145,9 @@ double fg_cover_solve(const double *work, uint32_t classes, const struct fg_cove
     start(&c, work, classes);
     for (uint32_t x = 0; x < 200 * n && improve(&c, x > 100 * n); x++)
         ;
-    double sum = 0;
+    double sum = 0, most = excess(&c);
     for (uint32_t a = 0; a < classes; a++) {
-        value[a] = c.row_of[a] == UINT32_MAX ? 0 : FG_MAX(0, c.dual[c.row_of[a]]);
+        value[a] = c.row_of[a] == UINT32_MAX ? 0 : FG_MAX(0, c.dual[c.row_of[a]]) / most;
         sum += value[a] * work[a];
     }
     free(c.row_of), free(c.inverse), free(c.basis);

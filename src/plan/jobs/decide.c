@@ -7,6 +7,8 @@ const char *fg_jobs_policy_name(enum fg_jobs_policy policy) { return policy < FG
 static int by_key(const void *a, const void *b)
 {
     const struct fg_turns *x = a, *y = b;
+    if (x->rule != y->rule)
+        return x->rule < y->rule ? -1 : 1;
     return x->key != y->key ? (x->key < y->key ? -1 : 1) : (x->job > y->job) - (x->job < y->job);
 }
 void fg_jobs_sort(struct fg_turns *turns, size_t n) { qsort(turns, n, sizeof *turns, by_key); }
@@ -15,7 +17,7 @@ uint32_t fg_jobs_fastest(const struct fg_jobs_now *now, const struct fg_job *job
 {
     uint32_t best = 0;
     for (uint32_t k = 1; k < now->kind_count; k++)
-        if (job->rate[k] > job->rate[best])
+        if (runs_on(now, job, k) && (!runs_on(now, job, best) || job->rate[k] > job->rate[best]))
             best = k;
     return best;
 }
@@ -24,13 +26,12 @@ static uint32_t cheapest(const struct fg_jobs_now *now, const struct fg_job *job
 {
     uint32_t best = fg_jobs_fastest(now, job);
     for (uint32_t k = 0; k < now->kind_count; k++)
-        if (job->rate[k] > 0 && now->kinds[k].price_per_s * job->rate[best] < now->kinds[best].price_per_s * job->rate[k])
+        if (runs_on(now, job, k) && now->kinds[k].price_per_s * job->rate[best] < now->kinds[best].price_per_s * job->rate[k])
             best = k;
     return best;
 }
 
-/* The fastest kind with room for it, or kind_count. */
-static uint32_t fastest_free(const struct fg_jobs_now *now, const struct fg_job *j, const uint32_t *room)
+uint32_t fg_jobs_fastest_free(const struct fg_jobs_now *now, const struct fg_job *j, const uint32_t *room)
 {
     uint32_t best = now->kind_count;
     for (uint32_t k = 0; k < now->kind_count; k++)
@@ -48,14 +49,14 @@ static size_t plain(enum fg_jobs_policy policy, const struct fg_jobs_now *now, s
         room[k] = now->kinds[k].gpus;
     for (uint32_t x = 0; x < now->job_count; x++) {
         const struct fg_job *j = &now->jobs[x];
-        turns[x] = (struct fg_turns){policy == FG_JOBS_SHORTEST ? time_on(j, fg_jobs_fastest(now, j)) : j->arrival_s, x};
+        turns[x] = (struct fg_turns){0, policy == FG_JOBS_SHORTEST ? time_on(j, fg_jobs_fastest(now, j)) : j->arrival_s, x};
     }
     fg_jobs_sort(turns, now->job_count);
     for (uint32_t x = 0; x < now->job_count; x++) {
         const struct fg_job *j = &now->jobs[turns[x].job];
-        uint32_t k = policy == FG_JOBS_CHEAPEST ? cheapest(now, j) : fastest_free(now, j, room);
+        uint32_t k = policy == FG_JOBS_CHEAPEST ? cheapest(now, j) : fg_jobs_fastest_free(now, j, room);
         if (k == now->kind_count || j->gpus > room[k]) {
-            if (policy == FG_JOBS_FIFO)
+            if (policy == FG_JOBS_FIFO && runs_on(now, j, fg_jobs_fastest(now, j)))
                 break;                                   /* strictly in order */
             continue;
         }

@@ -10,12 +10,26 @@ struct fg_hull { uint32_t kind[FG_JOBS_KINDS_MOST], count; };
 void fg_jobs_hull(const struct fg_jobs_now *now, const struct fg_job *job, struct fg_hull *ret);
 /* Seconds that job would take from now on kind. */
 static inline double time_on(const struct fg_job *j, uint32_t kind) { return j->rate[kind] > 0 ? j->left / j->rate[kind] : INFINITY; }
+/* Whether the kind, with nobody else there, could run the job. */
+static inline bool runs_on(const struct fg_jobs_now *now, const struct fg_job *j, uint32_t kind)
+{
+    return j->rate[kind] > 0 && j->gpus <= now->kinds[kind].gpus;
+}
+/* Of the kinds that could run it; 0 where none can. */
 uint32_t fg_jobs_fastest(const struct fg_jobs_now *now, const struct fg_job *job);
+/* Of those with room for it now; kind_count where none has. */
+uint32_t fg_jobs_fastest_free(const struct fg_jobs_now *now, const struct fg_job *job, const uint32_t *room);
 
-struct fg_turns { double key; uint32_t job; };
-/* By rising key, equal keys by number. */
+struct fg_turns { int rule; double key; uint32_t job; };
+/* By rising rule, those of one rule by rising key, equal ones by number. */
 void fg_jobs_sort(struct fg_turns *turns, size_t n);
 
 size_t fg_jobs_balanced(const struct fg_jobs_now *now, struct fg_jobs_slot *slots);
 size_t fg_jobs_cost(const struct fg_jobs_now *now, struct fg_jobs_slot *slots);
 size_t fg_jobs_share(const struct fg_jobs_now *now, struct fg_jobs_slot *slots);
+
+/* Value at x[n] >= 0 of a concave function, and a slope there: no plane through it with that slope is below the function. */
+typedef double fg_jobs_concave(void *arg, const double *x, double *ret_slope);
+/* The most it reaches over x >= 0, to about 1e-7 of it; or some value of at least `enough`. metric: how far apart points
+ * are, by coordinate (0: it stays 0); step: for a slope as large as the metric, how far to go at first. */
+double fg_jobs_ascend(fg_jobs_concave *f, void *arg, uint32_t n, const double *metric, double step, double enough);

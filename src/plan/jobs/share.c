@@ -18,6 +18,8 @@
 #define LOSS_PRESSED 4.0                 /* more of it for each share beyond */
 #define POLISH_PASSES 3
 
+enum { MUST_RUN, BY_NEED };
+
 struct share {
     const struct fg_jobs_now *now;
     uint32_t types, *type_of;            /* dense numbers of the types at hand; by job */
@@ -115,7 +117,7 @@ static struct offer best_slot(const struct share *s, uint32_t job, bool must)
     struct offer best = {0};
     uint32_t a = s->type_of[job];
     for (uint32_t k = 0; k < now->kind_count; k++) {
-        if (s->room[k] < j->gpus || j->rate[k] <= 0)
+        if (s->room[k] < j->gpus || !runs_on(now, j, k))
             continue;
         double price = now->kinds[k].price_per_s;
         if (may(s, job, j->rate[k]) || must)
@@ -173,7 +175,7 @@ static void line_up(struct share *s, struct fg_turns *turns)
         s->fast[x] = fg_jobs_fastest(now, j);
         s->worth[x] = worth_of(s, x, isinf(until) ? 0 : fmin(j->left / usable, j->rate[s->fast[x]]));
         double need = isinf(until) ? 0 : until <= 0 ? 2 : time_on(j, s->fast[x]) / until;
-        turns[x] = (struct fg_turns){must_run(s, x) ? -1e9 + until - time_on(j, s->fast[x]) : -need, x};
+        turns[x] = must_run(s, x) ? (struct fg_turns){MUST_RUN, until - time_on(j, s->fast[x]), x} : (struct fg_turns){BY_NEED, -need, x};
         s->first[s->type_of[x] + 2]++;
     }
     fg_jobs_sort(turns, now->job_count);

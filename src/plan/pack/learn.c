@@ -70,6 +70,17 @@ static size_t keep(struct pk_class *c, size_t n, double cover)
     return kept;
 }
 
+/* Of a GPU: the larger part of share and of memory, where that is counted, of the largest GPU that it may run on. */
+uint32_t pk_part(const struct fg_pack *p, const struct fg_pack_type *t)
+{
+    uint64_t largest = 0;
+    for (size_t s = 0; t->gpu_memory_bytes && s < p->shapes.count; s++)
+        if (p->shapes.items[s].nodes > 0 && pk_fits_whole(&p->shapes.items[s].whole, t))
+            largest = FG_MAX(largest, p->shapes.items[s].whole.gpu_memory_bytes);
+    uint64_t memory = largest ? (t->gpu_memory_bytes * FG_PACK_DEVICE + largest - 1) / largest : 0;
+    return (uint32_t)FG_MAX(FG_MIN(memory, (uint64_t)FG_PACK_DEVICE), (uint64_t)t->gpu_milli);
+}
+
 /* The types that were told of; without_gpu: with those that need no GPU, and without memory, as FGD's authors have it. */
 static size_t classes_of(const struct fg_pack *p, bool authors, struct pk_class *c)
 {
@@ -79,7 +90,7 @@ static size_t classes_of(const struct fg_pack *p, bool authors, struct pk_class 
         if (t->count == 0 || (t->need.gpus == 0 && !authors))
             continue;
         c[n++] = (struct pk_class){.cpu = t->need.cpu_milli, .memory = authors ? 0 : (int64_t)t->need.memory_bytes, .gpus = t->need.gpus,
-                                   .milli = t->need.gpu_milli, .kinds = t->need.kinds ? t->need.kinds : UINT64_MAX,
+                                   .milli = pk_part(p, &t->need), .kinds = t->need.kinds ? t->need.kinds : UINT64_MAX,
                                    .weight = (double)t->count};
     }
     return merge(c, n);

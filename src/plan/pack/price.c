@@ -25,7 +25,7 @@ void pk_price(struct fg_pack *p)
     double *load = fg_alloc(FG_MAX(p->shapes.count, (size_t)1) * sizeof *load), demand = 0, supply = 0;
     for (size_t i = 0; i < p->types.count; i++) {
         const struct pk_type *t = &p->types.items[i];
-        double gpus = (double)t->count * t->need.gpus * t->need.gpu_milli / FG_PACK_DEVICE;
+        double gpus = (double)t->count * t->need.gpus * pk_part(p, &t->need) / FG_PACK_DEVICE;
         demand += gpus;
         if (gpus > 0)
             spread(p, t, gpus, load);

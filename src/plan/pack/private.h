@@ -125,6 +125,8 @@ void pk_relocate(struct fg_pack *p, uint32_t task, const struct fg_pack_choice *
 void pk_touch(struct fg_pack *p, uint32_t node);
 /* learn.c: typicals and prices of the present epoch. */
 void pk_learn(struct fg_pack *p);
+/* Thousandths of each GPU that a type counts as. */
+uint32_t pk_part(const struct fg_pack *p, const struct fg_pack_type *t);
 /* price.c */
 void pk_price(struct fg_pack *p);
 /* value.c */

@@ -243,8 +243,10 @@ static void settle_measured(struct fgcu_batch *batch)
         settle_expected(batch);
         return;
     }
-    if (!batch->single)
-        start = end - busy_ns(batch, end - start) - (int64_t)batch->late_ns; /* of that, what is charged already is not charged again */
+    if (!batch->single) {
+        uint64_t busy = (uint64_t)busy_ns(batch, end - start), beside_ns = fg_get(&fgcu.lease.limits->beside_us) * UINT64_C(1000);
+        start = end - (int64_t)(beside_ns ? fg_gate_apart(batch->spent_ns, busy, beside_ns) : busy) - (int64_t)batch->late_ns; /* of that, what is charged already is not charged again */
+    }
     fg_gate_settle(&fgcu.gate, &batch->ticket, (uint64_t)start, (uint64_t)(end > start ? end : start + 1));
     if (batch->single)
         fgcu_remember_cost(batch->ticket.key);

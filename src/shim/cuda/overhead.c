@@ -18,7 +18,9 @@ static struct fgcu_map contexts;  /* context -> a: device + 1, b: 1 made by cuCt
 static struct { uint32_t lock, probed; int64_t context_bytes; } known = {.context_bytes = UNKNOWN};
 static uint64_t small_step = 512, large_step = 512; /* cuMemAlloc takes multiples of these, powers of two; see probe() */
 
-#define LARGE (UINT64_C(1) << 20)
+#define LARGE  (UINT64_C(1) << 20)
+#define BLOCK  (2 << 20)
+#define PROBES 5u
 
 uint64_t fgcu_linear_bytes(uint64_t bytes)
 {
@@ -111,27 +113,33 @@ static int64_t grown(const struct around *before, int64_t used, int64_t most)
 
 /* ---- cuMemAlloc's steps ---- */
 
+/* Do so many allocations of this size take two whole blocks together? Others allocate on the device, too, and in their noise any
+ * number may be seen once: it is looked at several times, and most must show exactly that. */
+static int take_blocks(size_t bytes, unsigned count)
+{
+    unsigned blocks = 0;
+    for (unsigned i = 0; i < PROBES && blocks <= PROBES / 2 && i - blocks <= PROBES / 2; i++) {
+        CUdeviceptr made[2];
+        unsigned n = 0;
+        int64_t before = used_here();
+        while (n < count && FGCU_NEXT(cuMemAlloc_v2, cuMemAlloc)(&made[n], bytes) == CUDA_SUCCESS)
+            n++;
+        blocks += n == count && used_here() - before == 2 * BLOCK;
+        while (n)
+            FGCU_NEXT(cuMemFree_v2, cuMemFree)(made[--n]);
+    }
+    return blocks > PROBES / 2;
+}
+
 /* Real drivers cut small requests from blocks of 2 MiB, and give larger ones whole blocks. A request just above 2 MiB shows it. */
 static void probe(void)
 {
     if (__atomic_exchange_n(&known.probed, 1, __ATOMIC_ACQ_REL))
         return;
-    CUdeviceptr a = 0, b = 0;
-    int64_t before = used_here();
-    if (FGCU_NEXT(cuMemAlloc_v2, cuMemAlloc)(&a, (2 << 20) + 512) == CUDA_SUCCESS) {
-        if (used_here() - before > (2 << 20) + 4096)
-            __atomic_store_n(&large_step, UINT64_C(2) << 20, __ATOMIC_RELAXED);
-        FGCU_NEXT(cuMemFree_v2, cuMemFree)(a);
-    }
-    before = used_here();
-    a = 0;
-    if (FGCU_NEXT(cuMemAlloc_v2, cuMemAlloc)(&a, 1) == CUDA_SUCCESS && FGCU_NEXT(cuMemAlloc_v2, cuMemAlloc)(&b, 1) == CUDA_SUCCESS) {
-        if (used_here() - before >= (4 << 20))
-            __atomic_store_n(&small_step, UINT64_C(2) << 20, __ATOMIC_RELAXED);
-        FGCU_NEXT(cuMemFree_v2, cuMemFree)(b);
-    }
-    if (a)
-        FGCU_NEXT(cuMemFree_v2, cuMemFree)(a);
+    if (take_blocks(BLOCK + 512, 1))
+        __atomic_store_n(&large_step, BLOCK, __ATOMIC_RELAXED);
+    if (take_blocks(1, 2))
+        __atomic_store_n(&small_step, BLOCK, __ATOMIC_RELAXED);
 }
 
 /* ---- contexts ---- */

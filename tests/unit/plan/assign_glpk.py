@@ -1,5 +1,6 @@
 """Small random assignment problems have the optimum that GLPK finds, and a bound not above it. usage: assign_glpk.py FGPU"""
 import json
+import math
 import os
 import random
 import shutil
@@ -11,11 +12,16 @@ import time
 SKIP = 77
 
 
-def instance(rng):
-    """Costs that fall with needs, capacity tight enough to matter; any agent can be overfull in the greedy answer."""
+def instance(rng, x):
+    """In turn: costs that fall with needs, costs free of needs (published type C), both by logarithm (type E); capacity tight enough to
+    matter, so that any agent can be overfull in the greedy answer."""
     m, n = rng.randint(2, 5), rng.randint(6, 18)
-    need = [[rng.randint(1, 30) for _ in range(n)] for _ in range(m)]
-    cost = [[40 - a + rng.randint(-8, 8) for a in row] for row in need]
+    if x % 3 < 2:
+        need = [[rng.randint(1, 30) for _ in range(n)] for _ in range(m)]
+        cost = [[40 - a + rng.randint(-8, 8) if x % 3 == 0 else rng.randint(10, 50) for a in row] for row in need]
+    else:
+        need = [[int(1 - 10 * math.log(1 - rng.random())) for _ in range(n)] for _ in range(m)]
+        cost = [[int(1000 / a - 10 * math.log(1 - rng.random())) for a in row] for row in need]
     capacity = [max(max(row), sum(row) * rng.randint(80, 110) // 100 // m) for row in need]
     return m, n, cost, need, capacity
 
@@ -58,7 +64,7 @@ def main():
     rng, solved = random.Random(seed), 0
     with tempfile.TemporaryDirectory() as folder:
         for x in range(40):
-            problem = instance(rng)
+            problem = instance(rng, x)
             path = os.path.join(folder, "p.gap")
             with open(path, "w", encoding="ascii") as f:
                 f.write(text(*problem))

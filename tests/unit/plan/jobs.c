@@ -112,6 +112,38 @@ static void no_policy_gives_a_gpu_twice_and_cost_misses_no_deadline_where_there_
     }
 }
 
+/* Three GPUs: too many for the fast kind, which has two. Nine: too many for both, and nobody waits behind it. */
+static void a_job_too_large_for_the_fastest_kind_gets_another_and_one_too_large_for_all_blocks_nobody(void **state)
+{
+    static const struct fg_jobs_kind two[] = {{2, 3e-4}, {4, 2e-4}};
+    const struct fg_job jobs[] = {
+        {.gpus = 9, .deadline_s = 5000, .work = 1000, .left = 1000, .rate = {2, 1}, .kind = -1},
+        {.type = 1, .gpus = 3, .arrival_s = 1, .deadline_s = 1100, .work = 1000, .left = 1000, .rate = {5, 1}, .kind = -1}};
+    struct fg_jobs_now now = {.now_s = 2, .round_s = 100, .kinds = two, .kind_count = 2, .jobs = jobs, .job_count = 2, .seen = 2};
+    for (int p = 0; p < FG_JOBS_POLICY_COUNT; p++) {
+        struct fg_jobs_slot slots[2];
+        size_t n = fg_jobs_decide((enum fg_jobs_policy)p, &now, slots);
+        if (n != 1 || slots[0].job != 1 || slots[0].kind != 1 || slots[0].beside != FG_JOBS_ALONE)
+            fail_msg("%s: %zu slots", fg_jobs_policy_name((enum fg_jobs_policy)p), n);
+    }
+}
+
+/* 1,000 steps at 2 steps/s on 1 GPU at 2e-4 $/s: 0.1 $; on the fast kind 3e-4 / 4 a step: 0.075 $. Ten hours for it is time enough
+ * for all ten, one after the other; a deadline nobody can make counts as none. */
+static void with_time_enough_the_bound_is_the_cheapest_kind_each(void **state)
+{
+    static const struct fg_jobs_kind two[] = {{1, 3e-4}, {1, 2e-4}};
+    struct fg_job jobs[10];
+    for (int x = 0; x < 10; x++)
+        jobs[x] = (struct fg_job){.gpus = 1, .deadline_s = 36000, .work = 1000, .left = 1000, .rate = {4, 2}, .kind = -1};
+    for (uint32_t windows = 1; windows < 9; windows++)
+        assert_true(fabs(fg_jobs_bound(two, 2, jobs, 10, windows) - 0.75) < 1e-6);
+    for (int x = 0; x < 10; x++)
+        jobs[x].deadline_s = x < 5 ? INFINITY : 1;
+    for (uint32_t windows = 1; windows < 9; windows++)
+        assert_true(fabs(fg_jobs_bound(two, 2, jobs, 10, windows) - 0.75) < 1e-6);
+}
+
 /* Two classes of 6 steps. Alone 1 step/h for 1 $/h: 12 $. Together each 0.75 steps/h: 8 hours, 8 $, each step worth 2/3 $. */
 static void the_fluid_of_two_that_get_on_is_what_it_is_by_hand(void **state)
 {
@@ -215,7 +247,7 @@ static int by_size(const void *a, const void *b)
 /* One GPU of each kind for several jobs: capacity counts. The windows are bound.c's: as many arrivals and deadlines in each. */
 static void the_bound_is_that_of_the_linear_program(void **state)
 {
-    enum { JOBS = 5, WINDOWS = 4 };
+    enum { SMALL = 20, CASES = 23 };
     static const struct fg_jobs_kind one[KINDS] = {{1, 3e-4}, {1, 2e-4}, {1, 0.6e-4}};
     struct rng r = rng_start("jobs_glpk");
     char folder[100];
@@ -223,22 +255,23 @@ static void the_bound_is_that_of_the_linear_program(void **state)
     if (system("command -v glpsol >/dev/null 2>&1") != 0)
         skip();                                             /* Debian package glpk-utils */
     unit_folder(folder, sizeof folder);
-    for (int x = 0; x < 20; x++) {
-        struct fg_job jobs[JOBS];
-        double at[2 * JOBS], edge[WINDOWS + 1] = {0};
-        for (int j = 0; j < JOBS; j++) {
-            jobs[j] = draw(&r, (double)rng_below(&r, 20000));
+    for (int x = 0; x < CASES; x++) {
+        struct fg_job jobs[MOST];
+        double at[2 * MOST], edge[8 + 1] = {0};
+        int n = x < SMALL ? 5 : MOST, windows = x < SMALL ? 4 : 8;
+        for (int j = 0; j < n; j++) {
+            jobs[j] = draw(&r, (double)rng_below(&r, x < SMALL ? 20000 : 200000));
             at[2 * j] = jobs[j].arrival_s, at[2 * j + 1] = jobs[j].deadline_s;
         }
-        qsort(at, 2 * JOBS, sizeof *at, by_size);
-        for (int w = 1; w < WINDOWS; w++)
-            edge[w] = at[w * 2 * JOBS / WINDOWS];
-        edge[WINDOWS] = at[2 * JOBS - 1];
-        double want = glpk(folder, one, jobs, JOBS, edge, WINDOWS), got = fg_jobs_bound(one, KINDS, jobs, JOBS, WINDOWS);
+        qsort(at, 2 * (size_t)n, sizeof *at, by_size);
+        for (int w = 1; w < windows; w++)
+            edge[w] = at[w * 2 * n / windows];
+        edge[windows] = at[2 * n - 1];
+        double want = glpk(folder, one, jobs, n, edge, windows), got = fg_jobs_bound(one, KINDS, jobs, (uint32_t)n, (uint32_t)windows);
         if (isnan(want))
             continue;                                       /* no schedule meets these deadlines */
         solved++;
-        if (got > want * (1 + 1e-6) || got < want * 0.97)
+        if (got > want * (1 + 1e-6) || got < want * 0.9995)
             fail_msg("case %d: bound %.6f, linear program %.6f", x, got, want);
     }
     rmdir(folder);
@@ -249,6 +282,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(no_policy_gives_a_gpu_twice_and_cost_misses_no_deadline_where_there_is_room),
+        cmocka_unit_test(a_job_too_large_for_the_fastest_kind_gets_another_and_one_too_large_for_all_blocks_nobody),
+        cmocka_unit_test(with_time_enough_the_bound_is_the_cheapest_kind_each),
         cmocka_unit_test(the_fluid_of_two_that_get_on_is_what_it_is_by_hand),
         cmocka_unit_test(fluid_prices_are_a_proof),
         cmocka_unit_test(the_bound_is_that_of_the_linear_program),

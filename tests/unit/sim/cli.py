@@ -25,8 +25,8 @@ def main():
                 f.write(text)
             return path
 
-        def run(*args, status=0):
-            done = subprocess.run([fgpu, *args], capture_output=True, text=True, timeout=600, check=False)
+        def run(*args, status=0, stdin=None):
+            done = subprocess.run([fgpu, *args], input=stdin, capture_output=True, text=True, timeout=600, check=False)
             assert done.returncode == status, (args, done.returncode, done.stderr)
             return done.stdout if status == 0 else done.stderr
 
@@ -35,6 +35,7 @@ def main():
         assert plan["cost"] == plan["lower_bound"] == 0.4 and plan["gap"] == 0 and plan["seconds"] >= 0, plan
         assert [(x["task"], x["vgpu"]) for x in plan["assignment"]] == [("a", "v")], plan
         assert [x["task"] for x in plan["unassigned"]] == ["b"] and plan["complete"] is False, plan
+        assert json.loads(run("plan", "-", "--json", stdin=PLAN))["cost"] == 0.4
         gap = json.loads(run("plan", file("x.gap", GAP), "--format", "gap", "--json"))
         assert (gap["cost"], gap["lower_bound"], gap["gap"], gap["assignment"]) == (3, 3, 0, [0, 0, None]), gap
 

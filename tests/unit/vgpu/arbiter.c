@@ -172,7 +172,8 @@ static void latency_class_has_the_next_window(void **state)
     assert_near(got[5], 197, 20, "a greedy latency class");
 }
 
-/* One that uses a tenth of its windows gets its turns, and the other the device in between. */
+/* One that uses a tenth of its windows gets its turns, and the other the device in between (decision 0049: 950 of the device where it was
+ * 540; a job of the other that it must wait for leaves the first one of its 50 us in 1050, which is 47, where it was 76). */
 static void a_sparse_user_does_not_waste_the_device(void **state)
 {
     static struct world w;
@@ -182,7 +183,7 @@ static void a_sparse_user_does_not_waste_the_device(void **state)
     add(&w, 500, FG_SHARE_WEIGHTED, 0, (struct tenant){.job_ns = 1 * MS});
     run(&w, 1 * SEC);
     measure(&w, 5 * SEC, got);
-    if (got[1] < 450 || got[0] < 50)
+    if (got[1] < 450 || got[0] < 47 || got[0] + got[1] < 950)
         fail_msg("sparse %.1f permille, the other %.1f", got[0], got[1]);
 }
 

@@ -266,10 +266,21 @@ static void a_forked_child_counts_for_itself(void **state)
     assert_int_equal(unit_wait(unit_fork(child, NULL)), 0);
 }
 
+/* Known to take 200. Others may have taken 150 of what lies between START and END. */
+static void beside_others_a_job_is_charged_what_it_is_known_to_take(void **state)
+{
+    assert_int_equal(fg_gate_apart(200, 180, 150), 180); /* not more than there was */
+    assert_int_equal(fg_gate_apart(200, 200, 150), 200);
+    assert_int_equal(fg_gate_apart(200, 350, 150), 200); /* all of the rest may be theirs */
+    assert_int_equal(fg_gate_apart(200, 400, 150), 250); /* not all of it */
+    assert_int_equal(fg_gate_apart(200, 400, 500), 200);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(beside_others_a_job_is_charged_what_it_is_known_to_take),
         T(charges_the_prediction_then_the_measured_time),
         T(prediction_follows_the_kernel),
         T(without_a_window_nothing_passes),

@@ -182,6 +182,10 @@ static int is_near(const char *what, double got, double want, double within)
 #define TRIES 30
 static void shares_reach_real_processes_and_change_live(void **state)
 {
+#ifdef __SANITIZE_THREAD__
+    printf("skip: the thread sanitizer gives a forked child of a program with threads no threads\n");
+    skip();
+#endif
     int64_t stop = fg_boot_ns() + 600000 * MS;
     double pa, pb;
     pid_t a = start_tenant("a", 300, FG_SHARE_WEIGHTED, 500000, stop), b = start_tenant("b", 700, FG_SHARE_WEIGHTED, 500000, stop);
