@@ -15,7 +15,7 @@
 #include "base/log.h"
 #include "base/units.h"
 
-#define MOVE_WAIT     (5 * FG_NS_PER_S)
+#define MOVE_WAIT     (10 * FG_NS_PER_S)
 #define BORROWER_WAIT (5 * FG_NS_PER_S)
 
 bool parking_needed(const struct agent *a)

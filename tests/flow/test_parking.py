@@ -248,8 +248,7 @@ def test_an_owner_without_room_moves_to_the_other_device_and_nobody_is_stopped(s
     s.answers(owner, s.go(owner))
     until(lambda: s.place(owner)["device"] != before and s.place(owner)["parking"] != "called")
     assert s.task(borrower)["attempt"] == 1 and s.task(borrower)["state"] == "running"
-    story = s.events(owner)
-    assert "lease.moving" in story and "lease.moved" in story
+    until(lambda: all(f"lease.{word}" in s.events(owner) for word in ("moving", "moved")))
     s.answers(borrower, s.go(borrower))
     s.parked(owner)                              # on its new device, as on the old one
     s.answers(owner, s.go(owner, "child"))
@@ -263,7 +262,7 @@ def test_what_the_driver_does_not_bring_back_elsewhere_comes_back_where_it_was(s
     came_again(s, borrower)
     until(lambda: s.place(owner)["parking"] in ("none", "parked"))
     assert s.place(owner)["device"] == before and s.task(owner)["attempt"] == 1
-    assert "lease.moving" in s.events(owner) and "lease.moved" in s.events(owner)
+    until(lambda: all(f"lease.{word}" in s.events(owner) for word in ("moving", "moved")))
     assert "does not move to" in s.agent.stderr()
 
 
