@@ -4,6 +4,7 @@
 #include <string.h>
 
 #define UNKNOWN (PK_NEVER + 1)           /* of an empty node's key */
+#define AHEAD 4u                         /* changes */
 #define STALE INT64_MAX                  /* of a block: to be worked out */
 
 void pk_row_drop(struct fg_pack *p, struct pk_type *t)
@@ -103,6 +104,16 @@ static void renew_all(struct fg_pack *p, struct pk_row *r, uint32_t type)
         renew(p, r, type, i);
 }
 
+/* Changed nodes lie anywhere: what renew reads of a later one is on its way while this one is worked on. */
+static void fetch(const struct fg_pack *p, const struct pk_row *r, uint32_t node)
+{
+    const struct pk_node *n = &p->nodes.items[node];
+    __builtin_prefetch(&r->version[node]);
+    __builtin_prefetch(&r->key[node], 1);
+    __builtin_prefetch(n);
+    __builtin_prefetch(&n->version);
+}
+
 const struct pk_row *pk_row_of(struct fg_pack *p, uint32_t type)
 {
     struct pk_type *t = &p->types.items[type];
@@ -119,8 +130,11 @@ const struct pk_row *pk_row_of(struct fg_pack *p, uint32_t type)
     if (r->epoch != p->epoch || p->log_at - r->seen > PK_LOG)
         renew_all(p, r, type);
     else
-        for (uint64_t i = r->seen; i < p->log_at; i++)
+        for (uint64_t i = r->seen; i < p->log_at; i++) {
+            if (i + AHEAD < p->log_at)
+                fetch(p, r, p->log[(i + AHEAD) % PK_LOG]);
             renew(p, r, type, p->log[i % PK_LOG]);
+        }
     renew_blocks(r);
     r->seen = p->log_at;
     return r;

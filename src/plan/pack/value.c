@@ -72,8 +72,12 @@ typedef int32_t i4 __attribute__((vector_size(16)));
 
 static pk_v4 least(pk_v4 a, pk_v4 b)
 {
+#ifdef __SSE__
+    return __builtin_ia32_minps(a, b);   /* what stands below, in one instruction */
+#else
     i4 less = a < b;
     return (pk_v4)((less & (i4)a) | (~less & (i4)b));
+#endif
 }
 
 /* What the types of one size can use: n copies fit the GPUs, on which `most` thousandths are free. */
