@@ -15,6 +15,11 @@ from table import at_least, at_most, plain
 DATA = pathlib.Path(os.environ.get("FGPU_SCHED_DATA", ROOT / "../shared/data/sched"))
 
 
+def use(folder):
+    global DATA  # one folder for a run
+    DATA = pathlib.Path(folder)
+
+
 def data(name):
     found = sorted(DATA.glob(name))
     if not found:
@@ -39,6 +44,17 @@ def gavel(table, seeds):
     return rows
 
 
+def loads(table):
+    """Other loads, and a smaller cluster: no cliff."""
+    rows = []
+    for what, more in (("load 0.7", ("--load", 0.7)), ("load 0.95", ("--load", 0.95)), ("24 of each kind", ("--gpus", "24,24,24")),
+                       ("300 jobs", ("--jobs", 300))):
+        runs = simulate("--format", "gavel", "--trace", table, "--seeds", "11..13", "--policy", "cost", *more)
+        rows += [at_most(f"Gavel jobs, {what}, seeds 11..13: cost above the bound, worst", max(r["policies"]["cost"]["above_bound_percent"] for r in runs), "%", 1),
+                 at_most(f"Gavel jobs, {what}, seeds 11..13: deadlines missed", sum(r["policies"]["cost"]["missed"] for r in runs), "", 0)]
+    return rows
+
+
 def shockwave(trace):
     run = simulate("--format", "shockwave", "--trace", trace, "--policy", "balanced")[0]["policies"]["balanced"]
     return [at_most("Shockwave, 120 jobs: makespan", run["makespan_s"], "s", 24196, "Shockwave 24,197"),
@@ -50,7 +66,7 @@ def jobs(scale):
     table, trace, rows = data("gavel/simulation_throughputs.json"), data("shockwave/*.trace"), []
     if trace:
         rows += shockwave(trace)
-    return rows + (gavel(table, max(1, round(5 * scale))) if table else [])
+    return rows + (gavel(table, max(1, round(5 * scale))) + loads(table) if table else [])
 
 
 def estimate(scale):

@@ -257,5 +257,5 @@ def core(scale):
 
 
 PARTS = {"core": core, "submit": submit, "reads": reads, "latency": latency, "trivial": trivial, "queue": queue, "idle": idle, "engine": engine,
-         "opencl": opencl, "cuda": cuda, "shapes": shapes.shapes, "sched": openb.part,
+         "opencl": opencl, "cuda": cuda, "shapes": shapes.shapes, "sched": lambda scale: openb.part(scale, jobs.DATA / "openb"),
          "jobs": jobs.jobs, "estimate": jobs.estimate, "replan": jobs.replan}

@@ -261,7 +261,7 @@ static int read_churn(const struct cli_args *args, struct fg_churn_options *o, s
     if (waiting < 1 || waiting > 1000000 || starts < 1 || starts > 100000000)
         return fg_fail(err, FG_E_INVALID, "--waiting is to be within 1..1000000, --starts within 1..100000000");
     *o = (struct fg_churn_options){.waiting = (uint32_t)waiting, .warm_up = (uint32_t)warm_up, .starts = (uint32_t)starts, .big_gpus = 4,
-                                   .hold_after = 0.5, .age_weight = 50, .moves_permille = cli_integer(args, "moves", 3) > 0 ? 10 : 0};
+                                   .hold_after = 0.5, .age_weight = 50, .patience = 10, .moves_permille = cli_integer(args, "moves", 3) > 0 ? 10 : 0};
     return 0;
 }
 

@@ -1,10 +1,16 @@
 /* backfill.c - see backfill.h. Waiting tasks stand in one line per type, so a round looks at types, not at tasks. */
 #include "plan/backfill.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "plan/holes.h"
 #include "plan/pack/private.h"
+
+#define PATIENT_QUEUE 64u                /* so many must wait for a share to be choosy: else nobody may come who fits better */
+#define NEW_TASKS 64u                    /* so many more than an eighth of those before make prices anew */
+#define SPOIL_FREE 0.02                  /* of a GPU: what may be spoilt at once */
 
 struct waiter { uint64_t id, number; double since; };
 struct line { FG_VEC(struct waiter) items; size_t first; bool big; };
@@ -17,6 +23,10 @@ struct fg_backfill {
     FG_VEC(struct hold) holds;
     struct fg_backfill_counts counts;
     uint64_t number;                     /* of arrivals */
+    struct fg_holes holes_worth;
+    uint64_t priced_at;                  /* tasks expected when it was made */
+    FG_VEC(uint32_t) open;               /* nodes that may have a hole worth something */
+    FG_VEC(bool) is_open;                /* by node */
 };
 
 struct fg_backfill *fg_backfill_create(struct fg_pack *pack, const struct fg_backfill_options *options)
@@ -35,6 +45,8 @@ void fg_backfill_destroy(struct fg_backfill *b)
         fg_vec_fini(&b->lines.items[i].items);
     fg_vec_fini(&b->lines);
     fg_vec_fini(&b->holds);
+    fg_vec_fini(&b->open);
+    fg_vec_fini(&b->is_open);
     free(b);
 }
 
@@ -200,6 +212,118 @@ static bool settle(struct fg_backfill *b, struct hold *h)
     return true;
 }
 
+/* --- holes: free parts of GPUs that are in use --- */
+
+static bool is_share(const struct fg_pack_type *t) { return t->gpus == 1 && t->gpu_milli < FG_PACK_DEVICE; }
+
+static bool is_patient(const struct fg_backfill *b) { return b->options.patience > 0 && b->counts.waiting >= PATIENT_QUEUE; }
+
+static int heavier(const void *pa, const void *pb)
+{
+    const struct pk_size *a = pa, *b = pb;
+    uint64_t x = (uint64_t)a->count * a->milli, y = (uint64_t)b->count * b->milli;
+    return x != y ? (x < y) - (x > y) : (a->milli < b->milli) - (a->milli > b->milli);
+}
+
+/* Prices of the shares expected, those that bring most work first; anew when there are an eighth more. */
+static void price_holes(struct fg_backfill *b)
+{
+    struct pk_size sizes[FG_HOLES_DEVICE + 1] = {0};
+    uint32_t size[FG_HOLES_SIZES_MOST], n = 0;
+    double weight[FG_HOLES_SIZES_MOST];
+    if (b->priced_at > 0 && b->pack->expected < b->priced_at + b->priced_at / 8 + NEW_TASKS)
+        return;
+    b->priced_at = b->pack->expected;
+    for (size_t i = 0; i < b->pack->types.count; i++) {
+        const struct pk_type *t = &b->pack->types.items[i];
+        struct pk_size *s = &sizes[t->need.gpus > 0 ? t->need.gpu_milli : 0];
+        s->milli = t->need.gpus > 0 ? t->need.gpu_milli : 0;
+        s->count += (uint32_t)FG_MIN(t->count * FG_MAX(t->need.gpus, 1u), (uint64_t)(1u << 30));
+    }
+    qsort(sizes, FG_COUNT(sizes), sizeof *sizes, heavier);
+    for (; n < FG_HOLES_SIZES_MOST && sizes[n].count > 0 && sizes[n].milli > 0; n++)
+        size[n] = sizes[n].milli, weight[n] = sizes[n].count;
+    fg_holes_price(size, weight, n, &b->holes_worth);
+}
+
+/* The GPU of the node on which the share spoils least, of equal ones the fullest; INFINITY: it fits none. */
+static double best_hole(const struct fg_backfill *b, const struct fg_pack_type *t, uint32_t node, uint32_t *ret_gpus)
+{
+    const struct pk_node *n = &b->pack->nodes.items[node];
+    double least = INFINITY;
+    uint32_t at = 0;
+    if (!n->live || n->closed || n->room.cpu < t->cpu_milli || n->room.memory < (int64_t)t->memory_bytes ||
+        (t->kinds && !(t->kinds >> n->room.kind & 1)))
+        return INFINITY;
+    for (uint32_t g = 0; g < n->room.gpus; g++) {
+        uint32_t free = n->room.milli[g];
+        if (free < t->gpu_milli || (n->whole.gpu_memory_bytes && n->gpu_memory[g] < t->gpu_memory_bytes))
+            continue;
+        double loss = fg_holes_loss(&b->holes_worth, free, t->gpu_milli);
+        if (loss < least - 1e-9 || (loss < least + 1e-9 && free < n->room.milli[at]))
+            least = loss, at = g;
+    }
+    *ret_gpus = 1u << at;
+    return least;
+}
+
+static void open_node(struct fg_backfill *b, uint32_t node)
+{
+    while (b->is_open.count <= node)
+        fg_vec_push(&b->is_open, false);
+    if (b->is_open.items[node])
+        return;
+    b->is_open.items[node] = true;
+    fg_vec_push(&b->open, node);
+}
+
+static bool has_free_gpu(const struct fg_backfill *b, uint32_t node)
+{
+    const struct pk_node *n = &b->pack->nodes.items[node];
+    for (uint32_t g = 0; g < n->room.gpus; g++)
+        if (n->room.milli[g] == FG_PACK_DEVICE)
+            return true;
+    return false;
+}
+
+static bool has_hole(const struct fg_backfill *b, uint32_t node)
+{
+    const struct pk_node *n = &b->pack->nodes.items[node];
+    for (uint32_t g = 0; n->live && g < n->room.gpus; g++)
+        if (b->holes_worth.worth[n->room.milli[g]] > 0)
+            return true;
+    return false;
+}
+
+/* Where a share that has just come fills a hole well. */
+static bool find_hole(struct fg_backfill *b, uint32_t type, struct fg_pack_choice *ret)
+{
+    const struct fg_pack_type *t = fg_pack_type_at(b->pack, type);
+    double least = INFINITY;
+    for (size_t i = 0; i < b->open.count;) {
+        uint32_t node = b->open.items[i], gpus;
+        if (!has_hole(b, node)) {
+            b->is_open.items[node] = false;
+            b->open.items[i] = b->open.items[--b->open.count];
+            continue;
+        }
+        double loss = best_hole(b, t, node, &gpus);
+        if (loss < least) {
+            least = loss;
+            *ret = (struct fg_pack_choice){.node = node, .gpus = gpus, .rule = FG_PACK_GIVEN};
+        }
+        i++;
+    }
+    return least <= SPOIL_FREE;
+}
+
+/* Where nobody is: an idle GPU takes whoever comes. */
+static bool find_idle(struct fg_backfill *b, uint32_t type, struct fg_pack_choice *ret)
+{
+    return fg_pack_best(b->pack, type, ret) &&
+           b->pack->nodes.items[ret->node].room.milli[__builtin_ctz(ret->gpus)] == FG_PACK_DEVICE;
+}
+
 /* --- filling --- */
 
 static bool start_big(struct fg_backfill *b, uint32_t node)
@@ -225,16 +349,23 @@ static double preference(const struct fg_backfill *b, const struct fg_pack_type 
     return (double)t->gpus * t->gpu_milli + b->options.age_weight * waited + (double)at->score / 20;
 }
 
-static bool start_small(struct fg_backfill *b, uint32_t node, double now)
+/* any: somebody must use it, however little it fits. */
+static bool start_small(struct fg_backfill *b, uint32_t node, double now, bool any)
 {
     uint32_t best = FG_PACK_NONE;
     double most = 0;
     struct fg_pack_choice at, choice;
     for (uint32_t t = 0; t < b->lines.count; t++) {
         const struct waiter *w = b->lines.items[t].big ? NULL : head_of(&b->lines.items[t]);
+        const struct fg_pack_type *need = fg_pack_type_at(b->pack, t);
+        double spoilt = 0;
         if (!w || !fg_pack_best_on(b->pack, t, node, &at))
             continue;
-        double p = preference(b, fg_pack_type_at(b->pack, t), &at, now - w->since);
+        if (is_patient(b) && is_share(need))
+            spoilt = best_hole(b, need, node, &at.gpus);
+        if (!any && spoilt > SPOIL_FREE && spoilt * b->options.patience > now - w->since)
+            continue;
+        double p = preference(b, need, &at, now - w->since) - FG_PACK_DEVICE * spoilt;
         if (best == FG_PACK_NONE || p > most) {
             best = t;
             most = p;
@@ -251,8 +382,12 @@ static void fill(struct fg_backfill *b, uint32_t node, double now)
     struct hold *h = hold_on(b, node);
     if (h && !settle(b, h))
         return;
-    while (start_big(b, node) || draw_from_holds(b, node) || start_small(b, node, now))
+    if (is_patient(b))
+        price_holes(b);
+    while (start_big(b, node) || draw_from_holds(b, node) || start_small(b, node, now, false) ||
+           (is_patient(b) && has_free_gpu(b, node) && start_small(b, node, now, true)))
         ;
+    open_node(b, node);
     for (size_t i = 0; i < b->holds.count; i++) {
         uint32_t held = b->holds.items[i].node;
         if (settle(b, &b->holds.items[i])) {
@@ -265,7 +400,10 @@ static void fill(struct fg_backfill *b, uint32_t node, double now)
 void fg_backfill_submit(struct fg_backfill *b, uint32_t type, uint64_t id, double now)
 {
     struct fg_pack_choice at;
-    if (fg_pack_best(b->pack, type, &at))
+    bool choosy = is_patient(b) && is_share(fg_pack_type_at(b->pack, type));
+    if (choosy)
+        price_holes(b);
+    if (choosy ? find_hole(b, type, &at) || find_idle(b, type, &at) : fg_pack_best(b->pack, type, &at))
         start(b, id, type, &at);
     else
         push(b, type, id, now);

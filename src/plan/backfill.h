@@ -5,7 +5,8 @@
  *
  *     1 a big task that fits takes it, the oldest first: whole nodes are too rare to be cut up
  *     2 if a node is held for a big task, what runs there and may move moves here, so that the node empties
- *     3 of the others that fit, the one with the largest part of the GPUs, older ones a little preferred
+ *     3 of the others that fit, the one with the largest part of the GPUs, older ones a little preferred; but a share that would
+ *       spoil a hole for those that fill it better (holes.h) lets it be for a while, if many wait
  *
  * A big task that has waited hold_after gets a node held for it: the one with the least to move. Nothing new starts there until
  * the task fits. Moves stay below moves_permille of the starts; without them a held node empties as its tasks end.
@@ -19,6 +20,7 @@ struct fg_backfill_options {
     uint32_t moves_permille;             /* of the starts; 0: nothing moves */
     double hold_after;
     double age_weight;                   /* thousandths of a GPU that a unit of waiting outweighs */
+    double patience;                     /* a share spoils x of a GPU after waiting x times this; 0: at once */
     void (*started)(void *arg, uint64_t id, uint32_t task, const struct fg_pack_choice *at);
     void (*moved)(void *arg, uint32_t task, const struct fg_pack_choice *to);
     void *arg;

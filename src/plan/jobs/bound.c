@@ -8,6 +8,7 @@
  * concave in m, and its slope is work less what is done at that price. The best u is ascend.c's (decision 0043). */
 #include <string.h>
 
+#include "plan/ascend.h"
 #include "plan/jobs/private.h"
 
 #define NEVER_S 1e12                     /* a deadline that is none */
@@ -191,7 +192,7 @@ double fg_jobs_bound(const struct fg_jobs_kind *kinds, uint32_t kind_count, cons
     for (uint32_t k = 0; k < kind_count; k++)
         price += kinds[k].price_per_s / kind_count;
     double most = dearest(&b);
-    double best = windows > 1 ? fg_jobs_ascend(lagrangian, &b, (uint32_t)cells, b.cap, price, most)
+    double best = windows > 1 ? fg_ascend(lagrangian, &b, (uint32_t)cells, b.cap, price, most, NULL)
                               : lagrangian(&b, b.cap + cells, b.cap + 2 * cells);
     return fmin(best, most) * (1 - 1e-9);                /* rounding in the sums */
 }

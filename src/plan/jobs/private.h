@@ -27,9 +27,3 @@ void fg_jobs_sort(struct fg_turns *turns, size_t n);
 size_t fg_jobs_balanced(const struct fg_jobs_now *now, struct fg_jobs_slot *slots);
 size_t fg_jobs_cost(const struct fg_jobs_now *now, struct fg_jobs_slot *slots);
 size_t fg_jobs_share(const struct fg_jobs_now *now, struct fg_jobs_slot *slots);
-
-/* Value at x[n] >= 0 of a concave function, and a slope there: no plane through it with that slope is below the function. */
-typedef double fg_jobs_concave(void *arg, const double *x, double *ret_slope);
-/* The most it reaches over x >= 0, to about 1e-7 of it; or some value of at least `enough`. metric: how far apart points
- * are, by coordinate (0: it stays 0); step: for a slope as large as the metric, how far to go at first. */
-double fg_jobs_ascend(fg_jobs_concave *f, void *arg, uint32_t n, const double *metric, double step, double enough);

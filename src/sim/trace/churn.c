@@ -155,7 +155,7 @@ int fg_churn_run(const struct fg_openb *trace, const struct fg_churn_options *o,
                       .pack = fg_pack_create(&(struct fg_pack_options){.policy = o->policy, .seed = o->seed})};
     int rc = make(&w, err);
     struct fg_backfill_options b = {.big_gpus = o->big_gpus, .holds_most = HOLDS_MOST, .moves_permille = o->moves_permille,
-                                    .hold_after = o->hold_after, .age_weight = o->age_weight, .started = on_start, .moved = on_move, .arg = &w};
+                                    .hold_after = o->hold_after, .age_weight = o->age_weight, .patience = o->patience, .started = on_start, .moved = on_move, .arg = &w};
     w.backfill = fg_backfill_create(w.pack, &b);
     if (rc == 0)
         top_up(&w);

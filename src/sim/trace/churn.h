@@ -11,7 +11,7 @@ struct fg_churn_options {
     uint32_t warm_up, starts;
     uint32_t moves_permille;             /* of starts; 0: no migration */
     uint32_t big_gpus;
-    double hold_after, age_weight;       /* plan/backfill.h */
+    double hold_after, age_weight, patience; /* plan/backfill.h */
 };
 struct fg_churn {
     double allocation;                   /* % of the GPUs, mean over time */

@@ -5,9 +5,13 @@
  * is highest: x = max(0, centre + step x slope / metric), slope a mix of the planes' slopes whose weights are found by shifting
  * weight between two planes at a time. A point that rises a tenth of what the planes promised becomes the centre; any other makes
  * the planes better. When they promise nothing more, it is done. Kiwiel 1990 has the method and why it converges. */
+#include "plan/ascend.h"
+
+#include <math.h>
+#include <stdbool.h>
 #include <string.h>
 
-#include "plan/jobs/private.h"
+#include "base/mem.h"
 
 #define PLANES 48u
 #define POINTS_MOST 400
@@ -67,7 +71,7 @@ static double next_point(struct bundle *b)
         for (uint32_t i = 0; i < b->n; i++)
             b->mix[i] += b->weight[p] * b->slopes[(size_t)p * b->n + i];
     place(b, height);
-    for (uint32_t s = 0; s < SHIFT_WORK / (b->n * b->count) + 100 && shift(b, height); s++)
+    for (uint32_t s = 0; s < FG_MIN(SHIFT_WORK / (b->n * b->count), 1000u) + 100 && shift(b, height); s++)
         place(b, height);
     for (uint32_t p = 0; p < b->count; p++)
         rise = fmin(rise, height[p]);
@@ -122,7 +126,7 @@ static void move_centre(struct bundle *b, double value)
     b->value = value;
 }
 
-double fg_jobs_ascend(fg_jobs_concave *f, void *arg, uint32_t n, const double *metric, double step, double enough)
+double fg_ascend(fg_concave *f, void *arg, uint32_t n, const double *metric, double step, double enough, double *ret_x)
 {
     struct bundle b = {.n = n, .metric = metric, .step = step};
     FG_AUTO_FREE double *all = fg_alloc(((size_t)PLANES + 4) * n * sizeof *all);
@@ -147,5 +151,7 @@ double fg_jobs_ascend(fg_jobs_concave *f, void *arg, uint32_t n, const double *m
             b.step *= 0.7;
         }
     }
+    if (ret_x)
+        memcpy(ret_x, b.centre, n * sizeof *ret_x);
     return b.value;
 }
