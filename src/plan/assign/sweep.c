@@ -8,6 +8,10 @@
  * tasks x options x tasks per agent looks of a few ns: far fewer than the chains that it saves (chain.c), where tasks are many. */
 #include "plan/assign/search.h"
 
+/* Looks for one task at one agent's tasks, and at those that could come: beyond, where few agents hold thousands, some by chance. */
+#define LOOKS_HELD 64u
+#define LOOKS_GUESTS 1024u
+
 struct leave { int64_t delta; uint32_t to; const struct option *option; };
 struct guest { uint32_t task; const struct option *option; };
 struct sweep {
@@ -65,8 +69,9 @@ static void look_ahead(struct sweep *w, uint32_t j, uint32_t i, const struct opt
         return;
     }
     const struct agent_state *a = &s->agents[i];
-    for (uint32_t x = 0; x < a->count; x++) {
-        uint32_t k = a->held[x].task;
+    uint32_t looks = FG_MIN(a->count, LOOKS_HELD), at = looks < a->count ? random_scale((uint32_t)bits, a->count) : 0;
+    for (uint32_t x = 0; x < looks; x++, at = at + 1 < a->count ? at + 1 : 0) {
+        uint32_t k = a->held[at].task;
         struct leave *l = &w->leave[k];
         if (l->delta >= f->delta - delta || !fits(s, o, i, s->option[k]))
             continue;
@@ -78,13 +83,14 @@ static void look_ahead(struct sweep *w, uint32_t j, uint32_t i, const struct opt
 }
 
 /* Exchanges with those that may come to where j is. */
-static void look_back(struct sweep *w, uint32_t j, struct found *f)
+static void look_back(struct sweep *w, uint32_t j, uint64_t bits, struct found *f)
 {
     struct state *s = w->s;
     uint32_t here = s->agent[j], kind = s->option[j]->kind;
     int64_t cost = s->option[j]->cost;
-    for (uint32_t x = w->first[kind]; x < w->first[kind + 1]; x++) {
-        const struct guest *g = &w->guests[x];
+    uint32_t n = w->first[kind + 1] - w->first[kind], looks = FG_MIN(n, LOOKS_GUESTS), at = looks < n ? random_scale((uint32_t)bits, n) : 0;
+    for (uint32_t x = 0; x < looks; x++, at = at + 1 < n ? at + 1 : 0) {
+        const struct guest *g = &w->guests[w->first[kind] + at];
         const struct option *now = s->option[g->task], *o = w->mine[now->kind];
         uint32_t i = s->agent[g->task];
         if (!o || i == here || o->cost - cost + g->option->cost - now->cost >= f->delta || !fits(s, o, i, now) || !fits(s, g->option, here, s->option[j]))
@@ -107,7 +113,7 @@ static bool improve(struct sweep *w, uint32_t j, uint64_t bits)
         if (i != s->agent[j])
             look_ahead(w, j, i, o, bits, &f);
     }
-    look_back(w, j, &f);
+    look_back(w, j, bits, &f);
     for (const struct option *o = from; o < end; o++)
         w->mine[o->kind] = NULL;
     if (!f.option)
