@@ -1,8 +1,8 @@
 """Shares by kernel shape on the stand-in CUDA driver: a table of what vGPUs got, alone and side by side. Device time is what the kernels
 are worth alone; of copies, which take no compute, what was charged."""
 import argparse
-import importlib.machinery
-import importlib.util
+import re
+import sys
 
 from server import ROOT
 from table import at_least, at_most
@@ -11,19 +11,13 @@ SHAPES = ["tiny", "grid", "long", "mixed", "bursty", "graph", "coop", "sync"]
 BESIDE = [(a, "grid") for a in SHAPES if a != "grid"] + [("grid", "grid"), ("sync", "sync"), ("sync", "tiny"), ("sync", "graph"), ("sync", "long"),
                                                           ("copy", "copy"), ("two processes", "grid")]
 
-
-def gpu_checks():
-    """tests/gpu/run as a module: it knows how to start programs in slices."""
-    loader = importlib.machinery.SourceFileLoader("gpu_run", str(ROOT / "tests/gpu/run"))
-    module = importlib.util.module_from_spec(importlib.util.spec_from_loader("gpu_run", loader))
-    loader.exec_module(module)
-    return module
+sys.path.insert(0, str(ROOT / "tests/gpu"))
+from world import World  # noqa: E402
 
 
 class Runs:
     def __init__(self, scale):
-        self.checks = gpu_checks()
-        self.world = self.checks.World(argparse.Namespace(build=str(ROOT / "build"), quick=False, stand_in=True))
+        self.world = World(argparse.Namespace(build=str(ROOT / "build"), quick=False, stand_in=True, limit=3600))
         self.seconds = str(max(0.5, 3 * scale))
 
     def command(self, shape):
@@ -38,8 +32,8 @@ class Runs:
         return max((self.once(settings, *shapes) for _ in range(3)), key=sum)
 
     def once(self, settings, *shapes):
-        _, outputs, figures = self.world.slices(settings, *[self.command(shape) for shape in shapes])
-        totals = [self.checks.re.findall(r"total_ms ([\d.]+) launches \d+ worth_ms ([\d.]+)", text) for text in outputs]
+        _, outputs, figures, _ = self.world.slices(settings, *[self.command(shape) for shape in shapes])
+        totals = [re.findall(r"total_ms ([\d.]+) launches \d+ worth_ms ([\d.]+)", text) for text in outputs]
         span = max(float(ms) for total in totals for ms, _ in total)
         return [100 * (sum(float(worth) for _, worth in total) or figure["device_ns"] / 1e6) / span for total, figure in zip(totals, figures)]
 
@@ -60,5 +54,5 @@ def shapes(scale):
                 rows.append(at_most(f"{first}:{100 - first}, {a} beside {b}: share error", error, "points", 2, f"got {got[0]:.1f} and {got[1]:.1f}"))
                 rows.append(at_least("... use of the device", used, "%", 97))
     finally:
-        runs.checks.shutil.rmtree(runs.world.folder)
+        runs.world.close()
     return rows

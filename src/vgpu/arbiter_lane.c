@@ -68,7 +68,7 @@ void fg_lane_measure(struct fg_arbiter *a, const struct fg_arbiter_input *in, in
     /* what is in flight has run by half */
     int64_t used = within((int64_t)(v->charged_ns - a->opened_settled_ns), SANE_NS) - v->inflight_ns / 2;
     int64_t jobs = within((int64_t)(v->settled - a->opened_jobs), 1 << 20);
-    int left = v->idle_since_ns >= 0; /* lost its window in a gap, whose end was not seen */
+    int left = v->idle_since_ns >= 0 && now - v->idle_since_ns >= (int64_t)a->params.linger_ns; /* lost its window in a gap, whose end was not seen */
     if (a->lent || v->outside || now < v->judged_ns)
         return;
     v->lefts = left ? v->lefts + 1 : 0;
