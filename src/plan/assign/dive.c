@@ -101,7 +101,7 @@ typedef float lanes __attribute__((vector_size(32), aligned(4), may_alias));
 typedef int32_t masks __attribute__((vector_size(32)));
 
 /* g[x] = min(f[x], f[x - size] + v) for x up to room, a row of the table from the one before. */
-__attribute__((target_clones("avx2", "default")))
+WORK_CLONES
 static void relax(const float *restrict f, float *restrict g, int32_t size, float v, int32_t room)
 {
     int32_t x = size;

@@ -43,7 +43,7 @@ struct seen { i4 bad; d4 low, high; };
     } while (0)
 
 /* Values of a row to v[], padded to whole groups, and the least of each group: cells b + y, b + y + 4, b + y + 8, ... */
-__attribute__((target_clones("avx2", "default")))
+WORK_CLONES
 static void row_values(const struct kernel *k, const int64_t *cost, const int64_t *need, double *v, double *group, struct seen *seen)
 {
     const d4 none = {INFINITY, INFINITY, INFINITY, INFINITY};

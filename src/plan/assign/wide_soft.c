@@ -49,7 +49,7 @@ static void clear(struct response *r, uint32_t width)
 }
 
 /* What one row demands at the prices and temperature 1 / cold. */
-__attribute__((target_clones("avx2", "default")))
+WORK_CLONES
 static float row_demand(struct sample *s, uint32_t row, float cold)
 {
     const float *cost = &s->cost[(size_t)row * s->width], *need = &s->need[(size_t)row * s->width];
