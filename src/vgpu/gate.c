@@ -16,6 +16,7 @@
 #define PATIENCE_MAX UINT64_C(500000000)
 #define JOB          (UINT64_C(1) << 44)
 #define NEVER_FOUND  1u                      /* a heartbeat no living arbiter has */
+#define CLOCKS_APART_NS UINT64_C(1000000000) /* clocks of two processes do not differ by so much */
 
 /* A quarter of each new measurement: follows a change of the key's work within a few jobs. */
 static inline void learn(struct fg_gate *gate, uint64_t key, uint64_t measured_ns)
@@ -259,15 +260,15 @@ void fg_gate_cancel(struct fg_gate *gate, const struct fg_ticket *ticket)
     leave(gate, ticket);
 }
 
-/* What of start..end no earlier settled job covered. */
-static uint64_t uncovered(struct fg_slot *slot, uint64_t start_ns, uint64_t end_ns)
+/* What of start..end no earlier settled job covered: *until is the end of the last. One that ended long after this is a clock's fault. */
+static uint64_t uncovered(uint64_t *until, uint64_t start_ns, uint64_t end_ns)
 {
-    uint64_t busy = fg_get(&slot->busy_until_ns);
+    uint64_t busy = fg_get(until);
     do {
-        if (end_ns <= busy)
+        if (end_ns <= busy && busy - end_ns < CLOCKS_APART_NS)
             return 0;
-    } while (!fg_cas(&slot->busy_until_ns, &busy, end_ns));
-    return end_ns - (start_ns > busy ? start_ns : busy);
+    } while (!fg_cas(until, &busy, end_ns));
+    return end_ns - (start_ns > busy || busy >= end_ns ? start_ns : busy);
 }
 
 /* Others' jobs may lie between START and END of one that runs beside them. What a job is known to take is charged when that explains it, and
@@ -281,18 +282,24 @@ static __attribute__((noinline)) uint64_t apart(struct fg_gate *gate, const stru
     return charge;
 }
 
-/* Device time of a job that ended, learned from. */
+/* Device time of a job that ended, learned from. Between START and END jobs of other processes of the lease may lie, which are charged, too: of
+ * all of them together the time that passed is charged, as it is for threads. Their clocks differ by as much as an idle stream takes to record an
+ * event; what one is charged too little at a change from the other, that one is charged too much at the next. */
 static uint64_t spent_by(struct fg_gate *gate, const struct fg_ticket *ticket, uint64_t start_ns, uint64_t end_ns)
 {
     if (end_ns <= start_ns)
         return ticket->predicted_ns;
-    uint64_t spent = uncovered(gate->lease->slot, start_ns, end_ns);
-    if (!ticket->key)
-        return spent;
-    if (__builtin_expect(__atomic_load_n(&gate->lease->limits->beside_us, __ATOMIC_RELAXED), 0))
-        return apart(gate, ticket, spent);
-    learn(gate, ticket->key, spent / ticket->jobs);
-    return spent;
+    struct fg_counters *counters = gate->lease->counters;
+    uint64_t spent = uncovered(&gate->lease->slot->busy_until_ns, start_ns, end_ns), charge = spent;
+    if (ticket->key && __builtin_expect(__atomic_load_n(&gate->lease->limits->beside_us, __ATOMIC_RELAXED), 0))
+        charge = apart(gate, ticket, spent);
+    else if (ticket->key)
+        learn(gate, ticket->key, spent / ticket->jobs);
+    if (__builtin_expect(__atomic_load_n(&counters->slots_high, __ATOMIC_RELAXED) > 1, 0)) {
+        uint64_t fresh = uncovered(&counters->busy_until_ns, start_ns, end_ns);
+        return charge < fresh ? charge : fresh;
+    }
+    return charge;
 }
 
 void fg_gate_settle(struct fg_gate *gate, const struct fg_ticket *ticket, uint64_t start_ns, uint64_t end_ns)

@@ -110,6 +110,7 @@ struct fg_counters {
     /* what reaped slots had counted */
     uint64_t gone_device_ns, gone_throttle_ns, gone_settled, gone_denied, gone_ungated;
     uint32_t arrivals;               /* a slot was taken: 0 -> 1 rings, and the server looks at all of them a moment later */
+    uint64_t busy_until_ns __attribute__((aligned(64))); /* device clock: end of the last job charged to any process of the lease */
     struct fg_slot slots[FG_SLOTS] __attribute__((aligned(4096)));
 } __attribute__((aligned(4096)));
 

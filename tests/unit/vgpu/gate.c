@@ -6,12 +6,14 @@ static struct fg_limits *limits;
 static struct fg_counters *counters;
 static struct fg_lease lease;
 static struct fg_gate gate;
+static int fds[2];
+static char where[128];
 
 /* The arbiter's side, by hand. */
 static int setup(void **state)
 {
-    char where[128];
-    int fds[2] = {memfd_create("limits", MFD_CLOEXEC), memfd_create("counters", MFD_CLOEXEC)};
+    fds[0] = memfd_create("limits", MFD_CLOEXEC);
+    fds[1] = memfd_create("counters", MFD_CLOEXEC);
     assert_int_equal(ftruncate(fds[0], 4096) | ftruncate(fds[1], sizeof *counters), 0);
     limits = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fds[0], 0);
     counters = mmap(NULL, sizeof *counters, PROT_READ | PROT_WRITE, MAP_SHARED, fds[1], 0);
@@ -23,14 +25,14 @@ static int setup(void **state)
     memset(&lease, 0, sizeof lease);
     assert_int_equal(fg_lease_attach(&lease, where), FG_LEASE_OK);
     fg_gate_init(&gate, &lease);
-    close(fds[0]);
-    close(fds[1]);
     return 0;
 }
 
 static int teardown(void **state)
 {
     fg_lease_detach(&lease);
+    close(fds[0]);
+    close(fds[1]);
     munmap(limits, 4096);
     munmap(counters, sizeof *counters);
     return 0;
@@ -120,6 +122,30 @@ static void overlapping_jobs_are_charged_for_the_union(void **state)
     fg_gate_settle(&gate, &b, 11 * MS, 16 * MS);
     assert_int_equal(counters->charged_ns, 6 * MS);
     assert_int_equal(lease.slot->device_ns, 6 * MS);
+}
+
+/* Two that take turns on the device: the second's job begins, as its stream sees it, while the first's still runs. */
+static void processes_of_one_lease_are_charged_for_the_union(void **state)
+{
+    struct fg_lease second = {0};
+    struct fg_gate its_gate;
+    assert_int_equal(fg_lease_attach(&second, where), FG_LEASE_OK);
+    fg_gate_init(&its_gate, &second);
+    for (uint64_t at = 10 * MS; at < 50 * MS; at += 4 * MS) {
+        struct fg_ticket a = enter(1), b = {0};
+        assert_int_equal(fg_gate_enter(&its_gate, 1, FG_GATE_UNBOUND, &b), FG_GATE_PASS);
+        fg_gate_settle(&gate, &a, at, at + 2 * MS);
+        fg_gate_settle(&its_gate, &b, at + MS / 10, at + 4 * MS);
+        assert_int_equal(counters->charged_ns, at - 6 * MS);
+    }
+    struct fg_ticket wrong = enter(1);
+    fg_gate_settle(&gate, &wrong, 900000 * MS, 900001 * MS); /* a clock that is off takes nothing from the others */
+    uint64_t before = counters->charged_ns;
+    struct fg_ticket b = {0};
+    assert_int_equal(fg_gate_enter(&its_gate, 1, FG_GATE_UNBOUND, &b), FG_GATE_PASS);
+    fg_gate_settle(&its_gate, &b, 60 * MS, 61 * MS);
+    assert_int_equal(counters->charged_ns - before, 1 * MS);
+    fg_lease_detach(&second);
 }
 
 static void a_batch_settles_as_one(void **state)
@@ -286,6 +312,7 @@ int main(void)
         T(without_a_window_nothing_passes),
         T(work_in_flight_is_bounded_but_one_job_always_fits),
         T(overlapping_jobs_are_charged_for_the_union),
+        T(processes_of_one_lease_are_charged_for_the_union),
         T(a_batch_settles_as_one),
         T(a_grant_wakes_who_waits),
         T(a_vanished_arbiter_stops_nobody_unless_told_so),
