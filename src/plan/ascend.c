@@ -101,7 +101,7 @@ static uint32_t slot(struct bundle *b)
     return worst;
 }
 
-/* The plane of the point x with this value, as seen from the centre; -1 as weight: all of it. */
+/* The plane of the point x with this value, as seen from the centre. The first has all of the weight. */
 static void add_plane(struct bundle *b, double value)
 {
     uint32_t at = slot(b);
