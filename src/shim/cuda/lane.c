@@ -265,14 +265,17 @@ static void finish(struct fgcu_batch *batch, int measured)
     fgcu_batch_drop(batch);
 }
 
+/* A batch leaves the lane when it is settled: who has waited for the stream and finds the lane empty, without its lock, finds the memory
+ * credited, too. */
 void fgcu_lane_settle(struct fgcu_lane *lane)
 {
     for (struct fgcu_batch *batch; (batch = lane->first);) {
         CUresult result = FGCU_NEXT(cuEventQuery, cuEventQuery)(batch->end);
         if (result == CUDA_ERROR_NOT_READY)
             return;
-        fg_put(&lane->first, batch->next);
+        struct fgcu_batch *next = batch->next;
         finish(batch, result == CUDA_SUCCESS);
+        fg_put(&lane->first, next);
     }
     lane->last = NULL;
 }
@@ -294,7 +297,6 @@ void fgcu_lane_close(struct fgcu_lane *lane, int foreign)
     lane->closed_left = left;
     if (!batch)
         return;
-    lane->open = NULL;
     if (left >= 0) { /* not a batch of one */
         uint32_t jobs = (left & 0xffff) + lane->late_jobs;
         batch->spent_ns = lane->budget_ns - (uint64_t)(left >> 16);
@@ -307,6 +309,7 @@ void fgcu_lane_close(struct fgcu_lane *lane, int foreign)
     int named = !foreign || lane->stream != CU_STREAM_PER_THREAD;
     if (!named || fgcu_call(cuEventRecord)(batch->end, lane->stream) != CUDA_SUCCESS) {
         finish(batch, 0);
+        fg_put(&lane->open, NULL);
         return;
     }
     batch->closed_ns = fg_boot_ns();
@@ -318,6 +321,7 @@ void fgcu_lane_close(struct fgcu_lane *lane, int foreign)
     lane->last = batch;
     if (!lane->first)
         fg_put(&lane->first, batch);
+    fg_put(&lane->open, NULL); /* last: it is open or in the list to who looks without the lock */
 }
 
 /* ---- all of a thread's, all of a context's, all ---- */
@@ -447,8 +451,8 @@ static void abandon(struct fgcu_lane *lane, const struct fgcu_clock *clock, int 
     struct fgcu_batch *open = lane->open;
     if (open && open->clock == clock && dead) {
         lane->closed_left = __atomic_exchange_n(&lane->left, CLOSED, __ATOMIC_ACQ_REL);
-        lane->open = NULL;
         finish(open, 0);
+        fg_put(&lane->open, NULL);
     } else if (open && open->clock == clock) {
         fgcu_lane_close(lane, 1);
     }
@@ -460,8 +464,9 @@ static void abandon(struct fgcu_lane *lane, const struct fgcu_clock *clock, int 
             at = &batch->next;
             continue;
         }
-        fg_put(at, batch->next);
+        struct fgcu_batch *next = batch->next;
         finish(batch, !dead && FGCU_NEXT(cuEventQuery, cuEventQuery)(batch->end) == CUDA_SUCCESS);
+        fg_put(at, next);
     }
 }
 

@@ -245,7 +245,7 @@ static void keep(struct fgcu_submit *submit)
         fg_add(&fgcu.unbound, 1);
     }
     fg_lock(&lane->lock);
-    lane->open = batch;
+    fg_put(&lane->open, batch);
     lane->looks = lane->busy = 0;
     lane->budget_ns = submit->budget_ns;
     if (batch->single)
