@@ -55,5 +55,3 @@ bool fg_nvml_fault(struct fg_nvml *nvml, struct fg_nvml_fault *ret);
 /* Memory limits of a cgroup, kept by the driver (r615 and later; cgroup v2; root). */
 bool fg_nvml_can_limit(const struct fg_nvml *nvml);
 int fg_nvml_limit(struct fg_nvml *nvml, const char *uuid, const char *cgroup, uint64_t hard_bytes, struct fg_error *err);
-/* What the driver counts for the cgroup. */
-int fg_nvml_limit_used(struct fg_nvml *nvml, const char *uuid, const char *cgroup, uint64_t *ret_bytes, struct fg_error *err);
