@@ -25,10 +25,9 @@
     X(nvmlDeviceGetMigMode, device_2uints, 0) X(nvmlDeviceGetMaxMigDeviceCount, device_uint, 0) \
     X(nvmlDeviceGetMigDeviceHandleByIndex, device_child, 0) X(nvmlDeviceGetAttributes_v2, attributes, 0) \
     X(nvmlDeviceGetCurrentClocksThrottleReasons, device_ull, 0) X(nvmlDeviceGetTotalEccErrors, ecc, 0) \
-    X(nvmlDeviceGetTemperature, device_by_uint, 0) X(nvmlDeviceGetPowerUsage, device_uint, 0) \
-    X(nvmlDeviceGetTotalEnergyConsumption, device_ull, 0) X(nvmlDeviceGetComputeRunningProcesses_v3, processes, 0) \
-    X(nvmlDeviceGetComputeRunningProcesses_v2, processes, 0) X(nvmlDeviceGetGraphicsRunningProcesses_v3, processes, 0) \
-    X(nvmlDeviceGetProcessUtilization, process_samples, 0) X(nvmlEventSetCreate, event_create, 0) X(nvmlEventSetFree, event_free, 0) \
+    X(nvmlDeviceGetComputeRunningProcesses_v3, processes, 0) X(nvmlDeviceGetComputeRunningProcesses_v2, processes, 0) \
+    X(nvmlDeviceGetGraphicsRunningProcesses_v3, processes, 0) X(nvmlDeviceGetProcessUtilization, process_samples, 0) \
+    X(nvmlEventSetCreate, event_create, 0) X(nvmlEventSetFree, event_free, 0) \
     X(nvmlDeviceRegisterEvents, event_register, 0) X(nvmlEventSetWait_v2, event_wait, 0) \
     X(nvmlDeviceSetMemoryLimits_v1, set_limits, 0)
 
@@ -175,12 +174,6 @@ static void read_state(const struct fg_nvml *n, nvmlDevice_t device, struct fg_n
     if (n->nvmlDeviceGetTotalEccErrors &&
         n->nvmlDeviceGetTotalEccErrors(device, NVML_MEMORY_ERROR_TYPE_UNCORRECTED, NVML_VOLATILE_ECC, &v) == NVML_SUCCESS)
         gpu->ecc_uncorrected = v;
-    if (n->nvmlDeviceGetTemperature && n->nvmlDeviceGetTemperature(device, NVML_TEMPERATURE_GPU, &w) == NVML_SUCCESS)
-        gpu->temperature_c = w;
-    if (n->nvmlDeviceGetPowerUsage && n->nvmlDeviceGetPowerUsage(device, &w) == NVML_SUCCESS)
-        gpu->power_mw = w;
-    if (n->nvmlDeviceGetTotalEnergyConsumption && n->nvmlDeviceGetTotalEnergyConsumption(device, &v) == NVML_SUCCESS)
-        gpu->energy_mj = v;
 }
 
 /* The instances of a GPU in MIG mode follow it; they share its state. */
