@@ -11,12 +11,6 @@
 #include "model/price.h"
 #include "plan/place_private.h"
 
-int64_t fg_expected_cost(const struct fg_plan_device *device, const struct fg_need *need, int64_t time_ns)
-{
-    uint32_t permille = fg_price_permille(need->memory_bytes, device->memory_bytes, need->share_permille);
-    return fg_price_of(time_ns, permille, device->price_nanousd_per_s);
-}
-
 int64_t fg_expected_cost_of(const struct fg_plan_device *device, const struct fg_plan_task *task, int64_t time_ns)
 {
     uint32_t permille = fg_price_permille(task->need.memory_bytes, device->memory_bytes, task->need.share_permille);

@@ -116,8 +116,7 @@ void fg_plan_fini(struct fg_plan *plan);
 /* Explain one task against every device of snap as it stands: one block per device that cannot take it now (invalid
  * where it never can: wrong kind, or more than the whole device). Returns how many were written, at most max. */
 size_t fg_explain(const struct fg_snapshot *snap, const struct fg_plan_task *task, struct fg_block *blocks, size_t max);
-/* Cost of a slice over time: the one formula, for plan and quote. */
-int64_t fg_expected_cost(const struct fg_plan_device *device, const struct fg_need *need, int64_t time_ns);
-int64_t fg_expected_cost_of(const struct fg_plan_device *device, const struct fg_plan_task *task, int64_t time_ns); /* spot or not */
+/* Cost of a slice over time, spot or not: the one formula, for plan and quote. */
+int64_t fg_expected_cost_of(const struct fg_plan_device *device, const struct fg_plan_task *task, int64_t time_ns);
 /* Whether the device, empty and usable, could hold it. */
 bool fg_could_hold(const struct fg_plan_device *device, const struct fg_need *need);

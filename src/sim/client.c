@@ -103,7 +103,7 @@ static void submit(struct world *w)
     if (keyed)
         in.submit.idempotency = key;
     if (server_ask(w, &in, &err) == 0 && keyed)
-        fg_vec_push(&c->repeats, (struct repeat){fg_strdup(key), in.task, false});
+        fg_vec_push(&c->repeats, (struct repeat){fg_strdup(key), in.task});
     else
         may_refuse(w, &spec, &err);
     *oracle_task(&w->oracle, in.task) = (struct watched){.id = in.task, .attempts_allowed = 1u + spec.retries,

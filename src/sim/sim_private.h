@@ -132,7 +132,7 @@ struct client {
     uint64_t made;                       /* ids */
     size_t oldest;                       /* index in the oracle's tasks: all before it have ended */
     bool stopped;
-    FG_VEC(struct repeat { char *idempotency; fg_id task; bool acked; }) repeats;
+    FG_VEC(struct repeat { char *idempotency; fg_id task; }) repeats;
 };
 void client_start(struct world *w);
 void client_wind_down(struct world *w);

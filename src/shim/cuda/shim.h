@@ -125,9 +125,8 @@ void fgcu_context_gone(CUcontext context);
 
 /* ---- capture.c ---- */
 int fgcu_capturing(CUstream stream);
-/* Let this thread query events while another captures in global mode. Returns what to give back to fgcu_strict. */
-CUstreamCaptureMode fgcu_relax(void);
-void fgcu_strict(CUstreamCaptureMode mode);
+/* Let this thread, of ours, query events while another captures in global mode. */
+void fgcu_relax(void);
 
 /* ---- lane.c, submit.c ----
  *
