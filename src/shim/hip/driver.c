@@ -74,11 +74,13 @@ static struct {
     fgcu_fn_cuEventRecord record;
     fgcu_fn_cuStreamIsCapturing capturing;
     fgcu_fn_cuMemFreeAsync release;
+    fgcu_fn_cuStreamQuery query;
 } real;
 
 static CUstream by_0(CUstream stream) { return stream == CU_STREAM_LEGACY ? NULL : stream; }
 static CUresult record(CUevent event, CUstream stream) { return real.record(event, by_0(stream)); }
 static CUresult capturing(CUstream stream, CUstreamCaptureStatus *status) { return real.capturing(by_0(stream), status); }
+static CUresult query(CUstream stream) { return real.query(by_0(stream)); }
 static CUresult release(CUdeviceptr pointer, CUstream stream) { return real.release(pointer, by_0(stream)); }
 
 static void make_alike(void)
@@ -86,10 +88,12 @@ static void make_alike(void)
     real.record = fgcu_call(cuEventRecord);
     real.capturing = fgcu_call(cuStreamIsCapturing);
     real.release = FGCU_NEXT(hipFreeAsync, cuMemFreeAsync);
+    real.query = FGCU_NEXT(hipStreamQuery, cuStreamQuery);
     fgcu.next[FGCU_cuEventRecord] = (void *)record;
     fgcu.next[FGCU_cuStreamIsCapturing] = (void *)capturing;
     if (fgcu_has(FGCU_hipFreeAsync))
         fgcu.next[FGCU_hipFreeAsync] = (void *)release;
+    fgcu.next[FGCU_hipStreamQuery] = (void *)query;
     fgcu.next[FGCU_cuCtxGetCurrent] = (void *)current;
     fgcu.next[FGCU_cuCtxPushCurrent_v2] = (void *)push;
     fgcu.next[FGCU_cuCtxPopCurrent_v2] = (void *)pop;
