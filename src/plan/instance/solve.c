@@ -359,7 +359,7 @@ static int solve_problem(struct model *m, const struct fg_assign_options *o, uin
     struct fg_assign_result r;
     struct fg_assign_options own = *o;
     if (own.time_limit_ns)
-        own.time_limit_ns = own.time_limit_ns * 3 / 4;   /* the rest is the schedule's */
+        own.time_limit_ns = FG_MAX(own.time_limit_ns / 4 * 3, 1);   /* the rest is the schedule's */
     make_problem(m);
     if (fg_assign_solve(&m->p, &own, &r, err) < 0)
         return -1;
