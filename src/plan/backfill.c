@@ -392,7 +392,7 @@ static void fill(struct fg_backfill *b, uint32_t node, double now)
         uint32_t held = b->holds.items[i].node;
         if (settle(b, &b->holds.items[i])) {
             fill(b, held, now);          /* what the big task left */
-            i = 0;
+            i = (size_t)-1;              /* holds changed their places */
         }
     }
 }

@@ -159,6 +159,8 @@ struct oracle {
     uint64_t last_seq, last_epoch;
     struct { uint64_t memory; uint32_t share; } leased[MACHINES_MAX * DEVICES_MAX + 1], used[MACHINES_MAX][DEVICES_MAX];
     uint64_t memory[MACHINES_MAX * DEVICES_MAX + 1];
+    fg_id node[MACHINES_MAX * DEVICES_MAX + 1], drained_nodes[MACHINES_MAX];
+    bool drained[MACHINES_MAX * DEVICES_MAX + 1];
 };
 void oracle_event(struct world *w, const struct fg_event *ev);               /* it is on disk now */
 void oracle_batch(struct world *w, const struct batch *b);                   /* all of it is, in one transaction */
