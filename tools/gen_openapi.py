@@ -153,8 +153,9 @@ def schemas(api):
                                               expected_cost=MONEY)), plan=obj(cost=MONEY, lower_bound=MONEY, gap_percent=NUMBER)), {"type": "null"}]}),
                 "required": ["id", "state", "need", "decision"]}
     s["Blob"] = obj(sha256=STRING, size=INTEGER)
+    there = {**INTEGER, "description": "tasks with a place there, those that move to it included"}
     s["Device"] = obj(id=INTEGER, name=STRING, kind=STRING, backend=STRING, node=STRING, node_name=null(STRING), connected=BOOLEAN,
-                      healthy=BOOLEAN, units=INTEGER, gflops=NUMBER, memory_bytes=INTEGER, memory_free_bytes=INTEGER,
+                      healthy=BOOLEAN, drained=ref("Drained"), tasks_there=there, units=INTEGER, gflops=NUMBER, memory_bytes=INTEGER, memory_free_bytes=INTEGER,
                       memory_parked_bytes=INTEGER, memory_borrowed_bytes=INTEGER,
                       share_free_percent=NUMBER, share_lent_percent=NUMBER, price_usd_per_s=MONEY, price_usd_per_hour=MONEY,
                       enforcement=obj(memory=ref("Level"), share=ref("Level"), level=ref("Level"), why=null(STRING)),
@@ -162,7 +163,15 @@ def schemas(api):
                                       memory_bytes=INTEGER, share_percent=percent, share_lent_percent=NUMBER,
                                       parking={"enum": ["none", "parked", "called"]}, borrowed=BOOLEAN)))
     s["DeviceList"] = obj(devices=array(ref("Device")))
-    s["NodeList"] = obj(nodes=array(obj(id=STRING, name=STRING, connected=BOOLEAN, lost=BOOLEAN, seen=TIME)))
+    s["NodeList"] = obj(nodes=array(obj(id=STRING, name=STRING, connected=BOOLEAN, lost=BOOLEAN, seen=TIME, drained=ref("Drained"),
+                                        tasks_there=there)))
+    s["Drained"] = {"anyOf": [obj(since=TIME, reason=null(STRING), now=BOOLEAN, whole_node={**BOOLEAN, "description": "the machine is, not the device alone"}),
+                              {"type": "null"}]}
+    s["DrainWish"] = {**obj(False, reason=null({"type": "string", "maxLength": 100}),
+                            now={**BOOLEAN, "description": "spot and preemptible tasks are asked to go"}), "additionalProperties": False}
+    s["Drain"] = obj(node=STRING, node_name=null(STRING), device_name=null(STRING), drained=ref("Drained"), tasks_there=there,
+                     tasks=array(obj(id=STRING, tenant=STRING, name=null(STRING), state=ref("State"), device_name=null(STRING), may_go=BOOLEAN,
+                                     going=BOOLEAN)))
     s["Model"] = obj(name=STRING, task_type=null(STRING), title=null(STRING), architecture=null(STRING),
                      weights={"type": "string", "enum": ["imported", "source", "missing"],
                               "description": "imported: here; source: fetched when first needed; missing: must be imported"},
@@ -195,7 +204,7 @@ def schemas(api):
 
 # route name: request body schema (json bodies), answer: schema name, or {media type: schema name or None for bytes}
 BODY = {"task_submit": "TaskSpec", "task_batch": "Batch", "model_put": "ModelWeights", "keys_create": "KeyWish", "tenant_put": "TenantWeight",
-        "price_put": "PriceWish", "pause": "Pause"}
+        "price_put": "PriceWish", "pause": "Pause", "node_drain": "DrainWish", "device_drain": "DrainWish"}
 ANSWER = {
     "task_submit": "Task", "task_batch": "BatchAnswer", "task_list": "TaskList", "task_get": "Task", "task_result": "Result",
     "task_logs": {"text/plain": None, "application/x-ndjson": "LogLine", "text/event-stream": None},
@@ -206,6 +215,7 @@ ANSWER = {
     "devices": "DeviceList", "nodes": "NodeList", "models": "ModelList", "model_put": "Model",
     "keys_create": "NewKey", "keys_list": "KeyList", "key_revoke": {}, "tenants": "TenantList", "tenant_put": "Tenant",
     "prices": "PriceList", "price_put": "PriceList", "pause": "Pause", "usage": "UsageReport",
+    "node_drain": "Drain", "node_resume": "Drain", "device_drain": "Drain", "device_resume": "Drain",
     "metrics": {"text/plain": None}, "healthz": "Health", "readyz": "Ready", "openapi": {"application/json": None},
     "root": {"text/html": None},
 }

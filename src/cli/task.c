@@ -53,7 +53,6 @@ void cli_task_read(const json_t *task, struct cli_task *ret)
     t->reason = fg_json_str(task, "reason", fg_json_str(error, "reason", ""));
     if (fg_streq(t->reason, "none"))
         t->reason = "";
-    t->reason_text = fg_json_str(task, "reason_text", "");
     t->detail = fg_json_str(task, "detail", fg_json_str(error, "message", ""));
     t->hint = fg_json_str(task, "hint", fg_json_str(error, "hint", ""));
     t->cost = fg_json_str(json_object_get(task, "cost"), "amount", "");

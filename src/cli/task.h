@@ -7,7 +7,7 @@
 
 /* Strings are borrowed from the JSON they were read from; "" and CLI_UNKNOWN for what is not known yet. */
 struct cli_task {
-    const char *id, *name, *type, *model, *state, *reason, *reason_text, *detail, *hint;
+    const char *id, *name, *type, *model, *state, *reason, *detail, *hint;
     const char *parking;                 /* "parked", "called"; "": on its device */
     bool borrowed;
     const char *device, *node, *memory_level, *share_level, *cost;

@@ -453,6 +453,9 @@ static int apply(struct fg_core *core, const struct fg_event *ev, struct fg_erro
     } else if (ev->kind == FG_EV_PRICE_SET) {
         if (core_priced(core, ev, err) < 0)
             return -1;
+    } else if (ev->kind == FG_EV_NODE_DRAINED || ev->kind == FG_EV_NODE_RESUMED) {
+        if (core_drained(core, ev, err) < 0)
+            return -1;
     } else if (ev->kind == FG_EV_NODE_JOINED || ev->kind == FG_EV_NODE_LOST) {
         if (check_node(core, ev, err) < 0)
             return -1;

@@ -11,7 +11,7 @@
  *   rows.c    stored rows out and in                             report.c   what agents say; how an attempt ends
  *   view.c    reading; verify.c: invariants and the state hash   dispatch.c planning; why.c: blocks and quotes
  *   host.c    what is held of a machine's processor beside its devices
- *   prices.c  what device kinds cost, and how that changes
+ *   prices.c  what device kinds cost, and how that changes       drain.c    machines and devices taken out of use
  *
  * Hard state changes by events alone (apply.c) and is what the store has. Soft state is what is learnt anew after a
  * restart: who is connected, how far leases were moved, which kills were sent. It is in no row and in no hash. */
@@ -90,6 +90,13 @@ struct account {                         /* a tenant, as far as the queue is con
 };
 
 struct price { struct fg_price is; bool unset, changed; };     /* unset: config's again; its row is to go */
+struct drain {                           /* of a machine, or of one device of it */
+    fg_id node;
+    fg_device_id device;                 /* 0: all of it */
+    int64_t since_ns;
+    char reason[FG_DRAIN_REASON];
+    bool now, over, changed;             /* over: lifted, its row is to go */
+};
 struct kind { char name[64]; fg_device_id largest; };    /* of devices; "" is any */
 struct some_devices { FG_VEC(struct fg_plan_device) devices; FG_VEC(struct fg_plan_lease) leases; };
 struct gang { fg_id id; struct entry *first; uint32_t count; };
@@ -104,7 +111,7 @@ struct node {
     fg_device_id host;                   /* the one that is its processor; 0: none is known */
     uint32_t number;                     /* soft: from 1, in the order they came */
     uint64_t mark;                       /* soft: scratch of host.c */
-    bool changed;
+    bool changed, drained;
 };
 
 struct device {
@@ -122,7 +129,7 @@ struct device {
     struct entry *first;                 /* of its live leases */
     struct entry *beside;                /* of those elsewhere on its machine that hold a part of it, and what of its cores in sum */
     uint64_t host_milli;
-    bool changed;
+    bool changed, drained;               /* drained: itself, whatever its machine is */
 };
 
 struct table { struct entry **slots; size_t count, mask; };
@@ -130,7 +137,8 @@ struct table { struct entry **slots; size_t count, mask; };
 struct fg_core {
     struct fg_core_config config;        /* prices owned */
     FG_VEC(struct price) prices;         /* set while it runs, by kind; they go before those of config */
-    bool prices_changed;
+    FG_VEC(struct drain) drains;         /* by machine and device */
+    bool prices_changed, drains_changed;
     uint64_t last_seq, next_epoch;
     bool counters_changed;
     struct table tasks, idempotent;
@@ -252,6 +260,7 @@ int64_t core_end_latest(const struct entry *e, int64_t now_ns);
 void core_some_devices(struct fg_core *core, const struct fg_plan_task *task, struct some_devices *ret);
 
 /* preempt.c: make room for the head that reservation index is for, if others may be asked to go. Spoils plan_devices. */
+void core_make_go(struct fg_core *core, struct entry *e, int64_t now_ns, struct fg_effects *fx);   /* with all of its gang */
 void preempt_for(struct fg_core *core, size_t index, const struct fg_plan_task *task, int64_t now_ns, struct fg_effects *fx);
 
 /* host.c */
@@ -367,6 +376,16 @@ int core_set_price(struct fg_core *core, const struct fg_input *in, int64_t now_
 int core_priced(struct fg_core *core, const struct fg_event *ev, struct fg_error *err);     /* apply price.set */
 void core_price_rows(struct fg_core *core, fg_core_row_fn *fn, void *arg);
 int core_load_price(struct fg_core *core, const char *kind, const char *doc, struct fg_error *err);
+
+/* drain.c */
+bool core_is_drained(const struct device *d);
+int core_drain(struct fg_core *core, const struct fg_input *in, int64_t now_ns, struct fg_effects *fx, struct fg_error *err);
+int core_drained(struct fg_core *core, const struct fg_event *ev, struct fg_error *err);    /* apply node.drained, node.resumed */
+void core_drains_mark(struct fg_core *core);                                /* on machines and devices, once all are loaded */
+void core_drain_hello(struct fg_core *core, const struct node *n, int64_t now_ns, struct fg_effects *fx);
+void core_drain_rows(struct fg_core *core, fg_core_row_fn *fn, void *arg);
+int core_load_drain(struct fg_core *core, const char *doc, struct fg_error *err);
+void core_tell_drain(const struct fg_core *core, struct fg_block *b);       /* that this is why */
 
 /* deadline.c: -1 FG_E_INVALID when count such tasks cannot all end in time, with the proof; tenant NONE: alone */
 int core_check_deadline(struct fg_core *core, fg_id tenant, const struct fg_spec *spec, const struct fg_need *need, uint32_t count,

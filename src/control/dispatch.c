@@ -17,7 +17,7 @@
 #define ESTIMATE_AGE 64
 #define ROUNDS_MAX 1000                  /* of one dispatch; what is left is for the next turn */
 
-bool core_device_usable(const struct device *d) { return d->d.healthy && d->node->n.connected && !d->node->n.lost; }
+bool core_device_usable(const struct device *d) { return d->d.healthy && d->node->n.connected && !d->node->n.lost && !core_is_drained(d); }
 
 uint64_t core_memory_for_tasks(const struct fg_core *core, const struct device *d)
 {

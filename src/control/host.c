@@ -41,7 +41,7 @@ void core_plan_host(const struct fg_core *core, const struct device *d, bool emp
     if (!host)
         return;
     struct fg_price price = core_price(core, host->d.kind);
-    uint64_t memory = core_memory_for_tasks(core, host), used = empty ? 0 : core_memory_held(host);
+    uint64_t memory = core_memory_for_tasks(core, host), used = empty ? 0 : core_device_usable(host) ? core_memory_held(host) : memory;
     ret->machine = d->node->number;
     ret->host = host->d.id;
     ret->is_host = host == d;
@@ -49,7 +49,7 @@ void core_plan_host(const struct fg_core *core, const struct device *d, bool emp
     ret->host_kind = host->d.kind;
     ret->host_memory_bytes = memory;
     ret->host_free_bytes = memory > used ? memory - used : 0;
-    ret->host_free_milli = (uint32_t)(empty ? (uint64_t)host->d.units * 1000 : free_milli(host));
+    ret->host_free_milli = (uint32_t)(empty ? (uint64_t)host->d.units * 1000 : core_device_usable(host) ? free_milli(host) : 0);
     ret->host_price_nanousd_per_s = price.nanousd_per_s;
     ret->host_spot_nanousd_per_s = price.spot_nanousd_per_s;
 }

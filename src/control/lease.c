@@ -165,6 +165,7 @@ int core_hello(struct fg_core *core, const struct fg_input *in, int64_t now_ns, 
     for (size_t i = 0; i < count; i++)
         if (leases[i]->hello_mark != core->hello_mark)
             miss_attempt(core, leases[i], now_ns, fx);
+    core_drain_hello(core, n, now_ns, fx);
     core_parking_hello(core, n, now_ns, fx);
     return 0;
 }

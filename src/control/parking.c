@@ -173,7 +173,11 @@ static void shed(struct fg_core *core, const struct device *d, int64_t now_ns, s
     }
 }
 
-static bool drained(const struct fg_core *core, const struct entry *e) { return !core_device(core, e->t.lease.device)->d.healthy; }
+static bool drained(const struct fg_core *core, const struct entry *e)
+{
+    const struct device *d = core_device(core, e->t.lease.device);
+    return !d->d.healthy || core_is_drained(d);
+}
 
 /* A device that it is not known to be on, or to move to, is not believed: the move was of a lease before this one. */
 void core_parking_said(struct fg_core *core, struct entry *e, const struct fg_input *in, int64_t now_ns, struct fg_effects *fx)

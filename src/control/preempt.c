@@ -18,7 +18,7 @@ static bool may_go(const struct fg_core *core, const struct entry *e, int rank)
     return (e->t.spec.preemptible || e->t.spec.spot) && rank_of(e) < rank && core_end_helps(core, e) && !e->killing && !e->t.cancel_requested;
 }
 
-static void go(struct fg_core *core, struct entry *e, int64_t now_ns, struct fg_effects *fx)
+void core_make_go(struct fg_core *core, struct entry *e, int64_t now_ns, struct fg_effects *fx)
 {
     const struct gang *g = e->t.spec.gang ? gang_of(core, e->t.spec.array) : NULL;
     for (struct entry *one = g ? g->first : e; one; one = g ? one->gang_next : NULL)
@@ -100,7 +100,7 @@ static void prepare(struct fg_core *core, size_t index, const struct fg_need *ne
                 plan->memory_free_bytes = FG_MIN(plan->memory_free_bytes + e->t.lease.memory_bytes, plan->memory_bytes);
                 plan->share_free_permille = FG_MIN(plan->share_free_permille + e->t.lease.share_permille, 1000u);
             }
-        if (plan->host && (asks || plan->is_host))
+        if (plan->host && (asks || plan->is_host) && core_device_usable(core_device(core, plan->host)))
             prepare_host(core_device(core, plan->host), plan);
         for (size_t r = 0; r < core->reservation_count; r++)
             for (size_t k = 0; r != index && k < core->reservations[r].count; k++)
@@ -145,7 +145,7 @@ void preempt_for(struct fg_core *core, size_t index, const struct fg_plan_task *
     if (asked.victims.count && fg_preempt(&snap, task, asked.victims.items, asked.victims.count, devices)) {
         for (size_t i = 0; i < asked.victims.count; i++)
             if (asked.victims.items[i].chosen)
-                go(core, asked.entries.items[asked.victims.items[i].index], now_ns, fx);
+                core_make_go(core, asked.entries.items[asked.victims.items[i].index], now_ns, fx);
         hold(core, r, &task->need, devices, n, now_ns);
     }
     fg_vec_fini(&asked.victims);

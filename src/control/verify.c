@@ -82,6 +82,7 @@ static void verify_devices(const struct fg_core *core, const struct sums *sums)
         core_assert(d->memory_used_bytes == sums[i].memory && d->share_used_permille == sums[i].share && d->leases == sums[i].leases);
         core_assert(d->share_lent_permille == sums[i].lent && d->elastic == sums[i].elastic);
         verify_places(d, &sums[i]);
+        core_assert(!d->d.id || core_is_drained(d) == fg_core_drain(core, d->d.node, d->d.id, NULL));
         core_assert(!d->d.id || (d->d.id == i + 1 && d->node && fg_id_eq(d->node->n.id, d->d.node)));
         leases += d->leases;
     }
@@ -269,6 +270,14 @@ uint64_t fg_core_hash(const struct fg_core *core)
         h = fold(h, p->is.kind, strlen(p->is.kind));
         h = fold(h, &p->is.nanousd_per_s, sizeof p->is.nanousd_per_s);
         h = fold(h, &p->is.spot_nanousd_per_s, sizeof p->is.spot_nanousd_per_s);
+    }
+    for (size_t i = 0; i < core->drains.count; i++) {
+        const struct drain *d = &core->drains.items[i];
+        if (d->over)
+            continue;
+        h = fold(fold_id(h, d->node), &d->device, sizeof d->device);
+        h = fold(fold(h, &d->since_ns, sizeof d->since_ns), d->reason, strlen(d->reason));
+        h = fold(h, &d->now, sizeof d->now);
     }
     h = fold(h, &core->next_epoch, sizeof core->next_epoch);
     return fold(h, &core->last_seq, sizeof core->last_seq);

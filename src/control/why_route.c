@@ -1,4 +1,5 @@
 /* why_route.c - why a task waits, when it should start, and why it ran where it did. */
+#include <stdio.h>
 #include <string.h>
 #include "base/units.h"
 #include "control/json_out.h"
@@ -59,6 +60,17 @@ static void put_reservation(struct fg_str *out, struct fg_server *s, const struc
     fg_out_close(out, '}');
 }
 
+/* It is of the process, so the core does not know of it. */
+static void put_pause(struct fg_str *out, struct fg_server *s, const struct fg_task *task, int64_t now)
+{
+    struct fg_block b = {.task = task->id, .reason = FG_REASON_PAUSED, .free_ns = s->paused_until_ns};
+    char left[32];
+    if (now >= s->paused_until_ns)
+        return;
+    snprintf(b.text, sizeof b.text, "placing is paused for %s more, as before a stop", fg_format_duration(left, sizeof left, s->paused_until_ns - now));
+    put_block(out, s, &b);
+}
+
 static void put_blocks(struct fg_str *out, struct fg_server *s, const struct fg_task *task)
 {
     static struct fg_block blocks[BLOCKS_MAX];
@@ -72,6 +84,7 @@ static void put_blocks(struct fg_str *out, struct fg_server *s, const struct fg_
     put_forecast(out, s, task, now);
     put_reservation(out, s, task);
     fg_out_open(out, "blocks", '[');
+    put_pause(out, s, task, now);
     for (size_t i = 0; i < n; i++)
         put_block(out, s, &blocks[i]);
     fg_out_close(out, ']');

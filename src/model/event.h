@@ -3,6 +3,8 @@
 #pragma once
 #include "model/device.h"
 
+#define FG_DRAIN_REASON 101              /* its text, with the 0 */
+
 struct fg_event {
     uint64_t seq;                        /* position in the log, from 1 */
     int64_t time_ns;
@@ -26,6 +28,7 @@ struct fg_event {
         struct { fg_id node; } lost;
         struct { uint32_t weight; } weighted;    /* tenant.weighted */
         struct { char kind[64]; int64_t nanousd_per_s, spot_nanousd_per_s; bool unset; } priced;   /* price.set; kind "": of those without one */
+        struct { fg_id node; fg_device_id device; int64_t since_ns; char reason[FG_DRAIN_REASON]; bool now; } drained;  /* node.drained, resumed; device 0: all */
     };
 };
 void fg_event_fini(struct fg_event *ev);

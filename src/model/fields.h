@@ -149,4 +149,10 @@
     X(I64, "per_s", nanousd_per_s, 0) \
     X(I64, "spot_per_s", spot_nanousd_per_s, 0) \
     X(BOOL, "unset", unset, false)
+#define FG_DRAINED_FIELDS(X) \
+    X(NODE, "node", node, ) \
+    X(U32, "device", device, 0) \
+    X(I64, "since", since_ns, 0) \
+    X(CHARS, "reason", reason, ) \
+    X(BOOL, "now", now, false)
 #define FG_WEIGHTED_FIELDS(X) X(U32, "weight", weight, 1)

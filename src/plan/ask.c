@@ -44,11 +44,6 @@ static int64_t cost(const struct fg_plan_device *d, const struct fg_need *need, 
     return add(own, fg_price_of(time_ns, fg_price_host_permille(ask.host_bytes, d->host_memory_bytes, ask.host_milli, d->cores), host_price));
 }
 
-int64_t fg_expected_cost(const struct fg_plan_device *d, const struct fg_need *need, int64_t time_ns)
-{
-    return cost(d, need, time_ns, d->price_nanousd_per_s, d->host_price_nanousd_per_s);
-}
-
 int64_t fg_expected_cost_of(const struct fg_plan_device *d, const struct fg_plan_task *task, int64_t time_ns)
 {
     bool spot = task->spec->spot;

@@ -132,17 +132,11 @@ void fg_plan_fini(struct fg_plan *plan);
 /* Explain one task against every device of snap as it stands: one block per device that cannot take it now (invalid
  * where it never can: wrong kind, or more than the whole device). Returns how many were written, at most max. */
 size_t fg_explain(const struct fg_snapshot *snap, const struct fg_plan_task *task, struct fg_block *blocks, size_t max);
-/* Cost of a slice over time: the one formula, for plan and quote. */
-int64_t fg_expected_cost(const struct fg_plan_device *device, const struct fg_need *need, int64_t time_ns);
-int64_t fg_expected_cost_of(const struct fg_plan_device *device, const struct fg_plan_task *task, int64_t time_ns); /* spot or not */
+/* Cost of a slice over time, spot or not: the one formula, for plan and quote. */
+int64_t fg_expected_cost_of(const struct fg_plan_device *device, const struct fg_plan_task *task, int64_t time_ns);
 /* Of a device that is its machine's processor a task holds the larger of its share and of its cores, and both memories. */
 struct fg_ask fg_ask_of(const struct fg_plan_device *device, const struct fg_need *need);
 static inline bool fg_asks_host(const struct fg_need *need) { return need->cpus_milli || need->host_bytes; }
-/* What of the processor a task with this ask takes there, in thousandths of a core. */
-static inline uint32_t fg_ask_milli(const struct fg_plan_device *d, const struct fg_ask *ask)
-{
-    return d->is_host ? ask->share_permille * d->cores : ask->host_milli;
-}
 /* Whether the ask fits in what is free. */
 bool fg_has_room(const struct fg_plan_device *device, const struct fg_ask *ask);
 /* Whether the device, empty and usable, could hold it. */

@@ -45,6 +45,8 @@ static bool beyond(const struct oracle *o, fg_device_id d)
     return o->leased[d].memory > o->memory[d] || o->leased[d].share * units + o->leased[d].host_milli > 1000 * units;
 }
 
+static fg_id *drained_node(struct oracle *o, fg_id node);
+
 static void granted(struct world *w, struct watched *t, const struct fg_lease *l)
 {
     struct oracle *o = &w->oracle;
@@ -63,6 +65,39 @@ static void granted(struct world *w, struct watched *t, const struct fg_lease *l
     }
     if (beyond(o, l->device) || (l->host && beyond(o, l->host)))
         broken(w, "device %u or what is beside it is leased beyond its capacity", l->device);
+    fg_id *node = drained_node(o, o->node[l->device]);
+    if (o->drained[l->device] || (node && !fg_id_is_none(*node)))
+        broken(w, "device %u is leased while it is drained", l->device);
+}
+
+/* Where the node stands among those that are drained, or a free place. */
+static fg_id *drained_node(struct oracle *o, fg_id node)
+{
+    fg_id *free = NULL;
+    for (size_t i = 0; i < FG_COUNT(o->drained_nodes); i++) {
+        if (fg_id_eq(o->drained_nodes[i], node))
+            return &o->drained_nodes[i];
+        free = fg_id_is_none(o->drained_nodes[i]) ? &o->drained_nodes[i] : free;
+    }
+    return free;
+}
+
+static void drained(struct oracle *o, const struct fg_event *ev)
+{
+    bool on = ev->kind == FG_EV_NODE_DRAINED;
+    if (ev->drained.device)
+        o->drained[ev->drained.device] = on;
+    else
+        *drained_node(o, ev->drained.node) = on ? ev->drained.node : FG_ID_NONE;
+}
+
+static void joined(struct oracle *o, const struct fg_event *ev)
+{
+    for (size_t i = 0; i < ev->joined.count; i++) {
+        o->memory[ev->joined.devices[i].id] = ev->joined.devices[i].memory_bytes;
+        o->units[ev->joined.devices[i].id] = ev->joined.devices[i].units;
+        o->node[ev->joined.devices[i].id] = ev->joined.node.id;
+    }
 }
 
 static void released(struct world *w, struct watched *t, uint64_t epoch)
@@ -157,10 +192,9 @@ void oracle_event(struct world *w, const struct fg_event *ev)
     if (ev->seq != ++w->oracle.last_seq)
         broken(w, "event %llu where %llu was due", (unsigned long long)ev->seq, (unsigned long long)w->oracle.last_seq);
     if (ev->kind == FG_EV_NODE_JOINED)
-        for (size_t i = 0; i < ev->joined.count; i++) {
-            w->oracle.memory[ev->joined.devices[i].id] = ev->joined.devices[i].memory_bytes;
-            w->oracle.units[ev->joined.devices[i].id] = ev->joined.devices[i].units;
-        }
+        joined(&w->oracle, ev);
+    else if (ev->kind == FG_EV_NODE_DRAINED || ev->kind == FG_EV_NODE_RESUMED)
+        drained(&w->oracle, ev);
     else if (ev->kind != FG_EV_NODE_LOST && ev->kind != FG_EV_TENANT_WEIGHTED && ev->kind != FG_EV_PRICE_SET)
         task_event(w, ev);
 }

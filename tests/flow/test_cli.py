@@ -398,6 +398,30 @@ def test_events_tell_a_tasks_life(fgpu):
     assert "task.settled" in fgpu("events", "last")
 
 
+def test_a_machine_is_drained_and_waited_for(alone):
+    alone("up", "--detach", "--listen", "127.0.0.1:0")
+    eventually(lambda: alone("devices", "--json"))
+    node = alone.one("nodes")["name"]
+    there = alone("submit", "-q", "--no-workdir", "--", "sh", "-c", "while [ ! -e go ]; do sleep 0.05; done").strip()
+    eventually(lambda: alone.one("get", there)["state"] == "running")
+    told = alone("nodes", "drain", node, "--reason", "new fans")
+    assert told.splitlines()[0] == f"{node} is draining; still there:" and there in told
+    assert "draining (1 task)" in alone("nodes") and "new fans" in alone("nodes") and "draining" in alone("devices")
+    waits = alone("submit", "-q", "--no-workdir", "--", "true").strip()
+    assert f"for new fans: fgpu nodes resume {node}" in alone("why", waits)
+    waiting = alone.start("nodes", "drain", node, "--wait")
+    alone("cancel", there)
+    assert waiting.communicate(timeout=PATIENCE_S)[1].decode() == f"{node} is empty\n" and waiting.returncode == 0
+    assert "drained" in alone("nodes") and alone.one("get", waits)["state"] == "queued"
+    assert alone("devices", "drain", f"{node}/cpu0") == f"{node}/cpu0 is drained and empty\n"
+    alone("devices", "resume", "cpu0")
+    assert alone.err == f"its machine is drained still: fgpu nodes resume {node}\n"
+    assert alone("nodes", "resume", node) == f"{node} takes tasks\n"
+    alone("wait", waits)
+    assert "no machine is called 'nobody'" in alone.fails(4, "nodes", "drain", "nobody")
+    assert "no device is called 'nobody/cpu0'" in alone.fails(4, "devices", "drain", "nobody/cpu0")
+
+
 def test_the_system_can_be_looked_at(fgpu):
     device = fgpu.one("devices")
     assert device["name"] == "cpu0" and device["name"] in fgpu("devices")

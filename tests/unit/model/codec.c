@@ -270,6 +270,12 @@ static struct fg_event random_event(struct rng *r)
         snprintf(ev.priced.kind, sizeof ev.priced.kind, "%s", rng_below(r, 2) ? "NVIDIA \"H200\"" : "");
         ev.priced.nanousd_per_s = sparse(r), ev.priced.spot_nanousd_per_s = sparse(r), ev.priced.unset = rng_below(r, 2);
         break;
+    case FG_EV_NODE_DRAINED:
+    case FG_EV_NODE_RESUMED:
+        ev.drained.node = random_id(r), ev.drained.device = (fg_device_id)rng_below(r, 9), ev.drained.since_ns = sparse(r);
+        snprintf(ev.drained.reason, sizeof ev.drained.reason, "%s", rng_below(r, 2) ? "fan \"2\"\n" : "");
+        ev.drained.now = rng_below(r, 2);
+        break;
     case FG_EV_TASK_SETTLED: ev.settled.cost_nanousd = sparse(r); ev.settled.lines = random_text(r); break;
     case FG_EV_NODE_JOINED: random_joined(r, &ev); break;
     case FG_EV_NODE_LOST: ev.lost.node = random_id(r); break;
@@ -326,6 +332,12 @@ static void assert_same_event(const struct fg_event *a, const struct fg_event *b
         assert_string_equal(a->priced.kind, b->priced.kind);
         assert_true(a->priced.nanousd_per_s == b->priced.nanousd_per_s && a->priced.spot_nanousd_per_s == b->priced.spot_nanousd_per_s);
         assert_true(a->priced.unset == b->priced.unset);
+        break;
+    case FG_EV_NODE_DRAINED:
+    case FG_EV_NODE_RESUMED:
+        assert_true(fg_id_eq(a->drained.node, b->drained.node) && a->drained.device == b->drained.device);
+        assert_string_equal(a->drained.reason, b->drained.reason);
+        assert_true(a->drained.since_ns == b->drained.since_ns && a->drained.now == b->drained.now);
         break;
     case FG_EV_TASK_SETTLED:
         assert_true(a->settled.cost_nanousd == b->settled.cost_nanousd);
