@@ -44,6 +44,7 @@ def array(items):
 def field_schema(f):
     """One row of task.toml. Bytes, percent, seconds and money may be given with units, as text."""
     units = {"bytes": ("integer", "or text such as \"1GB\""), "percent": ("number", "or text such as \"50%\""),
+             "cores": ("number", "or text such as \"0.5\""),
              "seconds": ("number", "or text such as \"5m\"")}
     kind, doc = f["type"], f["doc"]
     if kind in units:
@@ -105,10 +106,12 @@ def basic(api):
 
 def tasks():
     s = {}
-    s["Need"] = obj(memory_bytes=null(INTEGER), share_percent=PERCENT, share_max_percent=PERCENT, device_kind=null(STRING))
+    s["Need"] = obj(memory_bytes=null(INTEGER), share_percent=PERCENT, share_max_percent=PERCENT, device_kind=null(STRING),
+                    cpus=null({**NUMBER, "description": "cores beside the device"}), host_memory_bytes=null(INTEGER))
     s["Enforcement"] = obj(memory=ref("Level"), share=ref("Level"), level=ref("Level"))
     s["Placement"] = obj(node=TASK_ID | {"description": "nod_..."}, node_name=null(STRING), device=INTEGER, device_name=null(STRING),
                          device_kind=null(STRING), memory_bytes=INTEGER, share_percent=PERCENT, share_lent_percent=NUMBER,
+                         cpus=null(NUMBER), host_memory_bytes=null(INTEGER),
                          parking={"enum": ["none", "parked", "called"]}, parked_s=NUMBER, borrowed=BOOLEAN, enforcement=ref("Enforcement"),
                          rule=INTEGER, rule_text=STRING, expected_s=SECONDS, expected_cost=MONEY)
     s["Timings"] = obj(queue_s=SECONDS, pull_s=SECONDS, load_s=SECONDS, run_s=SECONDS)
@@ -152,7 +155,8 @@ def lists(api):
                           attempt=INTEGER, line=text("what was printed, line ends included: some lines, or part of one"),
                           base64=text("instead of line, where the bytes are no UTF-8"))
     s["Block"] = obj(device=null(INTEGER), device_name=null(STRING), device_kind=null(STRING), reason=ref("Reason"),
-                     memory_missing_bytes=INTEGER, share_missing_percent=PERCENT, free=TIME, text=STRING)
+                     memory_missing_bytes=INTEGER, share_missing_percent=PERCENT, cpus_missing=null(NUMBER), host_memory_missing_bytes=INTEGER,
+                     free=TIME, text=STRING)
     s["Why"] = {**obj(False, id=TASK_ID, state=ref("State"), reason={"oneOf": [ref("Reason"), {"type": "null"}]}, reason_text=null(STRING),
                       hint=null(STRING), detail=null(STRING), **{"class": null(TASK_CLASS)}, class_rule=null(STRING), need=ref("Need"),
                       position=null({**INTEGER, "description": "place in the queue, from 1"}), blocks=array(ref("Block")),

@@ -27,6 +27,10 @@ static void make_spec(struct world *w, struct fg_spec *spec)
         spec->need.share_permille = (uint32_t)between(w, 1, chance(w, 100) ? 20 : 5) * 50;
     if (chance(w, 200))
         spec->need.share_max_permille = FG_MAX(spec->need.share_permille, (uint32_t)between(w, 1, 20) * 50);
+    if (chance(w, 200))
+        spec->need.cpus_milli = (uint32_t)between(w, 1, 40) * 125;
+    if (chance(w, 150))
+        spec->need.host_bytes = (uint64_t)between(w, 1, 8) << 29;
     if (chance(w, 100))
         snprintf(spec->need.device_kind, sizeof spec->need.device_kind, "%s", kinds[rnd(w, chance(w, 100) ? 4 : 3)]);
     spec->limits.startup_ns = between(w, 20, 120) * SEC;

@@ -157,8 +157,9 @@ struct oracle {
     FG_VEC(struct watched) tasks;
     uint32_t *slots; size_t slot_count;
     uint64_t last_seq, last_epoch;
-    struct { uint64_t memory; uint32_t share; } leased[MACHINES_MAX * DEVICES_MAX + 1], used[MACHINES_MAX][DEVICES_MAX];
+    struct { uint64_t memory; uint32_t share; uint64_t host_milli; } leased[MACHINES_MAX * DEVICES_MAX + 1], used[MACHINES_MAX][DEVICES_MAX];
     uint64_t memory[MACHINES_MAX * DEVICES_MAX + 1];
+    uint32_t units[MACHINES_MAX * DEVICES_MAX + 1];
     fg_id node[MACHINES_MAX * DEVICES_MAX + 1], drained_nodes[MACHINES_MAX];
     bool drained[MACHINES_MAX * DEVICES_MAX + 1];
 };
