@@ -109,6 +109,8 @@ static uint32_t memory_used_permille(const struct fg_rooms *x, const struct room
 static void enter(struct fg_rooms *x, size_t at)
 {
     struct room *r = &x->rooms.items[at];
+    if (r->machine)
+        rooms_pack_touch(x, r->machine - 1);
     uint32_t share = 1000 - FG_MIN(r->share_permille, 1000u), memory = memory_used_permille(x, r);
     r->used_permille = FG_MAX(share, memory);
     r->tree = ROOM_NOWHERE;
@@ -331,6 +333,9 @@ void fg_rooms_destroy(struct fg_rooms *x)
     }
     fg_vec_fini(&x->machines);
     fg_market_destroy(x->market);
+    rooms_pack_drop(x);
+    fg_vec_fini(&x->pack_dirty);
+    fg_vec_fini(&x->machine_at);
     fg_vec_fini(&x->models);
     fg_vec_fini(&x->rooms);
     free(x->slots);
