@@ -8,7 +8,7 @@ static hipStream_t stream;
 
 static int set_up(void **state)
 {
-    if (open_lease(QUOTA) || load("libamdhip64.so.6", SHIM_6, FAKE_HIP))
+    if (open_lease(QUOTA, 1000, FG_SHARE_WEIGHTED) || load("libamdhip64.so.6", SHIM_6, FAKE_HIP))
         return -1;
     return ((CUresult (*)(hipStream_t *))symbol("hipStreamCreate"))(&stream);
 }
