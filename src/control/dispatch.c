@@ -207,17 +207,6 @@ const struct fg_estimate *core_line_estimate(struct fg_core *core, struct line *
 
 /* --- a round --- */
 
-/* By what is free in sum and at most on one device: how many of a line could start at all. */
-static size_t could_start(const struct fg_rooms_free *f, const struct fg_need *need)
-{
-    if (need->memory_bytes > f->largest_memory || need->share_permille > f->largest_share)
-        return 0;
-    uint64_t by_memory = f->memory / FG_MAX(need->memory_bytes, 1u), by_share = f->share / FG_MAX(need->share_permille, 1u);
-    uint64_t most = FG_MIN(by_memory, by_share);
-    most = need->cpus_milli ? FG_MIN(most, f->host_milli / need->cpus_milli) : most;
-    return (size_t)(need->host_bytes ? FG_MIN(most, f->host_bytes / need->host_bytes) : most);
-}
-
 struct round_state {
     struct fg_core *core;
     int64_t now_ns;
@@ -267,7 +256,7 @@ static void push_heads(struct round_state *r, int priority)
         struct entry *e = core_waiting(r->core, r->core->reservations[i].group);
         if ((int)e->t.spec.priority != priority)
             continue;
-        bool fits = could_start(&r->free, &e->line->need) > 0;
+        bool fits = fg_rooms_most(r->core->rooms, &e->line->need) > 0;
         struct fg_plan_task task = plan_task(r, e, fits);
         if (fg_id_is_none(e->line->gang))
             push(r, e, &task);
@@ -290,7 +279,7 @@ static void look_at(struct round_state *r, struct walk *w)
     if (reserve_find(core, w->entry))
         return;
     core_line_need(core, l, &need);
-    size_t most = could_start(&r->free, &need);
+    size_t most = fg_rooms_most(r->core->rooms, &need);
     w->takes = most > 0 && l->blocked_at != core->room_version;
     if (!fg_id_is_none(l->gang)) {
         w->drop = true;

@@ -26,6 +26,8 @@ struct room {
 struct room_model {
     struct fg_plan_device like;          /* id 0, kind owned: what all devices of it are */
     size_t count, usable;
+    uint64_t memory, share;              /* free in sum, in the first two trees, and on how many */
+    size_t open;
     uint32_t root[ROOM_TREES];
 };
 struct room_machine {                    /* what is free on its processor, as the room of that says too, but to the thousandth of a core */
