@@ -102,7 +102,9 @@ def schemas(api):
     s["Enforcement"] = obj(memory=ref("Level"), share=ref("Level"), level=ref("Level"))
     s["Placement"] = obj(node=task_id | {"description": "nod_..."}, node_name=null(STRING), device=INTEGER, device_name=null(STRING),
                          device_kind=null(STRING), memory_bytes=INTEGER, share_percent=percent, share_lent_percent=NUMBER,
-                         parking={"enum": ["none", "parked", "called"]}, parked_s=NUMBER, borrowed=BOOLEAN, enforcement=ref("Enforcement"),
+                         parking={"enum": ["none", "parked", "called"]}, parked_s=NUMBER, borrowed=BOOLEAN,
+                         moving_to=null(INTEGER), moved_from=null(INTEGER),
+                         moved_for=null(text("the waiting task that its last move made room for, or the one under way makes")), enforcement=ref("Enforcement"),
                          rule=INTEGER, rule_text=STRING, expected_s=seconds, expected_cost=MONEY)
     s["Timings"] = obj(queue_s=seconds, pull_s=seconds, load_s=seconds, run_s=seconds)
     s["Usage"] = obj(device_s=NUMBER, wall_s=NUMBER, memory_peak_bytes=INTEGER, throttled_s=NUMBER, denied=INTEGER)
@@ -153,7 +155,7 @@ def schemas(api):
     s["Blob"] = obj(sha256=STRING, size=INTEGER)
     there = {**INTEGER, "description": "tasks with a place there, those that move to it included"}
     s["Device"] = obj(id=INTEGER, name=STRING, kind=STRING, backend=STRING, node=STRING, node_name=null(STRING), connected=BOOLEAN,
-                      healthy=BOOLEAN, drained=ref("Drained"), tasks_there=there, units=INTEGER, gflops=NUMBER, memory_bytes=INTEGER, memory_free_bytes=INTEGER,
+                      healthy=BOOLEAN, moves={**BOOLEAN, "description": "its agent can move running tasks to another device like it"}, drained=ref("Drained"), tasks_there=there, units=INTEGER, gflops=NUMBER, memory_bytes=INTEGER, memory_free_bytes=INTEGER,
                       memory_parked_bytes=INTEGER, memory_borrowed_bytes=INTEGER,
                       share_free_percent=NUMBER, share_lent_percent=NUMBER, price_usd_per_s=MONEY, price_usd_per_hour=MONEY,
                       enforcement=obj(memory=ref("Level"), share=ref("Level"), level=ref("Level"), why=null(STRING)),

@@ -214,6 +214,8 @@ void fg_core_loaded(struct fg_core *core, uint64_t last_seq)
         core_assert(!d->d.id || d->node);
     }
     core_drains_mark(core);
+    for (size_t i = 0; i < core->nodes.count; i++)
+        core_movers_count(core, core->nodes.items[i]);
     size_t count;
     FG_AUTO_FREE struct entry **all = table_sorted(core, &count);
     bool replayed = fg_demand_arrived(core->demand) > 0;
