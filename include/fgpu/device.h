@@ -18,6 +18,10 @@ struct fg_vgpu_limits {
     uint32_t own_permille;               /* of the share: the rest is lent and may be gone at any moment, so memory on the host
                                           * goes by this; 0: all of it */
     bool borrowed;                       /* at create: the place is lent by vGPUs that are parked */
+    /* Of the machine's processor, where the device is another: the quota and memory limit of its processes on the host.
+     * 0: not asked, no quota, and memory as the part of the device goes. */
+    uint32_t cpus_milli;
+    uint64_t host_bytes;
 };
 static inline uint32_t fg_own_permille(const struct fg_vgpu_limits *l) { return l->own_permille ? l->own_permille : l->share_permille; }
 

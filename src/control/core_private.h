@@ -10,6 +10,7 @@
  *   parking.c parked memory: lent, moved, called back            migrate.c  running tasks moved to open a device
  *   rows.c    stored rows out and in                             report.c   what agents say; how an attempt ends
  *   view.c    reading; verify.c: invariants and the state hash   dispatch.c planning; why.c: blocks and quotes
+ *   host.c    what is held of a machine's processor beside its devices
  *   prices.c  what device kinds cost, and how that changes       drain.c    machines and devices taken out of use
  *
  * Hard state changes by events alone (apply.c) and is what the store has. Soft state is what is learnt anew after a
@@ -40,6 +41,7 @@ struct entry {                           /* a task in memory */
     struct entry *gang_prev, *gang_next; /* the others of its gang that have not ended */
     struct entry *lease_prev, *lease_next; /* live leases of its node */
     struct entry *device_prev, *device_next; /* and of its device */
+    struct entry *host_prev, *host_next; /* and with a part of its machine's processor beside that */
     int64_t expected_ns, p50_ns, p95_ns; /* soft: run time as estimated when it was placed */
     uint32_t held_permille;              /* soft: what of the device its live lease counts as */
     uint32_t hello_mark;                 /* soft: the agent had it at this hello */
@@ -110,6 +112,9 @@ struct node {
     struct timer timer;
     struct entry *leases;
     fg_device_id first;                  /* of its devices; 0: none */
+    fg_device_id host;                   /* the one that is its processor; 0: none is known */
+    uint32_t number;                     /* soft: from 1, in the order they came */
+    uint64_t mark;                       /* soft: scratch of host.c */
     bool changed, drained;
     size_t movers, moving;               /* devices whose agent can move tasks; leases that are on their way */
     int64_t move_after_ns;               /* soft: no chain of moves before */
@@ -140,6 +145,8 @@ struct device {
     size_t leases, elastic;              /* live ones, and how many of them may be lent more */
     int64_t lend_at_ns;                  /* soft: when idle share is lent; 0: nothing is to be done */
     struct entry *first;                 /* of its live leases */
+    struct entry *beside;                /* of those elsewhere on its machine that hold a part of it, and what of its cores in sum */
+    uint64_t host_milli;
     bool changed, drained;               /* drained: itself, whatever its machine is */
 };
 
@@ -159,7 +166,7 @@ struct fg_core {
     size_t line_slot_count, line_count;
     size_t waiting;                      /* in all lines */
     uint64_t room_version;               /* grows when there may be room that was not there before */
-    uint64_t walks;
+    uint64_t walks, machine_marks;
     struct fg_reservation reservations[FG_RESERVATIONS_MAX];    /* soft, like the promises in them */
     size_t reservation_count;
     size_t preemptible_live, parked_live;
@@ -275,7 +282,27 @@ void core_some_devices(struct fg_core *core, const struct fg_plan_task *task, st
 
 /* preempt.c: make room for the head that reservation index is for, if others may be asked to go. Spoils plan_devices. */
 void core_make_go(struct fg_core *core, struct entry *e, int64_t now_ns, struct fg_effects *fx);   /* with all of its gang */
+void core_hold_places(struct fg_core *core, struct fg_reservation *r, const struct fg_need *need, const fg_device_id *devices, uint32_t n,
+                      int64_t now_ns);
 void preempt_for(struct fg_core *core, size_t index, const struct fg_plan_task *task, int64_t now_ns, struct fg_effects *fx);
+
+/* host.c */
+void core_find_host(struct fg_core *core, struct node *n);                  /* after its devices changed */
+struct device *core_host_of(const struct fg_core *core, const struct device *d);    /* its machine's processor, or NULL */
+uint32_t core_share_beside(const struct device *d);                         /* that parts beside other devices come to, rounded up */
+void core_plan_host(const struct fg_core *core, const struct device *d, bool empty, struct fg_plan_device *ret);
+bool core_could_hold(const struct fg_core *core, const struct device *d, const struct fg_need *need);   /* empty */
+uint64_t core_memory_beside(const struct fg_core *core, const struct fg_need *need);    /* its memory, a guess, cut to what it can have with its part */
+/* What the lease of a placement holds there; lent share is taken back for it. */
+void core_host_lease(struct fg_core *core, const struct fg_placement *p, bool spot, int64_t now_ns, struct fg_lease *lease, struct fg_effects *fx);
+int core_host_check(const struct fg_core *core, const struct fg_lease *l, struct fg_error *err);
+void core_host_link(struct fg_core *core, struct entry *e, int by);
+typedef struct fg_plan_lease core_lease_fn(const struct fg_core *core, const struct entry *e, double z, int64_t now_ns);
+/* Add the leases of machines of list's devices where what ends elsewhere on the machine matters to the need. True: that is all of
+ * them; else core_listed says whether a device's own are among them. */
+bool core_list_machines(struct fg_core *core, const struct fg_need *need, struct some_devices *list, core_lease_fn *make, double z, int64_t now_ns);
+bool core_listed(const struct fg_core *core, const struct device *d);
+void core_verify_hosts(const struct fg_core *core);
 
 /* elastic.c */
 bool core_elastic(const struct entry *e);                                   /* of a live lease: it may be lent more */

@@ -29,11 +29,13 @@ static struct fg_plan_device plan_of(const struct fg_core *core, const struct de
 {
     uint64_t memory = core_memory_for_tasks(core, d), used = empty ? 0 : core_memory_held(d);
     struct fg_price price = core_price(core, d->d.kind);
-    return (struct fg_plan_device){
+    struct fg_plan_device plan = {
         .id = d->d.id, .kind = d->d.kind, .memory_bytes = memory,
         .memory_free_bytes = memory > used ? memory - used : 0,
         .share_free_permille = empty ? 1000 : 1000 - core_share_held(d),
         .price_nanousd_per_s = price.nanousd_per_s, .spot_nanousd_per_s = price.spot_nanousd_per_s, .usable = empty || core_device_usable(d)};
+    core_plan_host(core, d, empty, &plan);
+    return plan;
 }
 
 struct fg_plan_device *core_plan_device(const struct fg_core *core, fg_device_id id)
@@ -64,16 +66,20 @@ static bool update(struct fg_core *core, fg_device_id id)
     return true;
 }
 
+/* What is free of a processor is what is free beside each device of its machine. */
 void core_plan_changed(struct fg_core *core, fg_device_id id)
 {
-    if (core->plan_fresh)
+    const struct device *d = core_device(core, id);
+    if (d && d->node && d->node->host == id)
+        core_plan_node_changed(core, d->node);
+    else if (core->plan_fresh)
         fg_vec_push(&core->plan_dirty, id);
 }
 
 void core_plan_node_changed(struct fg_core *core, const struct node *n)
 {
-    for (const struct device *d = NULL; (d = core_next_device(core, n, d));)
-        core_plan_changed(core, d->d.id);
+    for (const struct device *d = NULL; core->plan_fresh && (d = core_next_device(core, n, d));)
+        fg_vec_push(&core->plan_dirty, d->d.id);
 }
 
 /* As things are, only those that changed since are looked at. */
@@ -117,7 +123,7 @@ static const struct fg_need *propose(struct fg_core *core, const struct fg_spec 
     const struct fg_need *asked = &spec->need;
     bool same = last->version == core->history_version && last->type == spec->type && last->class == class &&
                 strcmp(last->name, name) == 0 && last->asked.memory_bytes == asked->memory_bytes &&
-                last->asked.share_permille == asked->share_permille;
+                last->asked.share_permille == asked->share_permille && last->asked.cpus_milli == asked->cpus_milli && last->asked.host_bytes == asked->host_bytes;
     if (same)
         return &last->need;
     fg_propose_need(core->history, spec, class, &last->need);
@@ -137,6 +143,8 @@ void core_complete(struct fg_core *core, const struct fg_spec *spec, enum fg_cla
     *ret = *asked;
     ret->memory_bytes = asked->memory_bytes || !largest ? proposed->memory_bytes : FG_MIN(proposed->memory_bytes, largest);
     ret->share_permille = proposed->share_permille;
+    if (fg_asks_host(ret) && !asked->memory_bytes)
+        ret->memory_bytes = core_memory_beside(core, ret);
 }
 
 void core_line_need(struct fg_core *core, struct line *l, struct fg_need *ret)
@@ -188,7 +196,9 @@ static size_t could_start(const struct fg_rooms_free *f, const struct fg_need *n
     if (need->memory_bytes > f->largest_memory || need->share_permille > f->largest_share)
         return 0;
     uint64_t by_memory = f->memory / FG_MAX(need->memory_bytes, 1u), by_share = f->share / FG_MAX(need->share_permille, 1u);
-    return (size_t)FG_MIN(by_memory, by_share);
+    uint64_t most = FG_MIN(by_memory, by_share);
+    most = need->cpus_milli ? FG_MIN(most, f->host_milli / need->cpus_milli) : most;
+    return (size_t)(need->host_bytes ? FG_MIN(most, f->host_bytes / need->host_bytes) : most);
 }
 
 struct round_state {
@@ -313,6 +323,7 @@ void core_grant(struct fg_core *core, const struct fg_placement *p, bool borrowe
         .granted_ns = now_ns, .deadline_ns = now_ns + core->config.lease_ns,
         .price_nanousd_per_s = spot ? price.spot_nanousd_per_s : price.nanousd_per_s,
         .memory_level = d->d.memory_level, .share_level = d->d.share_level};
+    core_host_lease(core, p, e->t.spec.spot, now_ns, &lease, fx);
     core_emit_task(core, fx, now_ns, e, e->t.attempt, (struct fg_event){.kind = FG_EV_TASK_PLACED,
                    .placed = {.placed = p->placed, .device = p->device}});
     core_emit_task(core, fx, now_ns, e, e->t.attempt, (struct fg_event){.kind = FG_EV_LEASE_GRANTED, .lease = lease});

@@ -67,7 +67,7 @@ void core_drains_mark(struct fg_core *core)
 
 static bool is_at(const struct fg_core *core, const struct entry *e, fg_device_id device)
 {
-    return !device || e->t.lease.device == device || e->t.lease.moving_to == device;
+    return !device || e->t.lease.device == device || e->t.lease.host == device || e->t.lease.moving_to == device;
 }
 
 /* A kill may end others of its gang on this machine, never an entry: entries stay until they are settled. */

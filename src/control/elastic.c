@@ -64,7 +64,7 @@ static void lower(struct fg_core *core, struct device *d, uint32_t level, int64_
 /* Of all own shares, those of parked leases too: what is lent of their places is not counted on here. */
 static uint32_t idle_share(const struct device *d, uint32_t more)
 {
-    uint32_t used = d->share_used_permille + more;
+    uint32_t used = d->share_used_permille + core_share_beside(d) + more;
     return used < 1000 ? 1000 - used : 0;
 }
 

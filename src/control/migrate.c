@@ -240,6 +240,15 @@ static bool alike(const struct device *a, const struct device *b)
     return strcmp(a->d.kind, b->d.kind) == 0 && a->d.memory_bytes == b->d.memory_bytes;
 }
 
+/* What it asks of the processor beside its device is there: a move on the machine changes nothing of that. */
+static bool has_beside(const struct fg_core *core, const struct device *d, const struct fg_need *need, fg_id group)
+{
+    struct fg_plan_device plan = {.id = d->d.id};
+    core_plan_host(core, d, false, &plan);
+    return !fg_asks_host(need) || (plan.host && !plan.is_host && plan.host_free_milli >= need->cpus_milli && plan.host_free_bytes >= need->host_bytes &&
+                                   !held_for_another(core, plan.host, group));
+}
+
 /* The machine's devices that are like this one; false: together they have not enough, or some device has room by itself. */
 static bool list_machine(const struct fg_core *core, const struct node *n, const struct device *like, const struct fg_plan_task *task, fg_id group,
                          int64_t now_ns, struct machine *m)
@@ -284,7 +293,7 @@ static void look_at(struct fg_core *core, struct node *n, const struct fg_plan_t
     struct fg_moves moves;
     for (const struct device *d = NULL; (d = core_next_device(core, n, d));)
         if (d->d.moves && (!task->need.device_kind[0] || strcmp(task->need.device_kind, d->d.kind) == 0) && is_first_of_its_like(core, n, d) &&
-            list_machine(core, n, d, task, group, now_ns, &m) &&
+            has_beside(core, d, &task->need, group) && list_machine(core, n, d, task, group, now_ns, &m) &&
             fg_moves_find(m.devices, m.device_count, m.leases, m.lease_count, task->need.memory_bytes, task->need.share_permille, &moves) && moves.count)
             take_if_better(&m, n, &moves, best);
 }
@@ -315,6 +324,15 @@ static int64_t end_of(const struct entry *e, int64_t now_ns)
     return FG_MIN(FG_MAX(end, now_ns + ran), core_end_latest(e, now_ns));
 }
 
+static struct fg_plan_lease lease_of(const struct fg_core *core, const struct entry *e, double z, int64_t now_ns)
+{
+    const struct fg_lease *l = &e->t.lease;
+    bool helps = core_end_helps(core, e);
+    return (struct fg_plan_lease){.device = l->device, .memory_bytes = helps ? l->memory_bytes : 0, .share_permille = helps ? l->share_permille : 0,
+                                  .end_ns = end_of(e, now_ns), .latest_ns = core_end_latest(e, now_ns),
+                                  .host = l->host, .host_milli = l->cpus_milli, .host_bytes = l->host_bytes};
+}
+
 /* INT64_MAX: no end of what runs makes room. */
 static int64_t wait_of(struct fg_core *core, const struct fg_plan_task *task, int64_t now_ns)
 {
@@ -322,11 +340,12 @@ static int64_t wait_of(struct fg_core *core, const struct fg_plan_task *task, in
     core_plan_devices(core, false);
     core_some_devices(core, task, &core->some);
     core->some.leases.count = 0;
-    for (size_t i = 0; i < core->some.devices.count; i++)
-        for (const struct entry *e = core_device(core, core->some.devices.items[i].id)->first; e; e = e->device_next)
-            if (core_end_helps(core, e))
-                fg_vec_push(&core->some.leases, (struct fg_plan_lease){e->t.lease.device, e->t.lease.memory_bytes, e->t.lease.share_permille,
-                            end_of(e, now_ns), core_end_latest(e, now_ns)});
+    core_list_machines(core, &task->need, &core->some, lease_of, 0, now_ns);
+    for (size_t i = 0; i < core->some.devices.count; i++) {
+        const struct device *d = core_device(core, core->some.devices.items[i].id);
+        for (const struct entry *e = core_listed(core, d) ? NULL : d->first; e; e = e->device_next)
+            fg_vec_push(&core->some.leases, lease_of(core, e, 0, now_ns));
+    }
     struct fg_snapshot snap = {.devices = core->some.devices.items, .device_count = core->some.devices.count, .now_ns = now_ns};
     if (!fg_reserve(&snap, task, core->some.leases.items, core->some.leases.count, &r))
         return INT64_MAX;
@@ -348,15 +367,6 @@ static bool is_worth_it(struct fg_core *core, const struct found *f, const struc
     return wait - time > PATIENCE_NS && (uint64_t)((wait - time) / 1000) * task->need.share_permille / 1000 > still_us;
 }
 
-static void hold(struct fg_reservation *r, fg_device_id device, int64_t start_ns)
-{
-    r->parts = fg_realloc(r->parts, 1, sizeof *r->parts);
-    r->parts[0] = (struct fg_reserved){.device = device, .tasks = 1};
-    r->count = 1;
-    r->start_ns = start_ns;
-    r->latest_ns = FG_MAX(r->latest_ns, start_ns);
-}
-
 bool core_open_for(struct fg_core *core, size_t index, const struct fg_plan_task *task, int64_t now_ns, struct fg_effects *fx)
 {
     fg_id group = core->reservations[index].group;
@@ -375,7 +385,9 @@ bool core_open_for(struct fg_core *core, size_t index, const struct fg_plan_task
     for (uint32_t i = 0; i < c->count; i++)
         c->moves[i] = (struct chain_move){.task = f.entries[i]->t.id, .epoch = f.entries[i]->t.lease.epoch, .to = f.to[i]};
     fg_vec_push(&core->chains, c);
-    hold(&core->reservations[index], f.device, c->ready_ns);
+    core_hold_places(core, &core->reservations[index], &task->need, &f.device, 1, now_ns);
+    core->reservations[index].start_ns = c->ready_ns;
+    core->reservations[index].latest_ns = FG_MAX(core->reservations[index].latest_ns, c->ready_ns);
     core->plan_stats.chains++;
     step(core, c, now_ns, fx);
     return true;

@@ -24,7 +24,7 @@ static uint32_t promised_share(const struct device *d) { return d->share_used_pe
 static uint32_t there_share(const struct device *d) { return d->share_used_permille - d->share_parked_permille; }
 
 uint64_t core_memory_held(const struct device *d) { return FG_MAX(promised_memory(d), there_memory(d)); }
-uint32_t core_share_held(const struct device *d) { return FG_MIN(FG_MAX(promised_share(d), there_share(d)), 1000u); }
+uint32_t core_share_held(const struct device *d) { return FG_MIN(FG_MAX(promised_share(d), there_share(d)) + core_share_beside(d), 1000u); }
 
 /* Whether its end makes core_memory_held smaller: it is in the larger one of the two sums. */
 bool core_end_helps(const struct fg_core *core, const struct entry *e)

@@ -213,6 +213,8 @@ void fg_core_loaded(struct fg_core *core, uint64_t last_seq)
             core_device_at(d, n);
         core_assert(!d->d.id || d->node);
     }
+    for (size_t i = 0; i < core->nodes.count; i++)
+        core_find_host(core, core->nodes.items[i]);
     core_drains_mark(core);
     for (size_t i = 0; i < core->nodes.count; i++)
         core_movers_count(core, core->nodes.items[i]);

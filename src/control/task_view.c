@@ -17,6 +17,16 @@ void fg_out_error(struct fg_str *out, const char *key, const struct fg_error *er
     fg_out_close(out, '}');
 }
 
+/* What is asked for, or held, of the machine's processor. */
+static void put_beside(struct fg_str *out, uint32_t cpus_milli, uint64_t host_bytes)
+{
+    fg_out_cores(out, "cpus", cpus_milli);
+    if (host_bytes)
+        fg_out_int(out, "host_memory_bytes", (int64_t)host_bytes);
+    else
+        fg_out_null(out, "host_memory_bytes");
+}
+
 void fg_out_need(struct fg_str *out, const char *key, const struct fg_need *need)
 {
     fg_out_open(out, key, '{');
@@ -27,6 +37,7 @@ void fg_out_need(struct fg_str *out, const char *key, const struct fg_need *need
     fg_out_percent(out, "share_percent", need->share_permille);
     fg_out_percent(out, "share_max_percent", need->share_max_permille);
     fg_out_text(out, "device_kind", *need->device_kind ? need->device_kind : NULL);
+    put_beside(out, need->cpus_milli, need->host_bytes);
     fg_out_close(out, '}');
 }
 
@@ -145,6 +156,7 @@ static void put_placement(struct fg_str *out, struct fg_server *s, const struct 
     fg_out_int(out, "memory_bytes", (int64_t)lease->memory_bytes);
     fg_out_percent(out, "share_percent", lease->share_permille);
     fg_out_tenths(out, "share_lent_percent", lease->lent_permille);
+    put_beside(out, lease->cpus_milli, lease->host_bytes);
     int64_t parked_ns = lease->parked_us * 1000 + (lease->parked_ns ? FG_MAX(fg_server_now(s) - lease->parked_ns, 0) : 0);
     fg_out_text(out, "parking", fg_parking_name((enum fg_parking)lease->parking));
     fg_out_seconds(out, "parked_s", parked_ns);

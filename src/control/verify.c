@@ -63,6 +63,8 @@ static void verify_task(const struct fg_core *core, const struct entry *e, struc
     core_assert(d && fg_id_eq(d->d.node, t->lease.node) && t->lease.epoch < core->next_epoch && t->lease.epoch > 0);
     sums[t->lease.device - 1].memory += t->lease.memory_bytes;
     sums[t->lease.device - 1].share += t->lease.share_permille;
+    if (t->lease.host)
+        sums[t->lease.host - 1].memory += t->lease.host_bytes;
     sums[t->lease.device - 1].lent += t->lease.lent_permille;
     sums[t->lease.device - 1].leases++;
     sums[t->lease.device - 1].elastic += core_elastic(e);
@@ -92,6 +94,7 @@ static void verify_devices(const struct fg_core *core, const struct sums *sums)
             core_assert(e->t.lease_live && fg_id_eq(e->t.lease.node, n->n.id) && (!e->lease_next || e->lease_next->lease_prev == e));
     }
     core_assert(linked == leases);
+    core_verify_hosts(core);
 }
 
 /* What planning goes by is what is there: brought up to date, nothing is left that a fresh look would change. */
@@ -112,7 +115,8 @@ static void verify_plan_devices(struct fg_core *core)
     for (size_t i = 0; i < n; i++) {
         const struct fg_plan_device *x = &kept[i], *y = &core->plan_devices.items[i];
         core_assert(x->id == y->id && x->memory_bytes == y->memory_bytes && x->memory_free_bytes == y->memory_free_bytes &&
-                    x->share_free_permille == y->share_free_permille && x->usable == y->usable && x->kind == y->kind);
+                    x->share_free_permille == y->share_free_permille && x->host == y->host && x->host_free_bytes == y->host_free_bytes &&
+                    x->host_free_milli == y->host_free_milli && x->usable == y->usable && x->kind == y->kind);
     }
 }
 

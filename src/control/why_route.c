@@ -21,6 +21,8 @@ static void put_block(struct fg_str *out, struct fg_server *s, const struct fg_b
     fg_out_text(out, "reason", fg_reason_name(block->reason));
     fg_out_int(out, "memory_missing_bytes", (int64_t)block->memory_missing_bytes);
     fg_out_percent(out, "share_missing_percent", block->share_missing_permille);
+    fg_out_cores(out, "cpus_missing", block->cpus_missing_milli);
+    fg_out_int(out, "host_memory_missing_bytes", (int64_t)block->host_missing_bytes);
     fg_out_time(out, "free", block->free_ns);
     fg_out_text(out, "text", block->text);
     fg_out_close(out, '}');

@@ -293,15 +293,17 @@ int fg_reclaimer_start(struct fg_reclaimer **ret, const struct fg_reclaimer_conf
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_cond_init(&r->stop, &attr);
     pthread_condattr_destroy(&attr);
-    if (pthread_create(&r->thread, NULL, run, r) == 0) {
+    int code = pthread_create(&r->thread, NULL, run, r);
+    if (code == 0) {
         *ret = r;
         return 0;
     }
-    r->stopping = true;
+    pthread_mutex_destroy(&r->mutex);
+    pthread_cond_destroy(&r->stop);
     free(r->program);
     free(r->driver);
     free(r);
-    return fg_fail(err, FG_E_INTERNAL, "start the thread that reclaims idle memory: %m");
+    return fg_fail(err, FG_E_INTERNAL, "start the thread that reclaims idle memory: %s", strerror(code));
 }
 
 void fg_reclaimer_stop(struct fg_reclaimer *r)

@@ -10,6 +10,8 @@
     X(U32, "share", need.share_permille, 0) \
     X(U32, "share_max", need.share_max_permille, 0) \
     X(CHARS, "device_kind", need.device_kind, ) \
+    X(U32, "cpus", need.cpus_milli, 0) \
+    X(U64, "host_memory", need.host_bytes, 0) \
     X(I64, "queue_limit", limits.queue_ns, 0) \
     X(I64, "startup_limit", limits.startup_ns, FG_DEFAULT_STARTUP_NS) \
     X(I64, "run_limit", limits.run_ns, FG_DEFAULT_RUN_NS) \
@@ -69,6 +71,11 @@
     X(I64, "granted", granted_ns, 0) \
     X(I64, "deadline", deadline_ns, 0) \
     X(I64, "price_per_s", price_nanousd_per_s, 0) \
+    X(U32, "host", host, 0) \
+    X(U32, "cpus", cpus_milli, 0) \
+    X(U64, "host_memory", host_bytes, 0) \
+    X(U32, "host_permille", host_permille, 0) \
+    X(I64, "host_price_per_s", host_price_nanousd_per_s, 0) \
     X(LEVEL, "memory_level", memory_level, FG_LEVEL_NONE) \
     X(LEVEL, "share_level", share_level, FG_LEVEL_NONE)
 

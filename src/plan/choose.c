@@ -10,8 +10,10 @@ static bool in_time(const struct round *r, const struct fg_plan_task *t, const s
 /* What others lose where it is placed there. */
 static int64_t lost(const struct round *r, const struct fg_plan_task *t, const struct room *room)
 {
-    uint64_t memory = r->rooms->models.items[room->model].like.memory_bytes;
-    return fg_market_lost(r->rooms->market, room->model, 1000 - room->used_permille, fg_price_permille(t->need.memory_bytes, memory, t->need.share_permille));
+    const struct fg_plan_device *like = &r->rooms->models.items[room->model].like;
+    struct fg_ask ask = fg_ask_of(like, &t->need);
+    return fg_market_lost(r->rooms->market, room->model, 1000 - room->used_permille,
+                          fg_price_permille(ask.memory_bytes, like->memory_bytes, ask.share_permille));
 }
 
 /* The rules, in order: the first that tells a from b decides, and *rule says which. True: a is better. */
@@ -40,7 +42,8 @@ fg_id round_group_of(const struct fg_plan_task *t) { return fg_id_is_none(t->gro
 bool round_has_room(const struct round *r, size_t device, const struct fg_need *need)
 {
     const struct room *room = room_at(r, device);
-    return room->usable && need->memory_bytes <= room->memory_bytes && need->share_permille <= room->share_permille;
+    struct fg_ask ask = fg_ask_of(&r->rooms->models.items[room->model].like, need);
+    return room->usable && room_fits(r->rooms, room, &ask);
 }
 
 /* Full devices are asked only by what needs nothing of one of both. */
@@ -49,32 +52,16 @@ static bool may_be_in(int tree, const struct fg_need *need) { return tree != ROO
 bool round_any_room(const struct round *r, const struct fg_need *need)
 {
     uint32_t found;
-    for (size_t m = 0; m < r->rooms->models.count; m++)
+    for (size_t m = 0; m < r->rooms->models.count; m++) {
+        struct fg_ask ask = fg_ask_of(&r->rooms->models.items[m].like, need);
         for (int tree = 0; tree < ROOM_TREES && fg_could_hold(&r->rooms->models.items[m].like, need); tree++)
-            if (may_be_in(tree, need) && rooms_first(r->rooms, (uint32_t)m, tree, need, &found, 1))
+            if (may_be_in(tree, need) && rooms_first(r->rooms, (uint32_t)m, tree, &ask, &found, 1))
                 return true;
+    }
     for (size_t k = 0; k < r->held.count; k++)
         if (round_has_room(r, r->held.items[k], need) && fg_could_hold(&r->snap->devices[r->held.items[k]], need))
             return true;
     return false;
-}
-
-static bool fits_spare(const struct room *room, const struct fg_need *need)
-{
-    return need->memory_bytes <= room->spare_memory_bytes && need->share_permille <= room->spare_share_permille;
-}
-
-/* On a device that is held for another: it will have ended by then, or what it takes is not needed then. */
-static bool may_use(const struct round *r, size_t device, const struct fg_plan_task *t, const struct offer *offer)
-{
-    const struct room *room = room_at(r, device);
-    if (!room->reservation)
-        return true;
-    const struct fg_reservation *held = &r->snap->reservations[room->reservation - 1];
-    if (fg_id_eq(held->group, round_group_of(t)) || t->rank > held->rank)
-        return true;
-    bool passed = r->snap->now_ns >= held->start_ns;
-    return !passed && (offer->p95_ns <= held->start_ns - r->snap->now_ns || fits_spare(room, &t->need));
 }
 
 static void consider(const struct round *r, const struct group *g, const struct fg_plan_task *t, size_t i, struct choice *c)
@@ -96,10 +83,11 @@ static void consider(const struct round *r, const struct group *g, const struct 
 static void look_at(const struct round *r, const struct group *g, const struct fg_plan_task *t, uint32_t model, struct choice *c)
 {
     uint32_t found[3];
+    struct fg_ask ask = fg_ask_of(&r->rooms->models.items[model].like, &t->need);
     for (int tree = 0; tree < ROOM_TREES; tree++) {
         if (!may_be_in(tree, &t->need))
             continue;
-        size_t n = rooms_first(r->rooms, model, tree, &t->need, found, FG_COUNT(found));
+        size_t n = rooms_first(r->rooms, model, tree, &ask, found, FG_COUNT(found));
         for (size_t i = 0; i < n; i++)
             consider(r, g, t, found[i], c);
     }
@@ -122,13 +110,14 @@ struct choice round_choose(struct round *r, const struct group *g, const struct 
     struct choice c = {SIZE_MAX, SIZE_MAX, SIZE_MAX, FG_RULE_ONLY_FIT};
     for (size_t k = 0; k < r->held.count; k++) {
         size_t i = r->held.items[k];
-        if (offer_of(r, g, i)->cost >= 0 && round_has_room(r, i, &t->need) && may_use(r, i, t, offer_of(r, g, i)))
+        if (offer_of(r, g, i)->cost >= 0 && round_on_side(r, r->snap->devices[i].is_host, &t->need) && round_has_room(r, i, &t->need) && round_may_use(r, i, t, offer_of(r, g, i)))
             consider(r, g, t, i, &c);
     }
     for (int late = 0; late < (t->deadline_ns ? 2 : 1); late++)
         for (size_t k = 0; k < g->order_count; k++) {
             uint32_t model = r->orders.items[g->order + k];
-            if (in_time(r, t, &r->offers.items[g->offers + model]) == (late == 1))
+            if (in_time(r, t, &r->offers.items[g->offers + model]) == (late == 1) ||
+                !round_on_side(r, r->rooms->models.items[model].like.is_host, &t->need))
                 continue;
             if (is_beaten(r, g, t, model, &c))
                 break;

@@ -10,6 +10,9 @@ struct room {
     uint32_t share_permille, used_permille;
     uint64_t most_memory;                /* free in its subtree, itself included */
     uint32_t most_share;
+    uint64_t most_host_bytes;            /* beside the devices there, once that is asked for (beside) */
+    uint32_t most_host_milli;
+    uint32_t machine, next;              /* its machine's index + 1, and the next device of it, index + 1; 0: none */
     uint32_t left, right;                /* index + 1; 0: none */
     uint32_t model;
     fg_device_id id;
@@ -24,8 +27,16 @@ struct room_model {
     size_t count, usable;
     uint32_t root[ROOM_TREES];
 };
+struct room_machine {                    /* what is free on its processor, as the room of that says too, but to the thousandth of a core */
+    uint64_t bytes;
+    uint32_t milli;
+    uint32_t first, own;                 /* of its devices, and the one that is the processor: index + 1; 0: none */
+};
 struct fg_rooms {
     FG_VEC(struct room) rooms;           /* by device index */
+    FG_VEC(struct room_machine) machines;        /* by number - 1 */
+    uint64_t host_milli, host_bytes;     /* free on them, in sum */
+    bool beside;                         /* somebody asked for a part of it: what is most below each node is kept */
     FG_VEC(struct room_model) models;
     uint32_t *slots;                     /* model + 1, by hash; 0 empty */
     size_t slot_mask;
@@ -38,9 +49,30 @@ struct fg_rooms {
 
 /* The market is of this demand and these devices, roughly: it is made anew when an eighth more has come. */
 void rooms_learn(struct fg_rooms *x, const struct fg_demand *demand);
-/* What is free on one changed. */
+/* rooms.c, for machine.c: what is free on a device alone changed; what is free beside it did. */
+void rooms_put(struct fg_rooms *x, size_t at, uint64_t memory_bytes, uint32_t share_permille);
+void rooms_refresh(struct fg_rooms *x, size_t at);
+
+/* machine.c */
+/* What is free on one changed; of a processor for those who ask beside it, too. */
 void rooms_change(struct fg_rooms *x, size_t at, uint64_t memory_bytes, uint32_t share_permille);
+/* Take what is asked from a device and its machine (by -1), or give it back (by 1). */
+void rooms_take(struct fg_rooms *x, size_t at, const struct fg_ask *ask, int by);
+/* From now on searches know what is free beside devices. */
+void rooms_look_beside(struct fg_rooms *x);
+void rooms_join(struct fg_rooms *x, size_t at, const struct fg_plan_device *d);    /* the device's machine, and what is free of it, are as d says */
+void rooms_part(struct fg_rooms *x, size_t at);
+static inline const struct room_machine *rooms_machine(const struct fg_rooms *x, const struct room *r)
+{
+    return r->machine ? &x->machines.items[r->machine - 1] : NULL;
+}
+static inline bool room_fits(const struct fg_rooms *x, const struct room *r, const struct fg_ask *ask)
+{
+    const struct room_machine *m = rooms_machine(x, r);
+    return ask->memory_bytes <= r->memory_bytes && ask->share_permille <= r->share_permille &&
+           ask->host_milli <= (m ? m->milli : 0) && ask->host_bytes <= (m ? m->bytes : 0);
+}
 /* Take it out of the order, and put it back: what is held for a head is looked at one by one. */
 void rooms_lift(struct fg_rooms *x, size_t at, bool out);
-/* The first devices of the model in the order that have room for the need, at most max of one tree. Returns how many. */
-size_t rooms_first(const struct fg_rooms *x, uint32_t model, enum room_tree tree, const struct fg_need *need, uint32_t *ret, size_t max);
+/* The first devices of the model in the order that have room for what is asked, at most max of one tree. Returns how many. */
+size_t rooms_first(const struct fg_rooms *x, uint32_t model, enum room_tree tree, const struct fg_ask *ask, uint32_t *ret, size_t max);

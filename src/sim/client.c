@@ -27,6 +27,10 @@ static void make_spec(struct world *w, struct fg_spec *spec)
         spec->need.share_permille = (uint32_t)between(w, 1, chance(w, 100) ? 20 : 5) * 50;
     if (chance(w, 200))
         spec->need.share_max_permille = FG_MAX(spec->need.share_permille, (uint32_t)between(w, 1, 20) * 50);
+    if (chance(w, 200))
+        spec->need.cpus_milli = (uint32_t)between(w, 1, 40) * 125;
+    if (chance(w, 150))
+        spec->need.host_bytes = (uint64_t)between(w, 1, 8) << 29;
     if (chance(w, 100))
         snprintf(spec->need.device_kind, sizeof spec->need.device_kind, "%s", kinds[rnd(w, chance(w, 100) ? 4 : 3)]);
     spec->limits.startup_ns = between(w, 20, 120) * SEC;
@@ -103,7 +107,7 @@ static void submit(struct world *w)
     if (keyed)
         in.submit.idempotency = key;
     if (server_ask(w, &in, &err) == 0 && keyed)
-        fg_vec_push(&c->repeats, (struct repeat){fg_strdup(key), in.task, false});
+        fg_vec_push(&c->repeats, (struct repeat){fg_strdup(key), in.task});
     else
         may_refuse(w, &spec, &err);
     *oracle_task(&w->oracle, in.task) = (struct watched){.id = in.task, .attempts_allowed = 1u + spec.retries,
