@@ -373,36 +373,51 @@ static void carry_out(struct fg_core *core, struct fg_plan *plan, uint64_t versi
 static void make_head(struct fg_core *core, const struct fg_plan_task *task, int64_t now_ns, struct fg_effects *fx)
 {
     struct entry *e = table_find(core, task->id);
-    if (reserve_for(core, task, e->line, now_ns))
+    if (reserve_for(core, task, e->line, now_ns) && !core_open_for(core, core->reservation_count - 1, task, now_ns, fx))
         preempt_for(core, core->reservation_count - 1, task, now_ns, fx);
     core->plan_due = true;
 }
 
-/* Heads whose time has passed and who may displace others. */
+/* Heads for whom others may be moved, or whose time has passed and who may displace others. */
 static void press_on(struct round_state *r, struct fg_effects *fx)
 {
     struct fg_core *core = r->core;
-    for (size_t i = 0; core->preemptible_live && i < core->reservation_count; i++) {
+    for (size_t i = 0; (core->preemptible_live || core->movers) && i < core->reservation_count; i++) {
         struct entry *e = core_waiting(core, core->reservations[i].group);
-        if (!e || core->reservations[i].start_ns >= r->now_ns)
+        if (!e)
             continue;
         struct fg_plan_task task = plan_task(r, e, false);
         task.together = fg_id_is_none(e->line->gang) ? 1 : (uint32_t)line_size(e->line);
+        if (core_open_for(core, i, &task, r->now_ns, fx) || core->reservations[i].start_ns >= r->now_ns || !core->preemptible_live)
+            continue;
         core_plan_devices(core, false);
         preempt_for(core, i, &task, r->now_ns, fx);
+    }
+}
+
+/* What was decided before goes on: chains of moves, and tasks leave drained devices. */
+static void go_on(struct fg_core *core, int64_t now_ns, struct fg_effects *fx)
+{
+    core_chains_step(core, now_ns, fx);
+    for (size_t i = 0; core->movers && i < core->drains.count; i++) {
+        const struct node *n = core_node(core, core->drains.items[i].node);
+        if (n && !core->drains.items[i].over)
+            core_leave_drained(core, n, now_ns, fx);
     }
 }
 
 static int round_of(struct fg_core *core, int64_t now_ns, struct fg_effects *fx, struct fg_error *err)
 {
     struct round_state r = {.core = core, .now_ns = now_ns};
+    bool makes_room = core->preemptible_live || core->parked_live || core->movers;
+    go_on(core, now_ns, fx);
     core_plan_devices(core, false);
     reserve_refresh(core, now_ns);
     fg_rooms_free(core->rooms, &r.free);
-    if (!queue_size(core) || (!r.free.memory && !core->preemptible_live && !core->parked_live))
+    if (!queue_size(core) || (!r.free.memory && !makes_room))
         return 0;
     collect(&r);
-    if (!r.some_fit && !core->preemptible_live && !core->parked_live)
+    if (!r.some_fit && !makes_room)
         return 0;
     struct fg_snapshot snap = {
         .tasks = core->plan_tasks.items, .task_count = core->plan_tasks.count, .now_ns = now_ns,

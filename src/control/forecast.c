@@ -245,6 +245,7 @@ size_t core_tell_devices(struct fg_core *core, struct entry *e, int64_t now_ns, 
     size_t n = fg_explain(&snap, &task, blocks, max);
     for (size_t i = 0; i < n; i++) {
         tell_when(core, &task.need, now_ns, &blocks[i]);
+        core_tell_chain(core, e, now_ns, &blocks[i]);
         core_tell_drain(core, &blocks[i]);
     }
     return n + (e->line ? tell_held(core, e, &task, now_ns, blocks + n, max - n) : 0);
