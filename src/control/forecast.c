@@ -282,7 +282,7 @@ static void tell_when(struct fg_core *core, const struct fg_need *need, int64_t 
     }
     size_t len = strlen(b->text);
     snprintf(b->text + len, sizeof b->text - len, "; free when %zu task%s there ha%s ended, in about %s", n, n == 1 ? "" : "s",
-             n == 1 ? "s" : "ve", fg_format_duration(text, sizeof text, (b->free_ns - now_ns + FG_NS_PER_S / 2) / FG_NS_PER_S * FG_NS_PER_S));
+             n == 1 ? "s" : "ve", fg_format_duration(text, sizeof text, FG_MAX((b->free_ns - now_ns + FG_NS_PER_S / 2) / FG_NS_PER_S, 1) * FG_NS_PER_S));
 }
 
 /* A device with room that is kept for a head of the line. */
