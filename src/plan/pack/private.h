@@ -31,13 +31,13 @@ struct pk_node {
     uint32_t shape;                      /* index of equal empty nodes */
     uint32_t version;                    /* grows with every change */
     uint32_t first_task, tasks;
-    bool live, closed;
+    bool closed;
     uint32_t value_epoch;                /* value is of this epoch and the present room; 0: to be worked out */
     int64_t value;
 };
 struct pk_shape {
     struct fg_pack_node whole;
-    uint32_t nodes;                      /* live */
+    uint32_t nodes;
     int64_t price;                       /* thousandths, price.c */
 };
 struct pk_task {
@@ -96,7 +96,6 @@ struct pk_movable { uint64_t at; FG_VEC(bool) types; };     /* chain.c; at: posi
 struct fg_pack {
     struct fg_pack_options options;
     FG_VEC(struct pk_node) nodes;
-    FG_VEC(uint32_t) free_nodes;
     FG_VEC(struct pk_shape) shapes;
     FG_VEC(struct pk_type) types;
     uint32_t *type_slots, type_slot_count;   /* hash of needs -> type + 1 */

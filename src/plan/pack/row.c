@@ -52,7 +52,7 @@ static int64_t key_on(struct fg_pack *p, struct pk_row *r, uint32_t type, uint32
 {
     uint32_t gpus;
     const struct pk_node *n = &p->nodes.items[node];
-    if (n->tasks > 0 || n->closed || !n->live)
+    if (n->tasks > 0 || n->closed)
         return pk_score(p, type, node, &gpus);
     while (r->empty.count <= n->shape)
         fg_vec_push(&r->empty, UNKNOWN);

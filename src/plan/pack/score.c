@@ -119,7 +119,7 @@ int64_t pk_score(struct fg_pack *p, uint32_t type, uint32_t node, uint32_t *ret_
     const struct fg_pack_type *t = &p->types.items[type].need;
     const struct pk_node *n = &p->nodes.items[node];
     *ret_gpus = 0;
-    if (!n->live || n->closed || t->cpu_milli > n->room.cpu || (int64_t)t->memory_bytes > n->room.memory || t->gpus > n->room.gpus ||
+    if (n->closed || t->cpu_milli > n->room.cpu || (int64_t)t->memory_bytes > n->room.memory || t->gpus > n->room.gpus ||
         (t->kinds && !(t->kinds >> n->room.kind & 1)))
         return PK_NEVER;
     if (t->gpus == 1 && t->gpu_milli < FG_PACK_DEVICE)
