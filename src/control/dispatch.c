@@ -166,9 +166,10 @@ void core_complete(struct fg_core *core, const struct fg_spec *spec, enum fg_cla
 void core_line_need(struct fg_core *core, struct line *l, struct fg_need *ret)
 {
     if (l->need_version == 0 || (!l->asked.memory_bytes && l->need_version != core->history_version)) {
+        uint64_t memory = l->need.memory_bytes;      /* all that a proposal may change */
         core_complete(core, &line_first(l)->t.spec, l->class, &l->need);
         l->need_version = core->history_version;
-        l->nowhere_at = 0;
+        l->nowhere_at = l->need.memory_bytes < memory ? 0 : l->nowhere_at;
     }
     *ret = l->need;
 }
