@@ -77,6 +77,7 @@ struct line {
     uint64_t blocked_at;                 /* soft: room_version at which nothing was found for it */
     uint64_t no_reserve_at;              /* soft: ... at which no end of what runs would have helped */
     int64_t moves_look_ns;               /* soft: moves for it are not looked for before */
+    uint64_t nowhere_at;                 /* soft: places when no usable device could hold it, were it empty; 0: not known */
     uint64_t seen_at;                    /* soft: the last walk that counted it, and how many it took of it */
     size_t taken;
 };
@@ -196,6 +197,7 @@ struct fg_core {
     FG_VEC(struct kind) kinds;           /* kinds.c */
     bool plan_fresh;                     /* plan_devices is as things are, but for plan_dirty */
     FG_VEC(fg_device_id) plan_dirty;
+    uint64_t places;                     /* what the usable ones among plan_devices could hold, as a word: who fits none need not ask again */
     struct fg_rooms *rooms;              /* plan_devices as they were when they were fresh, in order */
     struct some_devices some;            /* scratch of reserve.c and forecast.c */
     size_t movers;                       /* devices whose agent can move tasks */

@@ -51,6 +51,18 @@ struct fg_plan_device *core_plan_device(const struct fg_core *core, fg_device_id
     return lo < core->plan_devices.count && core->plan_devices.items[lo].id == id ? &core->plan_devices.items[lo] : NULL;
 }
 
+/* A word of what it could hold when it is empty, for a sum over all. */
+static uint64_t capacity_of(const struct fg_plan_device *d)
+{
+    uint64_t word = d->id;
+    const uint64_t parts[] = {d->memory_bytes, d->cores, d->host_memory_bytes};
+    for (size_t i = 0; i < FG_COUNT(parts); i++)
+        word = (word ^ parts[i]) * UINT64_C(0x9e3779b97f4a7c15);
+    for (const char *c = d->kind; *c; c++)
+        word = (word ^ (unsigned char)*c) * UINT64_C(0x100000001b3);
+    return d->usable ? word ^ word >> 32 : 0;
+}
+
 /* False: it does not stand among them and cannot be added behind them, so all are to be listed anew. */
 static bool update(struct fg_core *core, fg_device_id id)
 {
@@ -58,6 +70,7 @@ static bool update(struct fg_core *core, fg_device_id id)
     size_t n = core->plan_devices.count;
     if (!plan && n && core->plan_devices.items[n - 1].id > id)
         return false;
+    core->places += capacity_of(&now) - (plan ? capacity_of(plan) : 0);
     if (plan)
         *plan = now;
     else
@@ -96,8 +109,11 @@ void core_plan_devices(struct fg_core *core, bool empty)
         if (core->devices.items[i].d.id)
             fg_vec_push(&core->plan_devices, plan_of(core, &core->devices.items[i], empty));
     core->plan_fresh = !empty;
-    for (size_t i = 0; core->plan_fresh && i < core->plan_devices.count; i++)
+    core->places = empty ? core->places : 0;
+    for (size_t i = 0; core->plan_fresh && i < core->plan_devices.count; i++) {
+        core->places += capacity_of(&core->plan_devices.items[i]);
         fg_rooms_set(core->rooms, i, &core->plan_devices.items[i]);
+    }
     if (core->plan_fresh)
         fg_rooms_cut(core->rooms, core->plan_devices.count);
 }
@@ -152,6 +168,7 @@ void core_line_need(struct fg_core *core, struct line *l, struct fg_need *ret)
     if (l->need_version == 0 || (!l->asked.memory_bytes && l->need_version != core->history_version)) {
         core_complete(core, &line_first(l)->t.spec, l->class, &l->need);
         l->need_version = core->history_version;
+        l->nowhere_at = 0;
     }
     *ret = l->need;
 }
@@ -190,17 +207,6 @@ const struct fg_estimate *core_line_estimate(struct fg_core *core, struct line *
 
 /* --- a round --- */
 
-/* By what is free in sum and at most on one device: how many of a line could start at all. */
-static size_t could_start(const struct fg_rooms_free *f, const struct fg_need *need)
-{
-    if (need->memory_bytes > f->largest_memory || need->share_permille > f->largest_share)
-        return 0;
-    uint64_t by_memory = f->memory / FG_MAX(need->memory_bytes, 1u), by_share = f->share / FG_MAX(need->share_permille, 1u);
-    uint64_t most = FG_MIN(by_memory, by_share);
-    most = need->cpus_milli ? FG_MIN(most, f->host_milli / need->cpus_milli) : most;
-    return (size_t)(need->host_bytes ? FG_MIN(most, f->host_bytes / need->host_bytes) : most);
-}
-
 struct round_state {
     struct fg_core *core;
     int64_t now_ns;
@@ -218,6 +224,7 @@ static struct fg_plan_task plan_task(struct round_state *r, struct entry *e, boo
         .id = e->t.id, .spec = &e->t.spec, .deadline_ns = order.deadline_ns == FG_NO_DEADLINE ? 0 : order.deadline_ns, .group = core_group(e),
         .rank = core_rank(e), .blocked = !fits || l->blocked_at == core->room_version, .no_reserve = l->no_reserve_at == core->room_version};
     core_line_need(core, l, &task.need);
+    task.no_reserve |= l->nowhere_at && l->nowhere_at == core->places;
     return task;
 }
 
@@ -249,7 +256,7 @@ static void push_heads(struct round_state *r, int priority)
         struct entry *e = core_waiting(r->core, r->core->reservations[i].group);
         if ((int)e->t.spec.priority != priority)
             continue;
-        bool fits = could_start(&r->free, &e->line->need) > 0;
+        bool fits = fg_rooms_most(r->core->rooms, &e->line->need) > 0;
         struct fg_plan_task task = plan_task(r, e, fits);
         if (fg_id_is_none(e->line->gang))
             push(r, e, &task);
@@ -272,7 +279,7 @@ static void look_at(struct round_state *r, struct walk *w)
     if (reserve_find(core, w->entry))
         return;
     core_line_need(core, l, &need);
-    size_t most = could_start(&r->free, &need);
+    size_t most = fg_rooms_most(r->core->rooms, &need);
     w->takes = most > 0 && l->blocked_at != core->room_version;
     if (!fg_id_is_none(l->gang)) {
         w->drop = true;

@@ -8,6 +8,7 @@
 #include "control/core_private.h"
 
 #define SCAN 1024u                       /* devices among which a place is sought */
+#define SCAN_BESIDE 256u                 /* where all that runs on their machines must be looked at, too */
 #define OVERRUN_NS (30 * FG_NS_PER_S)    /* a task at its run limit is stopped within this */
 
 fg_id core_group(const struct entry *e)
@@ -63,7 +64,7 @@ bool core_is_reserved(const struct fg_core *core, fg_device_id device, int most)
  * favoured: the first of SCAN of them to have room has it hardly later than the first of all. */
 void core_some_devices(struct fg_core *core, const struct fg_plan_task *task, struct some_devices *ret)
 {
-    size_t n = core->plan_devices.count, most = FG_MAX((size_t)SCAN, (size_t)task->together * 2);
+    size_t n = core->plan_devices.count, most = FG_MAX((size_t)(fg_asks_host(&task->need) ? SCAN_BESIDE : SCAN), (size_t)task->together * 2);
     ret->devices.count = 0;
     for (size_t k = 0; k < n && ret->devices.count < most; k++) {
         const struct fg_plan_device *d = &core->plan_devices.items[(k + core->next_epoch) % n];
@@ -208,6 +209,7 @@ bool reserve_for(struct fg_core *core, const struct fg_plan_task *task, struct l
     size_t keep = higher_first(core, task->rank);
     core_plan_devices(core, false);
     core_some_devices(core, task, &core->some);
+    l->nowhere_at = core->some.devices.count ? 0 : core->places;
     list_leases(core, &task->need, &core->some, now_ns);
     struct fg_snapshot snap = {.devices = core->some.devices.items, .device_count = core->some.devices.count, .now_ns = now_ns,
                                .reservations = core->reservations, .reservation_count = keep};

@@ -21,6 +21,7 @@ static void set(struct fg_rooms *x, struct room_machine *m, uint32_t milli, uint
     x->host_bytes += bytes - m->bytes;
     m->milli = milli;
     m->bytes = bytes;
+    rooms_pack_touch(x, (uint32_t)(m - x->machines.items));
 }
 
 static uint32_t cores_of(const struct fg_rooms *x, const struct room *r)
@@ -100,4 +101,5 @@ void rooms_part(struct fg_rooms *x, size_t at)
     if (!m->first)
         set(x, m, 0, 0);
     r->machine = r->next = 0;
+    rooms_pack_touch(x, (uint32_t)(m - x->machines.items));
 }

@@ -85,7 +85,28 @@ static struct group *find_group(struct round *r, const struct fg_plan_task *t)
 static int by_offer(const void *a, const void *b, void *offers)
 {
     const struct offer *x = (const struct offer *)offers + *(const uint32_t *)a, *y = (const struct offer *)offers + *(const uint32_t *)b;
-    return x->cost != y->cost ? (x->cost < y->cost ? -1 : 1) : x->time_ns < y->time_ns ? -1 : x->time_ns > y->time_ns;
+    return x->weighed != y->weighed ? (x->weighed < y->weighed ? -1 : 1) : x->time_ns < y->time_ns ? -1 : x->time_ns > y->time_ns;
+}
+
+/* What a part of a processor costs depends on how large that is. It does not decide between machines: each is weighed with the least
+ * that such a part, or such a place on a processor, costs on any. */
+static void weigh(struct round *r, const struct group *g)
+{
+    struct fg_plan_task alone = *g->task;
+    int64_t least[2] = {INT64_MAX, INT64_MAX};
+    alone.need.cpus_milli = 0;
+    alone.need.host_bytes = 0;
+    for (int pass = 0; pass < 2; pass++)
+        for (size_t k = 0; k < g->order_count; k++) {
+            uint32_t m = r->orders.items[g->order + k];
+            const struct fg_plan_device *like = &r->rooms->models.items[m].like;
+            struct offer *o = &r->offers.items[g->offers + m];
+            int64_t own = like->is_host ? 0 : fg_expected_cost_of(like, &alone, o->time_ns);
+            if (pass == 0)
+                least[like->is_host] = FG_MIN(least[like->is_host], o->cost - own);
+            else
+                o->weighed = own + least[like->is_host];
+        }
 }
 
 static void price_group(struct round *r, struct group *g)
@@ -98,17 +119,20 @@ static void price_group(struct round *r, struct group *g)
     g->least_cost = INT64_MAX;
     for (size_t m = 0; m < r->rooms->models.count; m++) {
         const struct room_model *model = &r->rooms->models.items[m];
-        struct offer offer = {-1, 0, 0};
+        struct offer offer = {-1, -1, 0, 0};
         if (model->usable && fg_could_hold(&model->like, &g->task->need)) {
             if (!kind || strcmp(kind, model->like.kind) != 0)
                 fg_estimate(r->snap->history, g->task->spec, kind = model->like.kind, g->task->need.share_permille, &e);
-            offer = (struct offer){fg_expected_cost_of(&model->like, g->task, e.mean_ns), e.mean_ns, e.p95_ns};
+            int64_t cost = fg_expected_cost_of(&model->like, g->task, e.mean_ns);
+            offer = (struct offer){cost, cost, e.mean_ns, e.p95_ns};
             g->least_cost = FG_MIN(g->least_cost, offer.cost);
             fg_vec_push(&r->orders, (uint32_t)m);
         }
         fg_vec_push(&r->offers, offer);
     }
     g->order_count = r->orders.count - g->order;
+    if (fg_asks_host(&g->task->need))
+        weigh(r, g);
     if (g->order_count > 1)
         qsort_r(&r->orders.items[g->order], g->order_count, sizeof *r->orders.items, by_offer, &r->offers.items[g->offers]);
 }
@@ -279,6 +303,7 @@ static void begin(struct round *r, const struct fg_snapshot *snap)
     for (size_t i = 0; i < snap->task_count && !r->rooms->beside; i++)
         if (fg_asks_host(&snap->tasks[i].need))
             rooms_look_beside(r->rooms);
+    rooms_pack_learn(r->rooms, snap->demand);
     round_hold(r);
 }
 

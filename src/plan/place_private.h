@@ -12,7 +12,7 @@ struct group {                           /* tasks that ask the same */
     size_t order, order_count;           /* where the models that could hold it are listed, by cost and then time */
     int64_t least_cost;                  /* over all devices that could ever hold it */
 };
-struct offer { int64_t cost, time_ns, p95_ns; };  /* cost -1: no device of the model can hold it */
+struct offer { int64_t cost, weighed, time_ns, p95_ns; };  /* cost -1: no device of the model can hold it; weighed: what it is compared by */
 struct done {
     size_t task, device;                 /* indices */
     uint32_t group;
@@ -33,6 +33,8 @@ struct round {
     FG_VEC(struct done) done;            /* of each placement */
     uint32_t *slots;                     /* group index + 1, 0 empty; a power of two, more than twice the tasks */
     size_t slot_count;
+    struct { uint32_t room, list; } ranked[16];  /* by the packer, for the task that is looked at: of a list the first is best */
+    uint32_t ranked_count, ranked_lists;
     enum side { SIDE_ANY, SIDE_BESIDE, SIDE_ON } side;    /* of processors that are asked for: a gang that does not fit on both is tried on one */
     struct fg_plan plan;
 };

@@ -134,7 +134,7 @@ static uint32_t find_host(struct search *s, const struct fg_plan_device *d)
 static void begin(struct search *s)
 {
     bool asks = fg_asks_host(s->need);
-    for (s->mask = 15; s->mask < s->snap->device_count * 4; s->mask = s->mask * 2 + 1)
+    for (s->mask = 15; s->mask < s->snap->device_count * (asks ? 4 : 2); s->mask = s->mask * 2 + 1)
         ;
     s->spaces = fg_alloc((s->snap->device_count + 1) * sizeof *s->spaces);
     s->places = fg_alloc(((size_t)s->mask + 1) * sizeof *s->places);

@@ -106,9 +106,19 @@ static uint32_t memory_used_permille(const struct fg_rooms *x, const struct room
     return 1000 - fg_price_permille(r->memory_bytes, x->models.items[r->model].like.memory_bytes, 0);
 }
 
+static void count_open(struct fg_rooms *x, const struct room *r, int by)
+{
+    struct room_model *m = &x->models.items[r->model];
+    m->memory += by > 0 ? r->memory_bytes : -r->memory_bytes;
+    m->share += by > 0 ? r->share_permille : 0 - (uint64_t)r->share_permille;
+    m->open += (size_t)by;
+}
+
 static void enter(struct fg_rooms *x, size_t at)
 {
     struct room *r = &x->rooms.items[at];
+    if (r->machine)
+        rooms_pack_touch(x, r->machine - 1);
     uint32_t share = 1000 - FG_MIN(r->share_permille, 1000u), memory = memory_used_permille(x, r);
     r->used_permille = FG_MAX(share, memory);
     r->tree = ROOM_NOWHERE;
@@ -121,6 +131,7 @@ static void enter(struct fg_rooms *x, size_t at)
         x->memory += r->memory_bytes;
         x->share += r->share_permille;
         x->open++;
+        count_open(x, r, 1);
     }
 }
 
@@ -135,6 +146,7 @@ static void leave(struct fg_rooms *x, size_t at)
         x->memory -= r->memory_bytes;
         x->share -= r->share_permille;
         x->open--;
+        count_open(x, r, -1);
     }
     r->left = r->right = 0;
     r->tree = ROOM_NOWHERE;
@@ -331,6 +343,9 @@ void fg_rooms_destroy(struct fg_rooms *x)
     }
     fg_vec_fini(&x->machines);
     fg_market_destroy(x->market);
+    rooms_pack_drop(x);
+    fg_vec_fini(&x->pack_dirty);
+    fg_vec_fini(&x->machine_at);
     fg_vec_fini(&x->models);
     fg_vec_fini(&x->rooms);
     free(x->slots);
@@ -387,7 +402,7 @@ void fg_rooms_cut(struct fg_rooms *x, size_t count)
 
 void fg_rooms_free(const struct fg_rooms *x, struct fg_rooms_free *ret)
 {
-    *ret = (struct fg_rooms_free){.memory = x->memory, .share = x->share, .host_milli = x->host_milli, .host_bytes = x->host_bytes};
+    *ret = (struct fg_rooms_free){.memory = x->memory, .share = x->share};
     for (size_t m = 0; m < x->models.count; m++)
         for (int tree = ROOM_SHARE; tree < ROOM_FULL; tree++)
             if (x->models.items[m].root[tree]) {
@@ -395,6 +410,39 @@ void fg_rooms_free(const struct fg_rooms *x, struct fg_rooms_free *ret)
                 ret->largest_memory = FG_MAX(ret->largest_memory, r->most_memory);
                 ret->largest_share = FG_MAX(ret->largest_share, r->most_share);
             }
+}
+
+/* Of one model: none, where no device has enough of either. */
+static void add_most(const struct fg_rooms *x, const struct room_model *m, const struct fg_ask *ask, uint64_t *memory, uint64_t *share, bool *any)
+{
+    for (int tree = ROOM_SHARE; tree < ROOM_FULL; tree++) {
+        const struct room *r = m->root[tree] ? room_of(x, m->root[tree]) : NULL;
+        if (!r || ask->memory_bytes > r->most_memory || ask->share_permille > r->most_share)
+            continue;
+        *any = true;
+        *memory += ask->memory_bytes ? m->memory / ask->memory_bytes : UINT32_MAX;
+        *share += ask->share_permille ? m->share / ask->share_permille : UINT32_MAX;
+        return;
+    }
+}
+
+size_t fg_rooms_most(const struct fg_rooms *x, const struct fg_need *need)
+{
+    uint64_t by_memory = 0, by_share = 0, beside = UINT64_MAX;
+    bool any = false, on = false;
+    for (size_t i = 0; i < x->models.count; i++) {
+        const struct room_model *m = &x->models.items[i];
+        if (!m->open || !fg_could_hold(&m->like, need))
+            continue;
+        struct fg_ask ask = fg_ask_of(&m->like, need);
+        add_most(x, m, &ask, &by_memory, &by_share, &any);
+        on = on || m->like.is_host;
+    }
+    if (!on && need->cpus_milli)         /* on a processor itself a task of the same need takes something else */
+        beside = x->host_milli / need->cpus_milli;
+    if (!on && need->host_bytes)
+        beside = FG_MIN(beside, x->host_bytes / need->host_bytes);
+    return any ? (size_t)FG_MIN(FG_MIN(by_memory, by_share), beside) : 0;
 }
 
 static bool is_sound(const struct fg_rooms *x, uint32_t node, const struct room *after, const struct room *before, size_t *count)

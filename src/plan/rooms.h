@@ -29,8 +29,10 @@ size_t fg_rooms_count(const struct fg_rooms *rooms);
 /* Forget those from index count on. */
 void fg_rooms_cut(struct fg_rooms *rooms, size_t count);
 
-/* What is free on machines' processors in sum, and on usable devices that have both some memory and some share left: in sum, and at most on one. */
-struct fg_rooms_free { uint64_t memory, largest_memory, share; uint32_t largest_share; uint64_t host_milli, host_bytes; };
+/* How many of this need could start at most, by what is free in sum on the models that can hold it. O(models). */
+size_t fg_rooms_most(const struct fg_rooms *rooms, const struct fg_need *need);
+/* What is free on usable devices that have both some memory and some share left: in sum, and at most on one. */
+struct fg_rooms_free { uint64_t memory, largest_memory, share; uint32_t largest_share; };
 void fg_rooms_free(const struct fg_rooms *rooms, struct fg_rooms_free *ret);
 /* Whether it is in order, and says of its device `at` what d says. For tests and checks: O(all) for the order. */
 bool fg_rooms_sound(const struct fg_rooms *rooms);

@@ -50,3 +50,11 @@ class Fgpu:
 
 def running(fgpu, task):
     return eventually(lambda: fgpu.one("get", task)["state"] == "running")
+
+
+@pytest.fixture
+def alone(tmp_path):
+    """Folders for tests that start and stop a system of their own."""
+    made = Fgpu(tmp_path)
+    yield made
+    made("down", "--kill")

@@ -8,8 +8,8 @@ import subprocess
 
 import pytest
 
-from cli_world import FGPU, Fgpu, NEEDS_FGPU, running
-from harness import PATIENCE_S, ROOT
+from cli_world import FGPU, Fgpu, NEEDS_FGPU, alone, running  # noqa: F401
+from harness import PATIENCE_S, ROOT, eventually
 
 pytestmark = NEEDS_FGPU
 
@@ -349,7 +349,7 @@ def test_events_tell_a_tasks_life(fgpu):
     assert "task.settled" in fgpu("events", "last")
 
 
-def test_a_machine_is_drained_and_waited_for(alone):
+def test_a_machine_is_drained_and_waited_for(alone):  # noqa: F811
     alone("up", "--detach", "--listen", "127.0.0.1:0")
     eventually(lambda: alone("devices", "--json"))
     node = alone.one("nodes")["name"]

@@ -6,25 +6,17 @@ import socket
 
 import pytest
 
-from cli_world import Fgpu, NEEDS_FGPU, running
+from cli_world import NEEDS_FGPU, alone, running  # noqa: F401
 from harness import PATIENCE_S
 
 pytestmark = NEEDS_FGPU
-
-
-@pytest.fixture
-def alone(tmp_path):
-    """Folders for tests that start and stop a system of their own."""
-    made = Fgpu(tmp_path)
-    yield made
-    made("down", "--kill")
 
 
 def pid_of(fgpu, name):
     return int(re.findall(name + r" started, pid (\d+)", (fgpu.data / "up.log").read_text())[-1])
 
 
-def test_up_prints_what_a_newcomer_needs_and_may_be_repeated(alone):
+def test_up_prints_what_a_newcomer_needs_and_may_be_repeated(alone):  # noqa: F811
     first = alone("up", "--detach", "--listen", "127.0.0.1:0")
     url = re.search(r"http://\S+", first)[0]
     for word in ("key     fgpu_", str(alone.home / "config"), str(alone.data), "cpu0", "limits: memory", "fgpu down"):
@@ -40,13 +32,13 @@ def test_up_prints_what_a_newcomer_needs_and_may_be_repeated(alone):
     alone.fails(7, "ps")
 
 
-def test_two_ups_at_once_start_one_system(alone):
+def test_two_ups_at_once_start_one_system(alone):  # noqa: F811
     both = [alone.start("up", "--detach", "-q", "--listen", "127.0.0.1:0", text=True) for _ in range(2)]
     urls = {p.communicate(timeout=PATIENCE_S)[0] for p in both}
     assert len(urls) == 1 and all(p.returncode == 0 for p in both)
 
 
-def test_in_the_foreground_it_stops_with_ctrl_c(alone):
+def test_in_the_foreground_it_stops_with_ctrl_c(alone):  # noqa: F811
     up = alone.start("up", "-q", "--listen", "127.0.0.1:0", text=True, start_new_session=True)
     assert up.stdout.readline().startswith("http://")
     os.killpg(up.pid, signal.SIGINT)
@@ -54,14 +46,14 @@ def test_in_the_foreground_it_stops_with_ctrl_c(alone):
     alone.fails(7, "ps")
 
 
-def test_a_port_that_is_taken_fails_with_the_reason(alone):
+def test_a_port_that_is_taken_fails_with_the_reason(alone):  # noqa: F811
     with socket.create_server(("127.0.0.1", 0)) as taken:
         error = alone.fails(7, "up", "--detach", "--listen", f"127.0.0.1:{taken.getsockname()[1]}")
     assert "Address already in use" in error and "serve.log" in error
 
 
 @pytest.mark.parametrize("name", ["serve", "agent"])
-def test_killed_daemons_come_back_and_the_run_goes_on(alone, name):
+def test_killed_daemons_come_back_and_the_run_goes_on(alone, name):  # noqa: F811
     alone("up", "--detach", "--listen", "127.0.0.1:0")
     run = alone.start("run", "-q", "--no-workdir", "--", "sh", "-c", "for i in 1 2 3 4; do echo $i; sleep 0.5; done; exit 4", text=True)
     assert run.stdout.readline() == "1\n"
@@ -72,7 +64,7 @@ def test_killed_daemons_come_back_and_the_run_goes_on(alone, name):
     assert alone.one("get", "last")["attempt"] == 1
 
 
-def test_tasks_outlive_down_and_are_found_again(alone):
+def test_tasks_outlive_down_and_are_found_again(alone):  # noqa: F811
     alone("up", "--detach", "--listen", "127.0.0.1:0")
     task = alone("submit", "--no-workdir", "--", "sh", "-c", "until [ -e go ]; do sleep 0.05; done; for i in 1 2 3 4; do echo $i; done; exit 5").strip()
     assert running(alone, task)
@@ -85,7 +77,7 @@ def test_tasks_outlive_down_and_are_found_again(alone):
     assert alone("logs", task) == "1\n2\n3\n4\n"
 
 
-def test_down_kill_leaves_nothing_running(alone):
+def test_down_kill_leaves_nothing_running(alone):  # noqa: F811
     alone("up", "--detach", "--listen", "127.0.0.1:0")
     task = alone("submit", "--no-workdir", "--share", "100", "--", "sleep", "100").strip()
     assert running(alone, task)
@@ -98,7 +90,7 @@ def test_down_kill_leaves_nothing_running(alone):
     assert "succeeded" in alone("wait", waiting)
 
 
-def test_a_watcher_that_is_killed_takes_its_daemons_along(alone):
+def test_a_watcher_that_is_killed_takes_its_daemons_along(alone):  # noqa: F811
     alone("up", "--detach", "--listen", "127.0.0.1:0")
     serve = pid_of(alone, "serve")
     os.kill(int((alone.data / "up.pid").read_text()), signal.SIGKILL)
