@@ -184,8 +184,8 @@ static void drain(struct world *w)
     if (!n)
         return;
     const struct fg_device *d = views[rnd(w, n)].device;
-    struct fg_input in = {.kind = FG_IN_DRAIN, .drain = {.node = d->node, .device = chance(w, 500) ? d->id : 0, .reason = chance(w, 500) ? "dust" : NULL,
-                                                         .now = chance(w, 300), .resume = fg_core_drain(w->server.core, d->node, d->id, NULL) && chance(w, 700)}};
+    struct fg_input in = {.kind = FG_IN_DRAIN, .drain = {.node = d->node, .device = chance(w, 850) ? d->id : 0, .reason = chance(w, 500) ? "dust" : NULL,
+                                                         .now = chance(w, 300), .resume = fg_core_drain(w->server.core, d->node, d->id, NULL) && chance(w, 900)}};
     server_ask(w, &in, &err);
 }
 
@@ -225,7 +225,7 @@ static void act(struct world *w, int who, uint64_t what, void *data)
         snprintf(in.price.price.kind, sizeof in.price.price.kind, "%s", kinds[rnd(w, 3)]);
         server_ask(w, &in, &err);
     }
-    if (chance(w, 15))
+    if (chance(w, 30))
         drain(w);
     if (chance(w, 150))
         ask(w, FG_IN_CANCEL, some_task(w));

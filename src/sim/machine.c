@@ -184,6 +184,73 @@ static void fence(struct world *w, int index, uint64_t what, void *data)
     at(w, w->now + SEC, fence, index, 0, NULL);
 }
 
+/* --- moves --- */
+
+static void tell_place(struct world *w, int index, struct attempt *a, bool moved)
+{
+    struct machine *m = &w->machines[index];
+    if (!m->on || !m->agent_up || !m->connection || a->stage != STAGE_RUNNING)
+        return;
+    struct msg *msg = report(m, a, FG_REPORT_PARKING);
+    msg->usage.seq = 0;
+    msg->parking = (struct fg_parking_report){.parking = a->moving_to ? FG_PARKING_CALLED : FG_PARKING_NONE, .bytes = a->lease.memory_bytes, .moved = moved};
+    snprintf(msg->parking.device, sizeof msg->parking.device, "%s", m->devices[a->device].name);
+    a->told++;
+    if (moved)
+        a->move_told = a->told;
+    net_to_server(w, index, msg);
+}
+
+/* The driver may refuse. */
+static void move_ends(struct world *w, int index, uint64_t epoch, void *data)
+{
+    struct attempt *a = find(&w->machines[index], epoch);
+    if (!a || a->stage != STAGE_RUNNING || !a->moving_to || !w->machines[index].agent_up)
+        return;
+    if (!chance(w, 150))
+        oracle_move(w, index, a, a->moving_to - 1);
+    a->moving_to = 0;
+    tell_place(w, index, a, true);
+}
+
+static void move(struct world *w, int index, struct attempt *a, const char *device)
+{
+    struct machine *m = &w->machines[index];
+    size_t to = 0;
+    while (to + 1 < m->device_count && strcmp(m->devices[to].name, device) != 0)
+        to++;
+    if (a->stage != STAGE_RUNNING || a->move_told > a->told_acked || a->moving_to)
+        return;
+    if (to == a->device || chance(w, 100)) {
+        tell_place(w, index, a, true);
+        return;
+    }
+    a->moving_to = to + 1;
+    tell_place(w, index, a, false);
+    at(w, w->now + between(w, 100 * MS, 8 * SEC), move_ends, index, a->epoch, NULL);
+}
+
+/* Where it had got to when its agent was killed, the next one finds: here or there. */
+static void moves_break(struct world *w, int index)
+{
+    struct machine *m = &w->machines[index];
+    for (size_t i = 0; i < m->attempts.count; i++) {
+        struct attempt *a = m->attempts.items[i];
+        if (a->moving_to && a->stage == STAGE_RUNNING && chance(w, 500))
+            oracle_move(w, index, a, a->moving_to - 1);
+        a->moving_to = 0;
+    }
+}
+
+static void tell_places(struct world *w, int index)
+{
+    struct machine *m = &w->machines[index];
+    for (size_t i = 0; i < m->attempts.count; i++) {
+        m->attempts.items[i]->told = m->attempts.items[i]->told_acked = m->attempts.items[i]->move_told = 0;
+        tell_place(w, index, m->attempts.items[i], false);
+    }
+}
+
 /* --- what the server says --- */
 
 static void start(struct world *w, int index, const struct msg *msg)
@@ -220,6 +287,9 @@ static void act(struct world *w, int index, const struct msg *msg)
         a->ended_acked |= action->report == FG_REPORT_FINISHED;
         if (action->report == FG_REPORT_USAGE)
             a->usage_acked = FG_MAX(a->usage_acked, action->report_seq);
+        a->told_acked += action->report == FG_REPORT_PARKING;
+    } else if (action->kind == FG_ACT_MOVE) {
+        move(w, index, a, msg->device);
     } else if (action->kind == FG_ACT_RESIZE && a->stage == STAGE_RUNNING) {
         oracle_resize(w, index, a, action->lease.lent_permille);
     } else if (action->kind == FG_ACT_FORGET) {
@@ -236,6 +306,8 @@ void machine_receive(struct world *w, int index, struct msg *msg)
         act(w, index, msg);
     else
         m->lease_until_ns = FG_MAX(m->lease_until_ns, msg->sent_ns + LEASE_NS);
+    if (msg->kind == MSG_WELCOME)
+        tell_places(w, index);
 }
 
 /* --- the agent's life --- */
@@ -287,6 +359,7 @@ static void agent_down(struct world *w, int index, int64_t down_ns)
     net_break(w, index, false, true);
     m->agent_up = false;
     m->connection = 0;
+    moves_break(w, index);
     at(w, w->now + down_ns, agent_up, index, m->boots, NULL);
 }
 
@@ -335,6 +408,13 @@ void machine_init(struct world *w, int index)
         snprintf(d->kind, sizeof d->kind, "%s", kinds[rnd(w, FG_COUNT(kinds))]);
         snprintf(d->backend, sizeof d->backend, "%s", strcmp(d->kind, "cpu") == 0 ? "cpu" : "opencl");
     }
+    if (chance(w, 500))                  /* alike, and its agent can move tasks between them */
+        for (size_t i = 0; i < m->device_count; i++) {
+            m->devices[i].memory_bytes = UINT64_C(24) << 30;
+            m->devices[i].moves = true;
+            snprintf(m->devices[i].kind, sizeof m->devices[i].kind, "card-a");
+            snprintf(m->devices[i].backend, sizeof m->devices[i].backend, "nvidia");
+        }
     m->on = m->agent_up = true;
     at(w, w->now + between(w, 0, HEARTBEAT_NS), beat, index, 0, NULL);
     at(w, w->now + SEC, fence, index, 0, NULL);

@@ -14,9 +14,9 @@ static int run(const struct fg_sim_options *options, struct fg_sim_result *r)
     fflush(stdout);
     int rc = fg_sim_run(options, r);
     printf("\rseed=%" PRIu64 " events=%" PRIu64 " hash=%016" PRIx64 " tasks=%zu ended=%zu waiting=%zu steps=%" PRIu64
-           " simulated=%" PRId64 "s crashes=%zu full_disks=%zu reboots=%zu partitions=%zu nodes_lost=%zu replays=%zu preempted=%zu gangs=%zu resized=%zu\n",
+           " simulated=%" PRId64 "s crashes=%zu full_disks=%zu reboots=%zu partitions=%zu nodes_lost=%zu replays=%zu preempted=%zu gangs=%zu resized=%zu moved=%zu\n",
            options->seed, r->events, r->hash, r->tasks, r->terminal, r->waiting, r->steps, r->simulated_ns / 1000000000,
-           r->crashes, r->full_disks, r->reboots, r->partitions, r->nodes_lost, r->replays, r->preempted, r->gang_starts, r->resized);
+           r->crashes, r->full_disks, r->reboots, r->partitions, r->nodes_lost, r->replays, r->preempted, r->gang_starts, r->resized, r->moved);
     if (rc < 0)
         printf("BROKEN %s\nreplay: fgpu-sim --seed %" PRIu64 " --events %" PRIu64 " --trace\n", r->failure, options->seed, options->events);
     return rc;

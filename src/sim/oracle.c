@@ -107,6 +107,8 @@ static void released(struct world *w, struct watched *t, uint64_t epoch)
         broken(w, "%s released epoch %llu, holds %llu", short_id(t->id), (unsigned long long)epoch, (unsigned long long)t->lease_epoch);
     o->leased[t->lease.device].memory -= t->lease.memory_bytes;
     o->leased[t->lease.device].share -= t->lease.share_permille + t->lease.lent_permille;
+    o->leased[t->lease.moving_to].memory -= t->lease.moving_to ? t->lease.memory_bytes : 0;
+    o->leased[t->lease.moving_to].share -= t->lease.moving_to ? t->lease.share_permille : 0;
     if (t->lease.host) {
         o->leased[t->lease.host].memory -= t->lease.host_bytes;
         o->leased[t->lease.host].host_milli -= t->lease.cpus_milli;
@@ -114,6 +116,31 @@ static void released(struct world *w, struct watched *t, uint64_t epoch)
     t->lease_epoch = 0;
     if (t->live)
         broken(w, "the lease of %s is released while it runs", short_id(t->id));
+}
+
+/* A place is held on both devices until it is known where it is. */
+static void moving(struct world *w, struct watched *t, const struct fg_event *ev)
+{
+    struct oracle *o = &w->oracle;
+    fg_device_id left = t->lease.device;
+    if (t->lease_epoch != ev->parked.epoch || (ev->kind == FG_EV_LEASE_MOVED && !t->lease.moving_to))
+        broken(w, "%s of %s by epoch %llu, it holds %llu", fg_event_name(ev->kind), short_id(t->id), (unsigned long long)ev->parked.epoch,
+               (unsigned long long)t->lease_epoch);
+    if (ev->kind == FG_EV_LEASE_MOVING) {
+        t->lease.moving_to = ev->parked.device;
+        o->leased[ev->parked.device].memory += t->lease.memory_bytes;
+        o->leased[ev->parked.device].share += t->lease.share_permille;
+        if (beyond(o, ev->parked.device) || t->lease.lent_permille)
+            broken(w, "a place on device %u is held beyond its capacity", ev->parked.device);
+        return;
+    }
+    if (ev->parked.device == t->lease.device)
+        left = t->lease.moving_to;
+    o->leased[left].memory -= t->lease.memory_bytes;
+    o->leased[left].share -= t->lease.share_permille;
+    w->result->moved += ev->parked.device != t->lease.device;
+    t->lease.device = ev->parked.device;
+    t->lease.moving_to = 0;
 }
 
 /* Lent to those who asked, never more than is there; what is its own it keeps. */
@@ -172,6 +199,8 @@ static void task_event(struct world *w, const struct fg_event *ev)
         t->usage_seq = ev->usage.seq;
         break;
     case FG_EV_LEASE_GRANTED: granted(w, t, &ev->lease); break;
+    case FG_EV_LEASE_MOVING:
+    case FG_EV_LEASE_MOVED: moving(w, t, ev); break;
     case FG_EV_LEASE_RESIZED: resized(w, t, ev->resized.epoch, ev->resized.lent_permille); break;
     case FG_EV_LEASE_RELEASED: released(w, t, ev->released.epoch); break;
     case FG_EV_TASK_SETTLED:
@@ -241,6 +270,22 @@ void oracle_process(struct world *w, int machine, const struct attempt *a, bool 
         broken(w, "%s/%u runs, but the disk says %s", short_id(t->id), a->number, t->known ? fg_state_name(t->state) : "nothing");
     if (used->memory > m->devices[a->device].memory_bytes || used->share > 1000)
         broken(w, "machine %d device %zu runs more than it has", machine, a->device);
+}
+
+/* The process stands still: nothing of it is on either device at one moment. */
+void oracle_move(struct world *w, int machine, struct attempt *a, size_t to)
+{
+    __auto_type from = &w->oracle.used[machine][a->device];
+    __auto_type used = &w->oracle.used[machine][to];
+    uint32_t share = a->lease.share_permille + a->lease.lent_permille;
+    from->memory -= a->lease.memory_bytes;
+    from->share -= share;
+    used->memory += a->lease.memory_bytes;
+    used->share += share;
+    a->device = to;
+    trace(w, "machine %d: %s/%u is on device %zu now", machine, short_id(a->task), a->number, to);
+    if (used->memory > w->machines[machine].devices[to].memory_bytes || used->share > 1000)
+        broken(w, "machine %d device %zu runs more than it has, after a move", machine, to);
 }
 
 void oracle_resize(struct world *w, int machine, struct attempt *a, uint32_t lent_permille)

@@ -195,7 +195,7 @@ static void committed(struct world *w, const struct batch *b)
         struct msg *msg = fg_alloc(sizeof *msg);
         *msg = (struct msg){.kind = MSG_ACTION, .connection = connection, .action = b->sends.items[i].action};
         const struct fg_task *t = fg_core_task(w->server.core, msg->action.task);
-        const struct fg_device *d = fg_core_device(w->server.core, msg->action.lease.device);
+        const struct fg_device *d = fg_core_device(w->server.core, msg->action.kind == FG_ACT_MOVE ? msg->action.lease.moving_to : msg->action.lease.device);
         if (t)
             msg->limits = t->spec.limits;
         snprintf(msg->device, sizeof msg->device, "%s", d ? d->name : "");
@@ -299,7 +299,7 @@ void server_receive(struct world *w, int machine, struct msg *msg)
         answer_alive(w, machine, msg);
     } else if (!w->server.degraded) {
         in = (struct fg_input){.kind = FG_IN_REPORT, .task = msg->task, .report = {.node = w->machines[machine].node.id,
-             .attempt = msg->attempt, .epoch = msg->epoch, .kind = msg->report, .usage = msg->usage,
+             .attempt = msg->attempt, .epoch = msg->epoch, .kind = msg->report, .usage = msg->usage, .parking = msg->parking,
              .outcome = msg->report == FG_REPORT_FINISHED ? &msg->outcome : NULL}};
         if (turn(w, &in, &err) < 0)
             broken(w, "report refused: %s", err.text);

@@ -60,6 +60,7 @@ struct msg {
     int64_t sent_ns;                     /* ALIVE, HELLO, WELCOME: when the agent sent what is answered */
     struct fg_action action; char device[64]; struct fg_limits limits;   /* START: what it needs to know */
     fg_id task; uint32_t attempt; uint64_t epoch; enum fg_report_kind report; struct fg_usage usage; struct fg_outcome outcome; /* strings static */
+    struct fg_parking_report parking;
     FG_VEC(struct fg_attempt_at_node) attempts;
 };
 struct link {
@@ -78,6 +79,8 @@ struct attempt {                         /* what the machine's disk has of an at
     fg_id task; uint32_t number; uint64_t epoch;
     struct fg_lease lease;
     size_t device;                       /* index in its machine's */
+    size_t moving_to;                    /* index + 1 of where it is being brought; 0: it stays */
+    uint32_t told, told_acked, move_told; /* reports of where it is, on this connection; the last that a move ended */
     struct fg_limits limits;
     enum stage stage;
     bool started_sent, started_acked, ended_acked, killing;
@@ -167,6 +170,7 @@ void oracle_event(struct world *w, const struct fg_event *ev);               /* 
 void oracle_batch(struct world *w, const struct batch *b);                   /* all of it is, in one transaction */
 void oracle_acked(struct world *w, fg_id submitted, fg_id canceled);
 void oracle_process(struct world *w, int machine, const struct attempt *a, bool starts);
+void oracle_move(struct world *w, int machine, struct attempt *a, size_t to);
 void oracle_resize(struct world *w, int machine, struct attempt *a, uint32_t lent_permille);
 void oracle_final(struct world *w);
 void oracle_fini(struct oracle *o);

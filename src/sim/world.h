@@ -18,6 +18,7 @@ struct fg_sim_result {
     size_t tasks, terminal, waiting;     /* acknowledged; of these ended; of these waiting with good reason */
     size_t preempted, gang_starts;       /* tasks whose place was taken; members of gangs that started together */
     size_t resized;                      /* shares lent and taken back */
+    size_t moved;                        /* to another device */
     size_t crashes, full_disks, reboots, partitions, nodes_lost, replays;
     char failure[500];                   /* "" when every promise was kept */
 };
