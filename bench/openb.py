@@ -115,7 +115,8 @@ def churn(folder, seeds):
     for waiting in (5000, 3000, 1000, 300):
         runs = simulate(nodes, tasks, "--churn", "--seeds", seeds, "--waiting", str(waiting))
         avg = lambda key: sum(r[key] for r in runs) / len(runs)
-        note = f"seeds {seeds}; waits: all {avg('mean_wait'):.2f}, shares {avg('mean_wait_share'):.2f}, p99 {avg('p99_wait'):.2f}"
+        note = (f"seeds {seeds}; last quarter {avg('allocation_late'):.2f}, nobody for ever above {avg('bound_for_ever'):.2f}; "
+                f"waits: all {avg('mean_wait'):.2f}, shares {avg('mean_wait_share'):.2f}, p99 {avg('p99_wait'):.2f}")
         row = table.at_least if waiting == 5000 else lambda what, value, unit, bar, note: table.plain(what, value, unit, note)
         yield row(f"churn, {waiting} wait: GPUs allocated", avg("allocation"), "%", 96.5, note)
         yield table.at_most(f"churn, {waiting} wait: wait of tasks with >= 4 GPUs", avg("mean_wait_big"), "run times", 1)

@@ -112,7 +112,9 @@ def tasks():
     s["Placement"] = obj(node=TASK_ID | {"description": "nod_..."}, node_name=null(STRING), device=INTEGER, device_name=null(STRING),
                          device_kind=null(STRING), memory_bytes=INTEGER, share_percent=PERCENT, share_lent_percent=NUMBER,
                          cpus=null(NUMBER), host_memory_bytes=null(INTEGER),
-                         parking={"enum": ["none", "parked", "called"]}, parked_s=NUMBER, borrowed=BOOLEAN, enforcement=ref("Enforcement"),
+                         parking={"enum": ["none", "parked", "called"]}, parked_s=NUMBER, borrowed=BOOLEAN,
+                         moving_to=null(INTEGER), moved_from=null(INTEGER),
+                         moved_for=null(text("the waiting task that its last move made room for, or the one under way makes")), enforcement=ref("Enforcement"),
                          rule=INTEGER, rule_text=STRING, expected_s=SECONDS, expected_cost=MONEY)
     s["Timings"] = obj(queue_s=SECONDS, pull_s=SECONDS, load_s=SECONDS, run_s=SECONDS)
     s["Usage"] = obj(device_s=NUMBER, wall_s=NUMBER, memory_peak_bytes=INTEGER, throttled_s=NUMBER, denied=INTEGER)
@@ -174,7 +176,7 @@ def system():
     s["Blob"] = obj(sha256=STRING, size=INTEGER)
     there = {**INTEGER, "description": "tasks with a place there, those that move to it included"}
     s["Device"] = obj(id=INTEGER, name=STRING, kind=STRING, backend=STRING, node=STRING, node_name=null(STRING), connected=BOOLEAN,
-                      healthy=BOOLEAN, drained=ref("Drained"), tasks_there=there, units=INTEGER, gflops=NUMBER, memory_bytes=INTEGER, memory_free_bytes=INTEGER,
+                      healthy=BOOLEAN, moves={**BOOLEAN, "description": "its agent can move running tasks to another device like it"}, drained=ref("Drained"), tasks_there=there, units=INTEGER, gflops=NUMBER, memory_bytes=INTEGER, memory_free_bytes=INTEGER,
                       memory_parked_bytes=INTEGER, memory_borrowed_bytes=INTEGER,
                       share_free_percent=NUMBER, share_lent_percent=NUMBER, price_usd_per_s=MONEY, price_usd_per_hour=MONEY,
                       enforcement=obj(memory=ref("Level"), share=ref("Level"), level=ref("Level"), why=null(STRING)),

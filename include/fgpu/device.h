@@ -65,6 +65,7 @@ struct fg_backend_options {
     int64_t reclaim_idle_s;              /* the device memory of vGPUs that were idle so long may go to others; 0: never */
     bool reclaim_always;                 /* also when nobody lacks memory */
     bool reclaim_move;                   /* and brought back on another device of the kind, whose files tasks then see */
+    bool reclaim_move_running;           /* also of tasks that are not idle, when the server asks for it */
 };
 
 /* Where the device memory of a vGPU is (model/task.h), for those that may be parked while they are idle. */
@@ -99,7 +100,7 @@ struct fg_device_backend {
     int (*audit)(void *state, const char *device, const char *name, const int32_t *pids, size_t count, struct fg_vgpu_offence *ret);
     /* False: it is not known yet. NULL: none can be parked. */
     bool (*parking)(void *state, const char *device, const char *name, struct fg_vgpu_parking *ret);
-    /* Bring a parked vGPU back on the device `to` of the same kind; parking says how it ended. NULL as to: it stays where it was.
+    /* Bring a parked vGPU back on the device `to` of the same kind; one that runs is parked for it, if its device says that it moves; parking says how it ended. NULL as to: it stays where it was.
      * FG_E_UNAVAILABLE: there is no room. NULL: none can be moved. */
     int (*move)(void *state, const char *device, const char *name, const char *to, struct fg_error *err);
     /* Use at the end of vGPUs whose counters were read from the held descriptor by the supervisor, NULL: not such a backend. */

@@ -237,8 +237,9 @@ static int put_churn(const struct cli *cli, const struct job *j, const struct ru
 {
     if (cli->json) {
         FG_AUTO_JSON json_t *out = json_pack(
-            "{s:s,s:s,s:I,s:b,s:i,s:f,s:f,s:f,s:f,s:f,s:i,s:i,s:i,s:f,s:i,s:f}", "format", "openb-churn", "policy", fg_pack_policy_text(r->policy),
-            "seed", (json_int_t)o->seed, "migrate", o->moves_permille > 0, "waiting", (int)o->waiting, "allocation", c->allocation, "mean_wait",
+            "{s:s,s:s,s:I,s:b,s:i,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:i,s:i,s:i,s:f,s:i,s:f}", "format", "openb-churn", "policy", fg_pack_policy_text(r->policy),
+            "seed", (json_int_t)o->seed, "migrate", o->moves_permille > 0, "waiting", (int)o->waiting, "allocation", c->allocation, "allocation_late",
+            c->allocation_late, "bound_for_ever", c->bound, "mean_wait",
             c->wait, "mean_wait_big", c->wait_big, "mean_wait_share", c->wait_share, "p99_wait", c->wait_p99, "started", (int)c->started,
             "started_big", (int)c->started_big, "migrations", (int)c->migrations, "migrations_percent", c->migrations_percent, "holds",
             (int)c->holds, "time", c->time);
@@ -247,6 +248,7 @@ static int put_churn(const struct cli *cli, const struct job *j, const struct ru
     cli_table_cell(t, CLI_NO_TINT, "%s", fg_pack_policy_text(r->policy));
     cli_table_cell(t, CLI_NO_TINT, "%llu", (unsigned long long)o->seed);
     cli_table_cell(t, CLI_NO_TINT, "%.2f", c->allocation);
+    cli_table_cell(t, CLI_NO_TINT, "%.2f", c->allocation_late);
     cli_table_cell(t, CLI_NO_TINT, "%.3f", c->wait);
     cli_table_cell(t, CLI_NO_TINT, "%.3f", c->wait_big);
     cli_table_cell(t, CLI_NO_TINT, "%.3f", c->wait_share);
@@ -258,8 +260,8 @@ static int put_churn(const struct cli *cli, const struct job *j, const struct ru
 static int read_churn(const struct cli_args *args, struct fg_churn_options *o, struct fg_error *err)
 {
     long waiting = cli_integer(args, "waiting", 5000), warm_up = cli_integer(args, "warm-up", 20000), starts = cli_integer(args, "starts", 60000);
-    if (waiting < 1 || waiting > 1000000 || starts < 1 || starts > 100000000)
-        return fg_fail(err, FG_E_INVALID, "--waiting is to be within 1..1000000, --starts within 1..100000000");
+    if (waiting < 1 || waiting > 1000000 || starts < 1 || starts > 100000000 || warm_up < 0 || warm_up > 100000000)
+        return fg_fail(err, FG_E_INVALID, "--waiting is to be within 1..1000000, --starts within 1..100000000, --warm-up within 0..100000000");
     *o = (struct fg_churn_options){.waiting = (uint32_t)waiting, .warm_up = (uint32_t)warm_up, .starts = (uint32_t)starts, .big_gpus = 4,
                                    .hold_after = 0.5, .age_weight = 50, .patience = 10, .moves_permille = cli_integer(args, "moves", 3) > 0 ? 10 : 0};
     return 0;
@@ -268,13 +270,13 @@ static int read_churn(const struct cli_args *args, struct fg_churn_options *o, s
 static int run_churn(const struct cli *cli, struct job *j, struct fg_error *err)
 {
     struct fg_churn_options o;
-    struct fg_churn c;
+    struct fg_churn c = {0};
     struct cli_table t;
     if (cli_text(j->args, "csv") || cli_text(j->args, "plot"))
         return fg_fail(err, FG_E_UNSUPPORTED, "--csv and --plot draw arrivals, not --churn: --json has its figures");
     if (read_churn(j->args, &o, err) < 0)
         return -1;
-    cli_table_init(&t, "POLICY|>SEED|>ALLOCATED %|>WAIT|>OF >= 4 GPUS|>OF SHARES|>99TH PERCENTILE|>MIGRATIONS %");
+    cli_table_init(&t, "POLICY|>SEED|>ALLOCATED %|>LAST QUARTER|>WAIT|>OF >= 4 GPUS|>OF SHARES|>99TH PERCENTILE|>MIGRATIONS %");
     int rc = 0;
     for (size_t i = 0; i < j->policies && rc == 0; i++)
         for (o.seed = j->first_seed; o.seed < j->first_seed + j->seeds && rc == 0; o.seed++) {
@@ -282,7 +284,8 @@ static int run_churn(const struct cli *cli, struct job *j, struct fg_error *err)
             rc = fg_churn_run(&j->trace, &o, &c, err) < 0 ? -1 : put_churn(cli, j, &j->runs[i], &o, &c, &t, err);
         }
     if (rc == 0 && !cli->json && cli_put_table(cli, &t, err) == 0)
-        return cli_put_line(err, "waits in mean run times; %u tasks wait at any time, %u starts counted", o.waiting, o.starts);
+        return cli_put_line(err, "waits in mean run times; %u tasks wait at any time, %u starts counted; no policy holds more than %.2f %% for ever: "
+                            "above it a long queue keeps what wastes GPUs waiting", o.waiting, o.starts, c.bound);
     cli_table_fini(&t);
     return rc;
 }

@@ -48,6 +48,7 @@ static void put_device(struct fg_str *out, const struct fg_call *call, const str
     fg_out_text(out, "node_name", view->node ? view->node->name : NULL);
     fg_out_bool(out, "connected", view->node && view->node->connected);
     fg_out_bool(out, "healthy", d->healthy);
+    fg_out_bool(out, "moves", d->moves);
     fg_out_drained(out, call->server, d->node, d->id);
     fg_out_int(out, "units", d->units);
     fg_str_addf(out, ",\"gflops\":%.3f", d->gflops);

@@ -177,6 +177,7 @@ static void granted(struct fg_core *core, struct entry *e, const struct fg_event
 {
     e->t.lease = ev->lease;
     e->t.lease_live = true;
+    e->no_move_ns = e->moving_since_ns = e->moves_failed = 0;
     core_lease_link(core, e);
     struct node *n = core_node(core, ev->lease.node);
     n->deadline_ns = FG_MAX(n->deadline_ns, ev->lease.deadline_ns);
@@ -324,6 +325,7 @@ static void joined(struct fg_core *core, const struct fg_event *ev)
     timer_of_node(core, n);
     core->counters_changed = true;
     core->kinds_fresh = false;
+    core_movers_count(core, n);
     core_plan_node_changed(core, n);
     core_room(core);
 }

@@ -65,6 +65,7 @@ void fg_core_destroy(struct fg_core *core)
     free((void *)core->config.prices);
     fg_vec_fini(&core->prices);
     fg_vec_fini(&core->drains);
+    core_chains_fini(core);
     free(core);
 }
 

@@ -96,7 +96,7 @@ void fg_effects_fini(struct fg_effects *fx);
 struct fg_plan_stats {
     uint64_t rounds, placed, improved;   /* improved: rounds in which the solver was asked */
     uint64_t preempted, reserved;
-    uint64_t borrowed, moves;            /* tasks placed in memory of parked ones; parked ones told to move */
+    uint64_t borrowed, moves, chains;    /* tasks placed in memory of parked ones; tasks told to move; chains of moves for a head */
     int64_t cost_nanousd, bound_nanousd; /* sums */
     int64_t last_cost_nanousd, last_bound_nanousd;
 };

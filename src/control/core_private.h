@@ -7,7 +7,7 @@
  *   kinds.c   the largest device of each kind                    elastic.c idle share: lent and taken back
  *   deadline.c which deadlines cannot be met                     forecast.c when a waiting task will start
  *   timer.c   deadlines of tasks and nodes                       lease.c    nodes: hello, gone, alive, lost
- *   parking.c parked memory: lent, moved, called back
+ *   parking.c parked memory: lent, moved, called back            migrate.c  running tasks moved to open a device
  *   rows.c    stored rows out and in                             report.c   what agents say; how an attempt ends
  *   view.c    reading; verify.c: invariants and the state hash   dispatch.c planning; why.c: blocks and quotes
  *   host.c    what is held of a machine's processor beside its devices
@@ -18,6 +18,7 @@
 #pragma once
 #include "control/core.h"
 #include "plan/market.h"
+#include "plan/moves.h"
 #include "plan/rooms.h"
 
 enum timer_kind { TIMER_TASK, TIMER_NODE };
@@ -46,6 +47,8 @@ struct entry {                           /* a task in memory */
     uint32_t hello_mark;                 /* soft: the agent had it at this hello */
     bool linked;                         /* in that list, its share taken from the device */
     bool changed;                        /* its row waits for fg_core_changes */
+    int64_t moving_since_ns, no_move_ns; /* soft: its move began; not to be moved before, */
+    unsigned moves_failed;               /* ... after so many moves that failed */
     bool killing;                        /* soft: a kill was sent, for kill_reason, and is sent again at kill_again_ns */
     enum fg_reason kill_reason;
     int64_t kill_again_ns;
@@ -73,6 +76,8 @@ struct line {
     struct fg_estimate estimate;         /* on the kind it would most likely get */
     uint64_t blocked_at;                 /* soft: room_version at which nothing was found for it */
     uint64_t no_reserve_at;              /* soft: ... at which no end of what runs would have helped */
+    uint64_t nowhere_at;                 /* soft: places when no usable device could hold it, were it empty; 0: not known */
+    int64_t moves_look_ns;               /* soft: moves for it are not looked for before */
     uint64_t seen_at;                    /* soft: the last walk that counted it, and how many it took of it */
     size_t taken;
 };
@@ -112,7 +117,21 @@ struct node {
     uint32_t number;                     /* soft: from 1, in the order they came */
     uint64_t mark;                       /* soft: scratch of host.c */
     bool changed, drained;
+    size_t movers, moving;               /* devices whose agent can move tasks; leases that are on their way */
+    int64_t move_after_ns;               /* soft: no chain of moves before */
 };
+/* Moves of running tasks that open a device for a head of the line. Soft. */
+struct chain_move { fg_id task; uint64_t epoch; fg_device_id to; bool begun; };
+struct chain {
+    struct node *node;
+    fg_id group;
+    fg_device_id device;                 /* that it opens */
+    struct chain_move moves[FG_MOVES_MAX];
+    uint32_t count;
+    int64_t began_ns, ready_ns;          /* ready: as it should be */
+    uint64_t stood_us;                   /* device time that was lost to it so far */
+};
+struct move_rate { char kind[64]; int64_t ns_per_mib; };
 
 struct device {
     struct fg_device d;                  /* id 0: a hole */
@@ -178,8 +197,12 @@ struct fg_core {
     FG_VEC(struct kind) kinds;           /* kinds.c */
     bool plan_fresh;                     /* plan_devices is as things are, but for plan_dirty */
     FG_VEC(fg_device_id) plan_dirty;
+    uint64_t places;                     /* what the usable ones among plan_devices could hold, as a word: who fits none need not ask again */
     struct fg_rooms *rooms;              /* plan_devices as they were when they were fresh, in order */
     struct some_devices some;            /* scratch of reserve.c and forecast.c */
+    size_t movers;                       /* devices whose agent can move tasks */
+    FG_VEC(struct chain *) chains;
+    FG_VEC(struct move_rate) move_rates; /* soft: seen since the start */
     FG_VEC(fg_device_id) lend_due;       /* soft: devices with lend_at_ns */
 };
 
@@ -261,6 +284,8 @@ void core_some_devices(struct fg_core *core, const struct fg_plan_task *task, st
 
 /* preempt.c: make room for the head that reservation index is for, if others may be asked to go. Spoils plan_devices. */
 void core_make_go(struct fg_core *core, struct entry *e, int64_t now_ns, struct fg_effects *fx);   /* with all of its gang */
+void core_hold_places(struct fg_core *core, struct fg_reservation *r, const struct fg_need *need, const fg_device_id *devices, uint32_t n,
+                      int64_t now_ns);
 void preempt_for(struct fg_core *core, size_t index, const struct fg_plan_task *task, int64_t now_ns, struct fg_effects *fx);
 
 /* host.c */
@@ -303,6 +328,20 @@ void core_parking_said(struct fg_core *core, struct entry *e, const struct fg_in
 void core_parking_hello(struct fg_core *core, const struct node *n, int64_t now_ns, struct fg_effects *fx);
 /* Give waiting tasks that may be asked to go the place of those that are parked. */
 int core_lend_places(struct fg_core *core, int64_t now_ns, struct fg_effects *fx, struct fg_error *err);
+
+/* Hold a place on `to` and have its agent bring it there, for whom (or NONE); false: there is no room for it. */
+bool core_move(struct fg_core *core, struct entry *e, struct device *to, fg_id whom, int64_t now_ns, struct fg_effects *fx);
+struct device *core_place_to_move(const struct fg_core *core, const struct entry *e);      /* NULL: none */
+
+/* migrate.c */
+void core_movers_count(struct fg_core *core, struct node *n);               /* its devices changed */
+/* Moves that make room for the head that reservation index is for; true: they are under way. */
+bool core_open_for(struct fg_core *core, size_t index, const struct fg_plan_task *task, int64_t now_ns, struct fg_effects *fx);
+void core_chains_step(struct fg_core *core, int64_t now_ns, struct fg_effects *fx);
+void core_moved(struct fg_core *core, struct entry *e, bool there, int64_t now_ns);         /* its move ended */
+void core_leave_drained(struct fg_core *core, const struct node *n, int64_t now_ns, struct fg_effects *fx);
+void core_tell_chain(const struct fg_core *core, const struct entry *e, int64_t now_ns, struct fg_block *b);
+void core_chains_fini(struct fg_core *core);
 
 /* timer.c */
 void timer_set(struct fg_core *core, struct timer *timer, int64_t due_ns);  /* INT64_MAX: none */

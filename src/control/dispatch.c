@@ -51,6 +51,18 @@ struct fg_plan_device *core_plan_device(const struct fg_core *core, fg_device_id
     return lo < core->plan_devices.count && core->plan_devices.items[lo].id == id ? &core->plan_devices.items[lo] : NULL;
 }
 
+/* A word of what it could hold when it is empty, for a sum over all. */
+static uint64_t capacity_of(const struct fg_plan_device *d)
+{
+    uint64_t word = d->id;
+    const uint64_t parts[] = {d->memory_bytes, d->cores, d->host_memory_bytes};
+    for (size_t i = 0; i < FG_COUNT(parts); i++)
+        word = (word ^ parts[i]) * UINT64_C(0x9e3779b97f4a7c15);
+    for (const char *c = d->kind; *c; c++)
+        word = (word ^ (unsigned char)*c) * UINT64_C(0x100000001b3);
+    return d->usable ? word ^ word >> 32 : 0;
+}
+
 /* False: it does not stand among them and cannot be added behind them, so all are to be listed anew. */
 static bool update(struct fg_core *core, fg_device_id id)
 {
@@ -58,6 +70,7 @@ static bool update(struct fg_core *core, fg_device_id id)
     size_t n = core->plan_devices.count;
     if (!plan && n && core->plan_devices.items[n - 1].id > id)
         return false;
+    core->places += capacity_of(&now) - (plan ? capacity_of(plan) : 0);
     if (plan)
         *plan = now;
     else
@@ -96,8 +109,11 @@ void core_plan_devices(struct fg_core *core, bool empty)
         if (core->devices.items[i].d.id)
             fg_vec_push(&core->plan_devices, plan_of(core, &core->devices.items[i], empty));
     core->plan_fresh = !empty;
-    for (size_t i = 0; core->plan_fresh && i < core->plan_devices.count; i++)
+    core->places = empty ? core->places : 0;
+    for (size_t i = 0; core->plan_fresh && i < core->plan_devices.count; i++) {
+        core->places += capacity_of(&core->plan_devices.items[i]);
         fg_rooms_set(core->rooms, i, &core->plan_devices.items[i]);
+    }
     if (core->plan_fresh)
         fg_rooms_cut(core->rooms, core->plan_devices.count);
 }
@@ -152,6 +168,7 @@ void core_line_need(struct fg_core *core, struct line *l, struct fg_need *ret)
     if (l->need_version == 0 || (!l->asked.memory_bytes && l->need_version != core->history_version)) {
         core_complete(core, &line_first(l)->t.spec, l->class, &l->need);
         l->need_version = core->history_version;
+        l->nowhere_at = 0;
     }
     *ret = l->need;
 }
@@ -207,6 +224,7 @@ static struct fg_plan_task plan_task(struct round_state *r, struct entry *e, boo
         .id = e->t.id, .spec = &e->t.spec, .deadline_ns = order.deadline_ns == FG_NO_DEADLINE ? 0 : order.deadline_ns, .group = core_group(e),
         .rank = core_rank(e), .blocked = !fits || l->blocked_at == core->room_version, .no_reserve = l->no_reserve_at == core->room_version};
     core_line_need(core, l, &task.need);
+    task.no_reserve |= l->nowhere_at && l->nowhere_at == core->places;
     return task;
 }
 
@@ -355,36 +373,51 @@ static void carry_out(struct fg_core *core, struct fg_plan *plan, uint64_t versi
 static void make_head(struct fg_core *core, const struct fg_plan_task *task, int64_t now_ns, struct fg_effects *fx)
 {
     struct entry *e = table_find(core, task->id);
-    if (reserve_for(core, task, e->line, now_ns))
+    if (reserve_for(core, task, e->line, now_ns) && !core_open_for(core, core->reservation_count - 1, task, now_ns, fx))
         preempt_for(core, core->reservation_count - 1, task, now_ns, fx);
     core->plan_due = true;
 }
 
-/* Heads whose time has passed and who may displace others. */
+/* Heads for whom others may be moved, or whose time has passed and who may displace others. */
 static void press_on(struct round_state *r, struct fg_effects *fx)
 {
     struct fg_core *core = r->core;
-    for (size_t i = 0; core->preemptible_live && i < core->reservation_count; i++) {
+    for (size_t i = 0; (core->preemptible_live || core->movers) && i < core->reservation_count; i++) {
         struct entry *e = core_waiting(core, core->reservations[i].group);
-        if (!e || core->reservations[i].start_ns >= r->now_ns)
+        if (!e)
             continue;
         struct fg_plan_task task = plan_task(r, e, false);
         task.together = fg_id_is_none(e->line->gang) ? 1 : (uint32_t)line_size(e->line);
+        if (core_open_for(core, i, &task, r->now_ns, fx) || core->reservations[i].start_ns >= r->now_ns || !core->preemptible_live)
+            continue;
         core_plan_devices(core, false);
         preempt_for(core, i, &task, r->now_ns, fx);
+    }
+}
+
+/* What was decided before goes on: chains of moves, and tasks leave drained devices. */
+static void go_on(struct fg_core *core, int64_t now_ns, struct fg_effects *fx)
+{
+    core_chains_step(core, now_ns, fx);
+    for (size_t i = 0; core->movers && i < core->drains.count; i++) {
+        const struct node *n = core_node(core, core->drains.items[i].node);
+        if (n && !core->drains.items[i].over)
+            core_leave_drained(core, n, now_ns, fx);
     }
 }
 
 static int round_of(struct fg_core *core, int64_t now_ns, struct fg_effects *fx, struct fg_error *err)
 {
     struct round_state r = {.core = core, .now_ns = now_ns};
+    bool makes_room = core->preemptible_live || core->parked_live || core->movers;
+    go_on(core, now_ns, fx);
     core_plan_devices(core, false);
     reserve_refresh(core, now_ns);
     fg_rooms_free(core->rooms, &r.free);
-    if (!queue_size(core) || (!r.free.memory && !core->preemptible_live && !core->parked_live))
+    if (!queue_size(core) || (!r.free.memory && !makes_room))
         return 0;
     collect(&r);
-    if (!r.some_fit && !core->preemptible_live && !core->parked_live)
+    if (!r.some_fit && !makes_room)
         return 0;
     struct fg_snapshot snap = {
         .tasks = core->plan_tasks.items, .task_count = core->plan_tasks.count, .now_ns = now_ns,

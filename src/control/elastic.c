@@ -24,7 +24,7 @@ void core_lend_later(struct fg_core *core, struct device *d, int64_t now_ns)
 /* What it is lent when all borrowers are brought up to the same share, as far as each may go: the smallest gain first. */
 static uint32_t lent_at(const struct entry *e, uint32_t level)
 {
-    if (!core_elastic(e) || e->t.state != FG_STATE_RUNNING || e->t.lease.parking != FG_PARKING_NONE || e->killing || e->t.cancel_requested)
+    if (!core_elastic(e) || e->t.state != FG_STATE_RUNNING || e->t.lease.parking != FG_PARKING_NONE || e->t.lease.moving_to || e->killing || e->t.cancel_requested)
         return 0;
     uint32_t own = e->t.lease.share_permille, up_to = FG_MIN(level, e->t.spec.need.share_max_permille);
     return up_to > own ? up_to - own : 0;

@@ -1,16 +1,14 @@
 /* forecast.c - when a waiting task will start, and what on each device would start it. Reads only.
  *
- *     start = T0 + W / C       T0 when what runs leaves room for it, if nobody were before it (fg_reserve on expected ends)
- *                              W  device time that those before it are expected to take
- *                              C  devices that could hold it
- *     80 % band: of T0 from the 10th and 90th percentiles of what runs; of W from the spread of its tasks, independent:
- *     half widths add as squares. Run times are log-normal, as estimate.h has them. */
+ * The start is played ahead (plan/foresee.h) with the devices, what runs on them and the queue in the order of a walk. Of what lies
+ * beyond the walk it is known how much device time it is expected to take. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/units.h"
 #include "control/core_private.h"
+#include "plan/foresee.h"
 
 #define Z90 1.2816                       /* of the normal distribution: 10 % lie beyond */
 #define Z95 1.645
@@ -62,32 +60,24 @@ static bool room_at(struct fg_core *core, const struct fg_plan_task *task, doubl
     return true;
 }
 
-struct work { double mean_us, var; };
-
-static void add_line(struct fg_core *core, struct line *l, double tasks, struct work *w)
-{
-    double each = (double)queue_charge(core, l), sigma = sigma_of(l->estimate.p50_ns, l->estimate.p95_ns);
-    w->mean_us += tasks * each;
-    w->var += tasks * each * each * (exp(sigma * sigma) - 1);
-}
+static double line_work(struct fg_core *core, struct line *l) { return (double)queue_charge(core, l); }
 
 /* part of what a tenant has waiting in a priority: its first lines stand for all. */
-static void add_tenant(struct fg_core *core, const struct account *a, int priority, size_t tasks, struct work *w)
+static double tenant_work(struct fg_core *core, const struct account *a, int priority, size_t tasks)
 {
-    struct work some = {0, 0};
+    double some = 0;
     size_t seen = 0, lines = 0;
     for (struct line *l = account_line_after(a, priority, NULL); l && lines < 64; l = account_line_after(a, priority, &l->head), lines++) {
-        add_line(core, l, (double)line_size(l), &some);
+        some += line_work(core, l) * (double)line_size(l);
         seen += line_size(l);
     }
-    double part = seen ? (double)tasks / (double)seen : 0;
-    w->mean_us += some.mean_us * part;
-    w->var += some.var * part;
+    return seen ? some * (double)tasks / (double)seen : 0;
 }
 
-static struct work work_before(struct fg_core *core, const struct entry *e, int64_t now_ns)
+/* Device time that those before it are expected to take, microseconds. */
+static double work_before(struct fg_core *core, const struct entry *e, int64_t now_ns)
 {
-    struct work w = {0, 0};
+    double w = 0;
     struct fg_order key = entry_order(e);
     const struct account *own = e->line->account;
     int priority = (int)e->t.spec.priority;
@@ -96,24 +86,23 @@ static struct work work_before(struct fg_core *core, const struct entry *e, int6
     for (struct line *l = account_line_after(own, priority, NULL); l && lines < 64 && fg_order_cmp(&l->head, &key) < 0;
          l = account_line_after(own, priority, &l->head), lines++) {
         size_t tasks = line_before(l, &key);
-        add_line(core, l, (double)tasks, &w);
+        w += line_work(core, l) * (double)tasks;
         seen += (double)tasks;
     }
     if (seen > 0)                        /* the first lines stand for all */
-        w = (struct work){w.mean_us * before / seen, w.var * before / seen};
+        w *= before / seen;
     struct fg_fair mine = account_fair(core, e->line->account, now_ns);
-    mine.used_us = fg_usage_add(mine.used_us, (uint64_t)w.mean_us);
+    mine.used_us = fg_usage_add(mine.used_us, (uint64_t)w);
     for (size_t i = 0; i < core->accounts.count; i++) {
         struct account *a = core->accounts.items[i];
         for (int p = priority + 1; p < FG_PRIORITY_COUNT; p++)
             if (a->waiting[p])
-                add_tenant(core, a, p, a->waiting[p], &w);
+                w += tenant_work(core, a, p, a->waiting[p]);
         if (a == own || !a->waiting[priority])
             continue;
         struct fg_fair other = account_fair(core, a, now_ns);
-        struct work each = {0, 0};
-        add_tenant(core, a, priority, 1, &each);
-        add_tenant(core, a, priority, fg_fair_ahead(&mine, &other, a->waiting[priority], (uint64_t)each.mean_us), &w);
+        uint64_t each = (uint64_t)tenant_work(core, a, priority, 1);
+        w += tenant_work(core, a, priority, fg_fair_ahead(&mine, &other, a->waiting[priority], each));
     }
     return w;
 }
@@ -125,29 +114,190 @@ static void task_of(struct fg_core *core, struct entry *e, struct fg_plan_task *
     core_need(core, e, &ret->need);
 }
 
+/* --- the start --- */
+
+#define WALK_MOST 2048u                  /* tasks of the queue that are looked at one by one */
+#define WALK_BEHIND 256u                 /* behind the one that is asked for: they may start beside those before it */
+
+struct ahead {
+    struct fg_core *core;
+    const struct entry *target;
+    const struct fg_plan_device *sample; /* one of those that are played */
+    struct fg_foresee in;
+    FG_VEC(struct fg_foresee_device) devices;
+    FG_VEC(struct fg_foresee_lease) leases;
+    FG_VEC(struct fg_foresee_line) lines;
+    FG_VEC(uint32_t) order;
+    FG_VEC(const char *) kinds;
+    FG_VEC(struct fg_foresee_tenant) tenants;
+    FG_VEC(const struct account *) accounts;
+};
+
+static uint32_t kind_number(struct ahead *a, const char *kind)
+{
+    for (uint32_t x = 0; x < a->kinds.count; x++)
+        if (strcmp(a->kinds.items[x], kind) == 0)
+            return x + 1;
+    fg_vec_push(&a->kinds, kind);
+    return (uint32_t)a->kinds.count;
+}
+
+/* Like names, like numbers. */
+static uint32_t name_number(const char *name)
+{
+    uint32_t hash = 2166136261u;
+    for (; *name; name++)
+        hash = (hash ^ (unsigned char)*name) * 16777619u;
+    return hash;
+}
+
+static uint32_t tenant_number(struct ahead *a, struct account *account, int64_t now_ns)
+{
+    for (uint32_t x = 0; x < a->accounts.count; x++)
+        if (a->accounts.items[x] == account)
+            return x;
+    struct fg_fair fair = account_fair(a->core, account, now_ns);
+    fg_vec_push(&a->accounts, account);
+    fg_vec_push(&a->tenants, (struct fg_foresee_tenant){(double)fair.used_us, FG_MAX((double)fair.weight, 1)});
+    return (uint32_t)a->accounts.count - 1;
+}
+
+/* With the leases there. */
+static void add_device(struct ahead *a, const struct fg_plan_device *d, int64_t now_ns)
+{
+    uint32_t at = (uint32_t)a->devices.count;
+    a->sample = a->sample ? a->sample : d;
+    fg_vec_push(&a->devices, (struct fg_foresee_device){d->memory_bytes, d->memory_free_bytes, d->share_free_permille, kind_number(a, d->kind)});
+    for (const struct entry *e = core_device(a->core, d->id)->first; e; e = e->device_next) {
+        int64_t from = e->t.state == FG_STATE_RUNNING ? e->t.started_ns : e->t.placed_ns;
+        struct fg_foresee_lease l = {at, e->t.lease.memory_bytes, e->t.lease.share_permille, FG_MAX(now_ns - from, 0), e->p50_ns, e->p95_ns};
+        if (e->killing)
+            l.age_ns = 0, l.p50_ns = l.p95_ns = 1;
+        if (core_end_helps(a->core, e))
+            fg_vec_push(&a->leases, l);
+    }
+}
+
+/* One in so many, of those that could hold the target where there are too many. */
+static void add_devices(struct ahead *a, const struct fg_plan_task *task, int64_t now_ns)
+{
+    struct fg_core *core = a->core;
+    size_t all = core->plan_devices.count, capable = 0, usable = 0, seen = 0;
+    for (size_t i = 0; i < all; i++) {
+        const struct fg_plan_device *d = &core->plan_devices.items[i];
+        usable += d->usable;
+        capable += d->usable && fg_could_hold(d, &task->need);
+    }
+    bool any = usable <= FG_FORESEE_DEVICES || capable == usable;
+    a->in.scale = (uint32_t)FG_MAX(((any ? usable : capable) + FG_FORESEE_DEVICES - 1) / FG_FORESEE_DEVICES, (size_t)1);
+    for (size_t i = 0; capable && i < all; i++) {
+        const struct fg_plan_device *d = &core->plan_devices.items[i];
+        if (d->usable && (any || fg_could_hold(d, &task->need)) && seen++ % a->in.scale == 0)
+            add_device(a, d, now_ns);
+    }
+}
+
+static void add_line(struct ahead *a, struct line *l, int64_t now_ns)
+{
+    const struct fg_estimate *est = core_line_estimate(a->core, l);
+    struct fg_need need;
+    core_line_need(a->core, l, &need);
+    struct fg_ask ask = fg_ask_of(a->sample, &need);
+    uint32_t together = fg_id_is_none(l->gang) ? 1 : (uint32_t)line_size(l);
+    l->seen_at = a->core->walks, l->taken = a->lines.count;
+    fg_vec_push(&a->lines, (struct fg_foresee_line){.memory_bytes = ask.memory_bytes, .share_permille = ask.share_permille, .rank = core_rank(line_first(l)),
+        .kind = need.device_kind[0] ? kind_number(a, need.device_kind) : 0, .together = together, .p50_ns = est->p50_ns, .p95_ns = est->p95_ns,
+        .work = line_work(a->core, l) * together, .samples = est->samples, .family = name_number(l->name ? l->name : ""),
+        .tenant = tenant_number(a, l->account, now_ns), .priority = (uint32_t)l->priority});
+}
+
+/* One task, or a gang. */
+static void add_entry(struct ahead *a, struct line *l, const struct entry *e, int64_t now_ns)
+{
+    if (l->seen_at != a->core->walks)
+        add_line(a, l, now_ns);
+    if (e == a->target || (l == a->target->line && !fg_id_is_none(l->gang)))
+        a->in.target = a->order.count;
+    fg_vec_push(&a->order, (uint32_t)l->taken);
+}
+
+/* In the order of service: heads first in their priority. */
+static void add_queue(struct ahead *a, int64_t now_ns)
+{
+    struct walk w;
+    struct fg_core *core = a->core;
+    int priority = FG_PRIORITY_COUNT;
+    core->walks++;
+    a->in.target = SIZE_MAX;
+    walk_begin(&w, core, now_ns);
+    while (walk_next(&w) && a->order.count < (a->in.target == SIZE_MAX ? WALK_MOST : a->in.target + 1 + FG_MAX(a->in.target, WALK_BEHIND * a->in.scale))) {
+        while (priority > w.priority) {
+            priority--;
+            for (size_t i = 0; i < core->reservation_count; i++) {
+                const struct entry *head = core_waiting(core, core->reservations[i].group);
+                if ((int)head->t.spec.priority == priority)
+                    add_entry(a, head->line, head, now_ns);
+            }
+        }
+        w.takes = true;
+        w.drop = !fg_id_is_none(w.line->gang);
+        if (line_ready(w.line) && !reserve_find(core, w.entry))
+            add_entry(a, w.line, w.entry, now_ns);
+    }
+    walk_end(&w);
+}
+
+/* What is held beside devices is not played: for one that asks for it, the start is no earlier than what runs leaves it room. */
+static bool wait_for_machine(struct ahead *a, const struct fg_plan_task *task, int64_t now_ns, int64_t starts[FG_FORESEE_RUNS])
+{
+    static const double z[] = {-Z90, 0, Z90};
+    static const size_t at[] = {0, FG_FORESEE_RUNS / 2, FG_FORESEE_RUNS - 1};
+    if (!fg_asks_host(&task->need))
+        return true;
+    core_some_devices(a->core, task, &a->core->some);
+    for (size_t x = 0; x < FG_COUNT(z); x++) {
+        int64_t room;
+        if (!room_at(a->core, task, z[x], now_ns, &room))
+            return false;
+        starts[at[x]] = FG_MAX(starts[at[x]], room - now_ns);
+        if (x > 0)
+            starts[at[x]] = FG_MAX(starts[at[x]], starts[at[x - 1]]);
+    }
+    return true;
+}
+
 bool fg_core_forecast(const struct fg_core *reader, fg_id id, int64_t now_ns, struct fg_forecast *ret)
 {
-    struct fg_core *core = (struct fg_core *)reader;     /* scratch and caches only */
-    struct entry *e = table_find(core, id);
+    struct ahead a = {.core = (struct fg_core *)reader};  /* scratch and caches only */
     struct fg_plan_task task;
-    int64_t low, middle, high;
-    if (!e || !e->line)
+    int64_t starts[FG_FORESEE_RUNS];
+    if (!(a.target = table_find(a.core, id)) || !a.target->line || !line_ready(a.target->line))
         return false;
-    core_plan_devices(core, false);
-    task_of(core, e, &task);
-    size_t capable = 0;
-    for (size_t i = 0; i < core->plan_devices.count; i++)
-        capable += core->plan_devices.items[i].usable && fg_could_hold(&core->plan_devices.items[i], &task.need);
-    core_some_devices(core, &task, &core->some);
-    if (!capable || !room_at(core, &task, -Z90, now_ns, &low) || !room_at(core, &task, 0, now_ns, &middle) || !room_at(core, &task, Z90, now_ns, &high))
-        return false;
-    struct work w = work_before(core, e, now_ns);
-    double mean = w.mean_us * 1000 / (double)capable, spread = Z90 * sqrt(w.var) * 1000 / (double)capable;
-    double p50 = (double)(middle - now_ns) + mean;
-    double p10 = p50 - hypot((double)(middle - low), spread), p90 = p50 + hypot((double)(high - middle), spread);
-    const double most = 3e18;            /* a hundred years: nothing is said beyond */
-    *ret = (struct fg_forecast){now_ns + (int64_t)fmin(fmax(p10, 0), most), now_ns + (int64_t)fmin(p50, most), now_ns + (int64_t)fmin(p90, most)};
-    return true;
+    core_plan_devices(a.core, false);
+    task_of(a.core, (struct entry *)a.target, &task);
+    add_devices(&a, &task, now_ns);
+    if (a.sample)
+        add_queue(&a, now_ns);
+    if (a.sample && a.in.target == SIZE_MAX) {                       /* behind what was walked, which stands for what is before it */
+        for (size_t x = 0; x < a.order.count; x++)
+            a.in.work_listed += a.lines.items[a.order.items[x]].work;
+        a.in.work_before = work_before(a.core, a.target, now_ns);
+        add_entry(&a, a.target->line, a.target, now_ns);
+    }
+    a.in.devices = a.devices.items, a.in.leases = a.leases.items, a.in.lines = a.lines.items, a.in.tenants = a.tenants.items, a.in.order = a.order.items;
+    a.in.device_count = a.devices.count, a.in.lease_count = a.leases.count, a.in.line_count = a.lines.count;
+    a.in.tenant_count = a.tenants.count, a.in.order_count = a.order.count;
+    bool told = a.sample && fg_foresee(&a.in, starts) && wait_for_machine(&a, &task, now_ns, starts);
+    if (told)
+        *ret = (struct fg_forecast){now_ns + starts[0], now_ns + starts[4], now_ns + starts[8]};
+    fg_vec_fini(&a.devices);
+    fg_vec_fini(&a.leases);
+    fg_vec_fini(&a.lines);
+    fg_vec_fini(&a.order);
+    fg_vec_fini(&a.kinds);
+    fg_vec_fini(&a.tenants);
+    fg_vec_fini(&a.accounts);
+    return told;
 }
 
 /* --- per device --- */
@@ -210,7 +360,7 @@ static void tell_when(struct fg_core *core, const struct fg_need *need, int64_t 
     }
     size_t len = strlen(b->text);
     snprintf(b->text + len, sizeof b->text - len, "; free when %zu task%s there ha%s ended, in about %s", n, n == 1 ? "" : "s",
-             n == 1 ? "s" : "ve", fg_format_duration(text, sizeof text, (b->free_ns - now_ns + FG_NS_PER_S / 2) / FG_NS_PER_S * FG_NS_PER_S));
+             n == 1 ? "s" : "ve", fg_format_duration(text, sizeof text, FG_MAX((b->free_ns - now_ns + FG_NS_PER_S / 2) / FG_NS_PER_S, 1) * FG_NS_PER_S));
 }
 
 /* A device with room that is kept for a head of the line. */
@@ -245,6 +395,7 @@ size_t core_tell_devices(struct fg_core *core, struct entry *e, int64_t now_ns, 
     size_t n = fg_explain(&snap, &task, blocks, max);
     for (size_t i = 0; i < n; i++) {
         tell_when(core, &task.need, now_ns, &blocks[i]);
+        core_tell_chain(core, e, now_ns, &blocks[i]);
         core_tell_drain(core, &blocks[i]);
     }
     return n + (e->line ? tell_held(core, e, &task, now_ns, blocks + n, max - n) : 0);

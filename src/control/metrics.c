@@ -133,6 +133,10 @@ static void put_plans(struct fg_str *out, struct fg_server *s)
                 ? (double)(p.last_cost_nanousd - p.last_bound_nanousd) / (double)p.last_bound_nanousd : 0.0);
     head(out, "fastgpu_preemptions_total", "counter", "Tasks asked to make room for a higher one.");
     fg_str_addf(out, "fastgpu_preemptions_total %llu\n", (unsigned long long)p.preempted);
+    head(out, "fastgpu_moves_total", "counter", "Tasks told to move to another device of their machine.");
+    fg_str_addf(out, "fastgpu_moves_total %llu\n", (unsigned long long)p.moves);
+    head(out, "fastgpu_move_chains_total", "counter", "Times that running tasks were moved to open a device for one that waited.");
+    fg_str_addf(out, "fastgpu_move_chains_total %llu\n", (unsigned long long)p.chains);
     head(out, "fastgpu_reservations_total", "counter", "Places held for a head of the line.");
     fg_str_addf(out, "fastgpu_reservations_total %llu\n", (unsigned long long)p.reserved);
 }

@@ -39,7 +39,7 @@ static void hold_part(struct fg_reservation *r, fg_device_id device, bool beside
 }
 
 /* The places that are made are what is held for it from now on. */
-static void hold(struct fg_core *core, struct fg_reservation *r, const struct fg_need *need, const fg_device_id *devices, uint32_t n, int64_t now_ns)
+void core_hold_places(struct fg_core *core, struct fg_reservation *r, const struct fg_need *need, const fg_device_id *devices, uint32_t n, int64_t now_ns)
 {
     r->parts = fg_realloc(r->parts, 2 * (size_t)n, sizeof *r->parts);
     r->count = 0;
@@ -146,7 +146,7 @@ void preempt_for(struct fg_core *core, size_t index, const struct fg_plan_task *
         for (size_t i = 0; i < asked.victims.count; i++)
             if (asked.victims.items[i].chosen)
                 core_make_go(core, asked.entries.items[asked.victims.items[i].index], now_ns, fx);
-        hold(core, r, &task->need, devices, n, now_ns);
+        core_hold_places(core, r, &task->need, devices, n, now_ns);
     }
     fg_vec_fini(&asked.victims);
     fg_vec_fini(&asked.entries);

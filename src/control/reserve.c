@@ -209,6 +209,7 @@ bool reserve_for(struct fg_core *core, const struct fg_plan_task *task, struct l
     size_t keep = higher_first(core, task->rank);
     core_plan_devices(core, false);
     core_some_devices(core, task, &core->some);
+    l->nowhere_at = core->some.devices.count ? 0 : core->places;
     list_leases(core, &task->need, &core->some, now_ns);
     struct fg_snapshot snap = {.devices = core->some.devices.items, .device_count = core->some.devices.count, .now_ns = now_ns,
                                .reservations = core->reservations, .reservation_count = keep};

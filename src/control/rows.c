@@ -216,6 +216,8 @@ void fg_core_loaded(struct fg_core *core, uint64_t last_seq)
     for (size_t i = 0; i < core->nodes.count; i++)
         core_find_host(core, core->nodes.items[i]);
     core_drains_mark(core);
+    for (size_t i = 0; i < core->nodes.count; i++)
+        core_movers_count(core, core->nodes.items[i]);
     size_t count;
     FG_AUTO_FREE struct entry **all = table_sorted(core, &count);
     bool replayed = fg_demand_arrived(core->demand) > 0;

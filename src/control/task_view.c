@@ -132,6 +132,14 @@ static void put_node(struct fg_str *out, struct fg_server *s, fg_id id)
     fg_out_text(out, "node_name", name);
 }
 
+static void put_device_id(struct fg_str *out, const char *key, fg_device_id id)
+{
+    if (id)
+        fg_out_int(out, key, id);
+    else
+        fg_out_null(out, key);
+}
+
 static void put_placement(struct fg_str *out, struct fg_server *s, const struct fg_task *task)
 {
     const struct fg_lease *lease = &task->lease;
@@ -153,6 +161,9 @@ static void put_placement(struct fg_str *out, struct fg_server *s, const struct 
     fg_out_text(out, "parking", fg_parking_name((enum fg_parking)lease->parking));
     fg_out_seconds(out, "parked_s", parked_ns);
     fg_out_bool(out, "borrowed", lease->borrowed);
+    put_device_id(out, "moving_to", task->lease_live ? lease->moving_to : 0);
+    put_device_id(out, "moved_from", lease->moved_from);
+    fg_out_id(out, "moved_for", "tsk", lease->moved_for);
     fg_out_open(out, "enforcement", '{');
     enum fg_level level = FG_MIN(lease->memory_level, lease->share_level);
     fg_out_text(out, "memory", fg_level_name(lease->memory_level));

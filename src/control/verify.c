@@ -172,6 +172,26 @@ static void verify_reservations(const struct fg_core *core)
     }
 }
 
+/* A chain is on one machine, and no machine has two. */
+static void verify_moves(const struct fg_core *core)
+{
+    size_t movers = 0;
+    for (size_t i = 0; i < core->nodes.count; i++) {
+        size_t moving = 0;
+        for (const struct entry *e = core->nodes.items[i]->leases; e; e = e->lease_next)
+            moving += e->t.lease.moving_to != 0;
+        core_assert(moving == core->nodes.items[i]->moving);
+        movers += core->nodes.items[i]->movers;
+    }
+    core_assert(movers == core->movers);
+    for (size_t i = 0; i < core->chains.count; i++) {
+        const struct chain *c = core->chains.items[i];
+        core_assert(c->count > 0 && c->count <= FG_MOVES_MAX && core_device(core, c->device)->node == c->node);
+        for (size_t k = i + 1; k < core->chains.count; k++)
+            core_assert(core->chains.items[k]->node != c->node && !fg_id_eq(core->chains.items[k]->group, c->group));
+    }
+}
+
 static void verify_accounts(const struct fg_core *core, struct entry **all, size_t n)
 {
     for (size_t i = 0; i < core->accounts.count; i++) {
@@ -204,6 +224,7 @@ void fg_core_verify(const struct fg_core *core)
     verify_queue(core);
     verify_plan_devices((struct fg_core *)core);
     verify_reservations(core);
+    verify_moves(core);
     verify_accounts(core, all, n);
     for (size_t i = 1; i < core->timers.count; i++)
         core_assert(core->timers.items[(i - 1) / 2]->due_ns <= core->timers.items[i]->due_ns);

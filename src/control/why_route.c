@@ -113,19 +113,44 @@ static void put_plan(struct fg_str *out, const struct fg_placed *placed)
     fg_out_close(out, '}');
 }
 
+/* " to make room for tsk_..." */
+static const char *for_whom(const struct fg_lease *l, char *buf, size_t n)
+{
+    char id[FG_ID_TEXT];
+    buf[0] = 0;
+    if (!fg_id_is_none(l->moved_for))
+        snprintf(buf, n, ", to make room for %s", fg_id_format(id, "tsk", l->moved_for));
+    return buf;
+}
+
+static const char *name_of(const struct fg_server *s, fg_device_id id)
+{
+    const struct fg_device *d = s->core ? fg_core_device(s->core, id) : NULL;
+    return d ? d->name : "another device";
+}
+
 /* What is unusual about its place; NULL: nothing. */
-static const char *place_text(const struct fg_task *task)
+static const char *place_text(const struct fg_server *s, const struct fg_task *task, char *buf, size_t n)
 {
     const struct fg_lease *l = &task->lease;
+    char whom[80];
     if (!task->lease_live)
         return NULL;
-    if (l->moving_to)
-        return "its device memory is in the host's memory, and it is being brought back on another device of the kind";
+    if (l->moving_to) {
+        snprintf(buf, n, "it is being moved to %s, another device of its machine%s; its calls wait meanwhile", name_of(s, l->moving_to),
+                 for_whom(l, whom, sizeof whom));
+        return buf;
+    }
     if (l->parking == FG_PARKING_PARKED)
         return "it is idle, so its device memory is in the host's memory and its place may be lent; its next call brings it back";
     if (l->parking == FG_PARKING_CALLED)
         return "it called and its device memory is being brought back; who borrowed its place goes first";
-    return l->borrowed ? "it runs in the place of idle tasks, and is stopped and queued again when one of them wants it back" : NULL;
+    if (l->borrowed)
+        return "it runs in the place of idle tasks, and is stopped and queued again when one of them wants it back";
+    if (!l->moved_from)
+        return NULL;
+    snprintf(buf, n, "it was moved here from %s%s", name_of(s, l->moved_from), for_whom(l, whom, sizeof whom));
+    return buf;
 }
 
 static void put_decision(struct fg_str *out, struct fg_server *s, const struct fg_task *task)
@@ -161,6 +186,7 @@ void fg_route_task_why(struct fg_http_request *req, void *arg)
         return;
     const struct fg_task *task = found.task;
     const char *hint = fg_reason_hint(task->reason);
+    char place[240];
     FG_AUTO_STR struct fg_str out = {0};
     fg_out_open(&out, NULL, '{');
     fg_out_id(&out, "id", "tsk", task->id);
@@ -168,7 +194,7 @@ void fg_route_task_why(struct fg_http_request *req, void *arg)
     fg_out_text(&out, "reason", task->reason == FG_REASON_NONE ? NULL : fg_reason_name(task->reason));
     fg_out_text(&out, "reason_text", task->reason == FG_REASON_NONE ? NULL : fg_reason_doc(task->reason));
     fg_out_text(&out, "hint", *hint ? hint : NULL);
-    fg_out_text(&out, "detail", fg_state_is_terminal(task->state) ? task->outcome.detail : place_text(task));
+    fg_out_text(&out, "detail", fg_state_is_terminal(task->state) ? task->outcome.detail : place_text(s, task, place, sizeof place));
     fg_out_text(&out, "class", task->class == FG_CLASS_AUTO ? NULL : fg_class_name(task->class));
     fg_out_text(&out, "class_rule", task->class_rule ? fg_class_rule_text((enum fg_class_rule)task->class_rule) : NULL);
     fg_out_need(&out, "need", &task->spec.need);

@@ -22,7 +22,8 @@ struct fg_event {
         struct fg_outcome finished;
         struct { uint64_t epoch; } released;
         struct { uint64_t epoch; uint32_t lent_permille; } resized;
-        struct { uint64_t epoch; fg_device_id device; uint64_t bytes; } parked;  /* lease.parked, called, resumed, moving, moved */
+        struct { uint64_t epoch; fg_device_id device; uint64_t bytes; fg_id whom; } parked;  /* lease.parked, called, resumed, moving, moved;
+                                          * whom: the waiting task that a move makes room for */
         struct { int64_t cost_nanousd; char *lines; } settled;   /* lines: JSON array of priced lines */
         struct { struct fg_node node; struct fg_device *devices; size_t count; } joined;
         struct { fg_id node; } lost;

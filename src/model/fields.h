@@ -66,6 +66,8 @@
     X(I64, "parked", parked_ns, 0) \
     X(I64, "parked_us", parked_us, 0) \
     X(U32, "moving_to", moving_to, 0) \
+    X(U32, "moved_from", moved_from, 0) \
+    X(TASK, "moved_for", moved_for, ) \
     X(I64, "granted", granted_ns, 0) \
     X(I64, "deadline", deadline_ns, 0) \
     X(I64, "price_per_s", price_nanousd_per_s, 0) \
@@ -127,7 +129,8 @@
     X(LEVEL, "memory_level", memory_level, FG_LEVEL_NONE) \
     X(LEVEL, "share_level", share_level, FG_LEVEL_NONE) \
     X(CHARS, "level_why", level_why, ) \
-    X(BOOL, "healthy", healthy, true)
+    X(BOOL, "healthy", healthy, true) \
+    X(BOOL, "moves", moves, false)
 
 #define FG_QUEUED_FIELDS(X) \
     X(REASON, "reason", reason, FG_REASON_NONE) \
@@ -139,7 +142,7 @@
 #define FG_STARTED_FIELDS(X) X(I64, "pull_ns", pull_ns, 0)
 #define FG_RELEASED_FIELDS(X) X(U64, "epoch", epoch, 0)
 #define FG_RESIZED_FIELDS(X) X(U64, "epoch", epoch, 0) X(U32, "lent", lent_permille, 0)
-#define FG_PARKED_FIELDS(X) X(U64, "epoch", epoch, 0) X(U32, "device", device, 0) X(U64, "bytes", bytes, 0)
+#define FG_PARKED_FIELDS(X) X(U64, "epoch", epoch, 0) X(U32, "device", device, 0) X(U64, "bytes", bytes, 0) X(TASK, "for", whom, )
 #define FG_SETTLED_FIELDS(X) \
     X(I64, "cost", cost_nanousd, 0) \
     X(TEXT, "lines", lines, )

@@ -113,6 +113,8 @@ struct fg_lease {
     uint64_t parked_bytes;               /* what of its memory was put aside when it was parked last */
     int64_t parked_ns, parked_us;        /* when it was parked, 0: it is not; for how long before that */
     fg_device_id moving_to;              /* a place is held for it there until its agent says how the move ended; 0: none */
+    fg_device_id moved_from;             /* where it was before its last move; 0: it was never moved */
+    fg_id moved_for;                     /* the task that the last move, or the one under way, makes room for; NONE: none */
     int64_t resized_ns, lent_us;         /* when that last changed; sum of permille x us lent until then */
     int64_t granted_ns, deadline_ns;     /* deadline moves with heartbeats; only its last recorded value is stored */
     int64_t price_nanousd_per_s;         /* of the whole device, frozen at grant */

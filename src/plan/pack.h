@@ -4,14 +4,14 @@
  * (what it needs and where it may run), and everything is worked out per type and node and kept until the node changes.
  * Fits are hard: processor, memory, GPU thousandths, GPU memory, kind. Among the nodes that fit the policy chooses:
  *
- *     fastgpu    least loss of value (value.c: how much of the free GPUs the types that arrive could still use, weighted by
- *                the GPUs they bring), plus what a scarce kind of node is worth to those that can run nowhere else
+ *     fastgpu    least loss of value (value.c: how much of the free GPUs the types that arrive could still use; fill.c: how much
+ *                of them they will take before processor or memory are gone), plus what a scarce kind is worth to those bound to it
  *     fgd        fragmentation gradient descent as its authors run it (ATC'23), for comparison
  *     bestfit    the node with the least left
  *     firstfit   the first node
  *
  * Pure: no I/O, no clock, no global state; the same calls give the same answers. One state per thread.
- * Decisions 0023 (value) and 0024 (prices, migration). */
+ * Decisions 0023 (value), 0024 (prices, migration) and 0060 (what will be filled). */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>

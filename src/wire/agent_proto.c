@@ -72,6 +72,7 @@ static const struct fg_field device_fields[] = {
     {"share_level", F_NAME, 0, AT(struct fg_device, share_level), &level_names},
     {"level_why", F_TEXT, 0, AT(struct fg_device, level_why)},
     {"healthy", F_BOOL, 0, AT(struct fg_device, healthy)},
+    {"moves", F_BOOL, OPTIONAL, AT(struct fg_device, moves)},
 };
 static const struct fg_fields device_table = {device_fields, FG_COUNT(device_fields)};
 

@@ -23,6 +23,8 @@ struct wide {
 
 /* Set price from whole rows of a sample of the classes. */
 void wide_sample(struct wide *d);
+/* Better prices from more rows, when there is a first plan: t is the temperature at which the sample ended. Returns the one it ended at. */
+double wide_refine(struct wide *d, double t);
 /* Let demand settle on the lists, as the temperature falls from t0 to t1. */
 void wide_soften(struct wide *d, double t0, double t1, uint32_t steps);
 /* Raise the bound on the lists by subgradient steps. */

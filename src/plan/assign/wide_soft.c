@@ -7,12 +7,16 @@
 
 #include "plan/assign/wide.h"
 
-enum { SAMPLE = 200, COARSE = 40, LANES = 8, STEPS_MOST = 40, SETTLE = 4 };
+enum { SAMPLE = 200, REFINED = 500, REFINE_STEPS = 40, COARSE = 40, LANES = 8, STEPS_MOST = 40, SETTLE = 4 };
 #define FAR_BANDS 6
 #define ENOUGH 6.0
 #define COOLING 0.7
 #define DAMPING 0.7
 #define STEP_MOST 3.0                   /* of t, in the cost of a mean need */
+#define MEMORY 0.8                      /* of the step before */
+#define HOTTER 3.0                      /* refining begins at so many times the sample's last temperature */
+#define SIZES_PER_OCTAVE 3
+#define COLDER 0.3                      /* and ends at this */
 #define CLOSED 1e30f
 
 typedef float f8 __attribute__((vector_size(32), aligned(4), may_alias));
@@ -107,8 +111,10 @@ static void set_prices(struct sample *s, const struct wide *d)
         s->price[k] = k < d->kinds ? (float)d->price[k] : 0;
 }
 
-/* Both kinds of step; the single prices answer what the common one is expected to leave. */
-static void newton(struct wide *d, const struct response *r, double t)
+/* Both kinds of step; the single prices answer what the common one is expected to leave. A price among a hundred alike counts on those to
+ * take what it sends away, and so moves by a hundredth of what all of them need: with speed, zero at first, steps that
+ * point the same way add up (heavy ball). NULL: no memory. */
+static void newton(struct wide *d, const struct response *r, double t, float *speed)
 {
     double most = STEP_MOST * t / d->need_mean, over = 0;
     for (uint32_t k = 0; k < d->kinds; k++)
@@ -118,14 +124,18 @@ static void newton(struct wide *d, const struct response *r, double t)
     for (uint32_t k = 0; k < d->kinds; k++) {
         double left = (double)r->used[k] - rise * (double)r->common[k] / t - d->capacity[k];
         double step = DAMPING * left * t / FG_MAX((double)r->own[k], 1e-30);
-        d->price[k] = FG_MAX(0, d->price[k] * (1 + rise) + FG_MAX(-most, FG_MIN(most, step)));
+        step = FG_MAX(-most, FG_MIN(most, step));
+        if (speed)
+            step = speed[k] = (float)(MEMORY * (double)speed[k] + step);
+        d->price[k] = FG_MAX(0, d->price[k] * (1 + rise) + step);
     }
 }
 
-static void take_rows(struct wide *d, struct sample *s)
+/* Every so many-th class, in the order given or (NULL) by number. */
+static void take_rows(struct wide *d, struct sample *s, uint32_t most, const uint32_t *order)
 {
     const struct work *w = d->w;
-    uint32_t stride = (w->classes + SAMPLE - 1) / SAMPLE, K = d->kinds;
+    uint32_t stride = (w->classes + most - 1) / most, K = d->kinds;
     double seen = 0, needs = 0, cells = 0;
     s->rows = (w->classes + stride - 1) / stride;
     s->width = (K + LANES - 1) / LANES * LANES;
@@ -133,7 +143,9 @@ static void take_rows(struct wide *d, struct sample *s)
     s->need = s->cost + (size_t)s->rows * s->width, s->nobody = s->need + (size_t)s->rows * s->width, s->weight = s->nobody + s->rows;
     s->price = s->weight + s->rows, s->v = s->price + s->width, s->now.used = s->v + s->width;
     for (uint32_t x = 0; x < s->rows; x++) {
-        uint32_t c = x * stride;
+        uint32_t at = FG_MIN(x * stride + (order ? stride / 2 : 0), w->classes - 1), c = order ? order[at] : at;
+        s->weight[x] = (float)w->class_count[c];
+        s->nobody[x] = (float)w->nobody[c];
         float *cost = &s->cost[(size_t)x * s->width], *need = &s->need[(size_t)x * s->width];
         for (uint32_t k = 0; k < s->width; k++) {
             bool open = k < K && cell_open(w, c, k);
@@ -146,8 +158,9 @@ static void take_rows(struct wide *d, struct sample *s)
     }
     d->need_mean = FG_MAX(needs / FG_MAX(cells, 1), 1e-9);
     for (uint32_t x = 0; x < s->rows; x++) {
-        s->weight[x] = (float)(w->class_count[x * stride] * w->tasks / FG_MAX(seen, 1));
-        s->nobody[x] = w->p->nobody_cost ? (float)w->p->nobody_cost[x * stride] : (float)(d->cost_hint * w->tasks);
+        s->weight[x] *= (float)(w->tasks / FG_MAX(seen, 1));
+        if (!w->p->nobody_cost)
+            s->nobody[x] = (float)(d->cost_hint * w->tasks);
     }
 }
 
@@ -178,7 +191,7 @@ static void common_price(struct wide *d, struct sample *s, double t)
 void wide_sample(struct wide *d)
 {
     struct sample s;
-    take_rows(d, &s);
+    take_rows(d, &s, SAMPLE, NULL);
     double sum = 0, count = 0;
     for (uint32_t x = 0; x < s.rows; x++) {
         float min = CLOSED;
@@ -194,7 +207,7 @@ void wide_sample(struct wide *d)
         double before = s.equal;
         set_prices(&s, d);
         demand(&s, t, 1);
-        newton(d, &s.now, t);
+        newton(d, &s.now, t, NULL);
         if (s.equal < enough || (s.equal < d->kinds / 8.0 && s.equal > 0.98 * before)) /* few enough, or alike: the temperature tells them apart no more */
             still++;
         else
@@ -202,6 +215,51 @@ void wide_sample(struct wide *d)
     }
     d->band = t, d->far = FAR_BANDS * t;
     free(s.cost);
+}
+
+/* Classes by what they need, and those that need about the same by what they cost: of that order a sample takes some of each. By chance
+ * alone, 500 rows of needs from 1 to 32 demand 4 % too much or too little, and all prices follow. */
+struct place { int32_t size; float cost; uint32_t class; };
+static int by_place(const void *a, const void *b)
+{
+    const struct place *x = a, *y = b;
+    if (x->size != y->size)
+        return x->size < y->size ? -1 : 1;
+    return x->cost != y->cost ? (x->cost < y->cost ? -1 : 1) : (x->class > y->class) - (x->class < y->class);
+}
+
+static uint32_t *order_classes(const struct wide *d)
+{
+    const struct work *w = d->w;
+    uint32_t *order = fg_realloc(NULL, w->classes, sizeof *order);
+    FG_AUTO_FREE struct place *place = fg_realloc(NULL, w->classes, sizeof *place);
+    for (uint32_t c = 0; c < w->classes; c++) {
+        const struct cell *e = &d->cells[d->first[c]], *end = &d->cells[d->first[c + 1]];
+        double need = 0, cost = 0, n = (double)FG_MAX(end - e, 1);
+        for (; e < end; e++)
+            need += e->need, cost += e->cost;
+        place[c] = (struct place){(int32_t)(SIZES_PER_OCTAVE * log2(need / n + 1)), (float)(cost / n), c};
+    }
+    qsort(place, w->classes, sizeof *place, by_place);
+    for (uint32_t c = 0; c < w->classes; c++)
+        order[c] = place[c].class;
+    return order;
+}
+
+double wide_refine(struct wide *d, double t)
+{
+    struct sample s;
+    FG_AUTO_FREE uint32_t *order = order_classes(d);
+    take_rows(d, &s, REFINED, order);
+    FG_AUTO_FREE float *speed = fg_alloc(d->kinds * sizeof *speed);
+    for (uint32_t x = 0; x < REFINE_STEPS && !work_done(d->w); x++) {
+        double now = t * HOTTER * pow(COLDER / HOTTER, (double)x / (REFINE_STEPS - 1));
+        set_prices(&s, d);
+        demand(&s, now, 1);
+        newton(d, &s.now, now, speed);
+    }
+    free(s.cost);
+    return t * COLDER;
 }
 
 /* The same on the lists. */
@@ -243,6 +301,6 @@ void wide_soften(struct wide *d, double t0, double t1, uint32_t steps)
     for (uint32_t s = 0; s < steps && !work_done(d->w); s++) {
         double t = t0 * pow(t1 / t0, (double)s / FG_MAX(steps - 1.0, 1.0));
         list_demand(d, t, &r);
-        newton(d, &r, t);
+        newton(d, &r, t, NULL);
     }
 }

@@ -261,6 +261,32 @@ static void settle(struct wide *d, double t)
     }
 }
 
+/* Prices from more rows, and the whole table at those. Returns the temperature to go on from. */
+static double refine(struct wide *d, double t)
+{
+    struct work *w = d->w;
+    int64_t bound;
+    double band = d->band, far = d->far;
+    if (work_done(w))
+        return t;
+    double cold = wide_refine(d, t);
+    if (work_done(w)) {
+        memcpy(d->price, w->price, d->kinds * sizeof *d->price);
+        return t;
+    }
+    d->band = cold, d->far *= cold / band;
+    wide_pass(d, CELLS_WANTED, false, &bound);
+    if (bound > w->bound) {
+        first_plan(d);
+        keep_best(d, bound);
+        return cold;
+    }
+    memcpy(d->price, w->price, d->kinds * sizeof *d->price);
+    d->band = band, d->far = far;
+    wide_pass(d, CELLS_WANTED, false, &bound);
+    return t;
+}
+
 bool fg_assign_wide(struct work *w)
 {
     struct wide d = {.w = w, .kinds = w->kinds - 1};
@@ -279,7 +305,7 @@ bool fg_assign_wide(struct work *w)
         keep_best(&d, bound);
         first_plan(&d);
         w->start_ns = work_now(w) - w->began_ns;
-        settle(&d, t);
+        settle(&d, refine(&d, t));
         options_from_lists(&d);
     }
     free(d.price), free(d.cells), free(d.first);

@@ -289,7 +289,7 @@ bool fg_pack_open(struct fg_pack *p, uint32_t type, uint32_t node, uint32_t most
     if (t->need.gpus == 0 || t->need.gpu_milli < FG_PACK_DEVICE ||
         (node == FG_PACK_NONE && t->no_chain_at == p->generation && most <= t->no_chain_most))
         return false;
-    pk_learn(p);
+    pk_ready(p);
     for (uint32_t moves = 1; moves <= most; moves++)
         if (open_with(p, type, node, moves, ret))
             return true;

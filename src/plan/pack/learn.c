@@ -2,6 +2,7 @@
 #include "plan/pack/private.h"
 
 #define COVER 0.95                       /* fgd: classes by frequency until this part of the tasks is covered */
+#define FILLERS_MOST 512u               /* classes that fill nodes, the most frequent */
 #define FIRST_LEARNED 32u                /* arrivals before the first prices */
 #define COUNT_MOST (UINT64_C(1) << 40)
 
@@ -43,15 +44,15 @@ static size_t merge(struct pk_class *c, size_t n)
     return kept;
 }
 
-/* Keep the heaviest until cover of the weight is reached, weights adding up to 1, sorted by need; how many. */
-static size_t keep(struct pk_class *c, size_t n, double cover)
+/* Keep the heaviest until cover of the weight is reached, at most `most`, weights adding up to 1, sorted by need; how many. */
+static size_t keep(struct pk_class *c, size_t n, double cover, size_t most)
 {
     double all = 0, sum = 0;
     size_t kept = 0;
     qsort(c, n, sizeof *c, by_weight);
     for (size_t i = 0; i < n; i++)
         all += c[i].weight;
-    while (kept < n && kept < PK_TYPICAL_MOST && sum < cover * all)
+    while (kept < n && kept < most && sum < cover * all)
         sum += c[kept++].weight;
     for (size_t i = 0; i < kept; i++)
         c[i].weight /= sum;
@@ -70,15 +71,15 @@ uint32_t pk_part(const struct fg_pack *p, const struct fg_pack_type *t)
     return (uint32_t)FG_MAX(FG_MIN(memory, (uint64_t)FG_PACK_DEVICE), (uint64_t)t->gpu_milli);
 }
 
-/* The types that were told of; without_gpu: with those that need no GPU, and without memory, as FGD's authors have it. */
-static size_t classes_of(const struct fg_pack *p, bool authors, struct pk_class *c)
+/* The types that were told of; alone: with those that need no GPU. FGD's authors have them without memory. */
+static size_t classes_of(const struct fg_pack *p, bool alone, bool memory, struct pk_class *c)
 {
     size_t n = 0;
     for (size_t i = 0; i < p->types.count; i++) {
         const struct pk_type *t = &p->types.items[i];
-        if (t->count == 0 || (t->need.gpus == 0 && !authors))
+        if (t->count == 0 || (t->need.gpus == 0 && !alone))
             continue;
-        c[n++] = (struct pk_class){.cpu = t->need.cpu_milli, .memory = authors ? 0 : (int64_t)t->need.memory_bytes, .gpus = t->need.gpus,
+        c[n++] = (struct pk_class){.cpu = t->need.cpu_milli, .memory = memory ? (int64_t)t->need.memory_bytes : 0, .gpus = t->need.gpus,
                                    .milli = pk_part(p, &t->need), .kinds = t->need.kinds ? t->need.kinds : UINT64_MAX,
                                    .weight = (double)t->count};
     }
@@ -92,10 +93,28 @@ void pk_learn(struct fg_pack *p)
     p->learned_at = p->expected;
     p->epoch++;
     struct pk_class *c = fg_alloc(p->types.count * sizeof *c);
-    size_t n = keep(c, classes_of(p, true, c), COVER);
+    size_t n = keep(c, classes_of(p, true, false, c), COVER, PK_TYPICAL_MOST);
     pk_typicals_make(&p->by_count, c, n);
-    n = keep(c, classes_of(p, false, c), 1);
+    n = keep(c, classes_of(p, false, true, c), 1, PK_TYPICAL_MOST);
     pk_value_make(&p->value, c, n);
     free(c);
     pk_price(p);
+}
+
+/* What a node will be filled with is worked out when a decision first needs it, and when half as much again has come. */
+void pk_ready(struct fg_pack *p)
+{
+    uint64_t learned_at = p->learned_at;
+    pk_learn(p);
+    if (p->options.policy != FG_PACK_FASTGPU || p->expected == 0)
+        return;
+    if (p->filled_at == 0 || learned_at == 0 || (p->learned_at != learned_at && p->learned_at > p->filled_at + p->filled_at / 2)) {
+        struct pk_class *c = fg_alloc(p->types.count * sizeof *c);
+        pk_fill_make(&p->fill, p, c, keep(c, classes_of(p, true, true, c), 1, FILLERS_MOST));
+        free(c);
+        p->filled_at = p->learned_at;
+        p->epoch++;
+    }
+    if (p->priced != p->levels)
+        pk_price(p);
 }

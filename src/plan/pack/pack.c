@@ -18,6 +18,7 @@ struct fg_pack *fg_pack_create(const struct fg_pack_options *options)
     struct fg_pack *p = fg_alloc(sizeof *p);
     p->options = *options;
     p->log = fg_alloc(PK_LOG * sizeof *p->log);
+    p->known = fg_alloc(PK_KNOWN * sizeof *p->known);
     p->free_task = FG_PACK_NONE;
     p->generation = 1;
     p->epoch = 1;
@@ -32,15 +33,29 @@ void fg_pack_destroy(struct fg_pack *p)
         pk_row_drop(p, &p->types.items[i]);
     fg_vec_fini(&p->nodes);
     fg_vec_fini(&p->shapes);
+    fg_vec_fini(&p->shape_of);
+    fg_vec_fini(&p->shift);
     fg_vec_fini(&p->types);
     fg_vec_fini(&p->tasks);
     pk_value_fini(&p->value);
+    pk_fill_fini(&p->fill);
     pk_typicals_fini(&p->by_count);
     for (uint32_t m = 0; m < PK_CHAIN; m++)
         fg_vec_fini(&p->movable[m].types);
     free(p->type_slots);
     free(p->log);
+    free(p->known);
     free(p);
+}
+
+/* What is free of the shape has changed: a level more or less changes the prices. */
+static void change_shape(struct fg_pack *p, uint32_t shape, int64_t free_milli)
+{
+    struct pk_shape *s = &p->shapes.items[shape];
+    s->free_milli += (uint64_t)free_milli;
+    uint32_t level = pk_level(s);
+    p->levels += level != s->level;
+    s->level = level;
 }
 
 void pk_touch(struct fg_pack *p, uint32_t node)
@@ -80,6 +95,7 @@ int fg_pack_add_node(struct fg_pack *p, const struct fg_pack_node *node, uint32_
         return -1;
     uint32_t at = (uint32_t)p->nodes.count;
     struct pk_node *n = fg_vec_add(&p->nodes);
+    fg_vec_add(&p->shape_of);
     *n = (struct pk_node){.whole = *node, .first_task = FG_PACK_NONE};
     n->room = (struct pk_room){.cpu = node->cpu_milli, .memory = (int64_t)node->memory_bytes, .gpus = node->gpus, .kind = node->kind};
     for (uint32_t g = 0; g < node->gpus; g++) {
@@ -91,7 +107,9 @@ int fg_pack_add_node(struct fg_pack *p, const struct fg_pack_node *node, uint32_
     plain.cpu_milli = node->cpu_milli, plain.memory_bytes = node->memory_bytes;
     plain.gpus = node->gpus, plain.kind = node->kind, plain.gpu_memory_bytes = node->gpu_memory_bytes;
     n->shape = shape_of(p, &plain);
+    p->shape_of.items[at] = n->shape;
     p->shapes.items[n->shape].nodes++;
+    change_shape(p, n->shape, (int64_t)node->gpus * FG_PACK_DEVICE);
     p->cpu_most = FG_MAX(p->cpu_most, node->cpu_milli);
     p->totals.gpu_milli += (uint64_t)node->gpus * FG_PACK_DEVICE;
     p->totals.gpu_milli_free += (uint64_t)node->gpus * FG_PACK_DEVICE;
@@ -251,6 +269,7 @@ static void charge(struct fg_pack *p, uint32_t node, const struct fg_pack_type *
     }
     p->totals.cpu_milli_free += (uint64_t)sign * (uint64_t)t->cpu_milli;
     p->totals.gpu_milli_free += (uint64_t)sign * t->gpus * t->gpu_milli;
+    change_shape(p, n->shape, (int64_t)sign * t->gpus * t->gpu_milli);
     pk_touch(p, node);
 }
 

@@ -15,6 +15,8 @@
 #define PK_CHAIN 4u                      /* moves of a chain, and none */
 #define PK_TYPICAL_MOST 256u            /* typical types kept, the most frequent */
 #define PK_VALUE_UNIT 16                 /* values are kept in sixteenths of a thousandth */
+#define PK_LEVELS 4u                     /* of what is free of a shape */
+#define PK_KNOWN 16384u                 /* a power of two */
 #define PK_ROWS_MAX 1024u                /* rows kept; the one asked longest ago gives way */
 
 /* What is free on a node, now or after a placement that is only tried. */
@@ -38,6 +40,8 @@ struct pk_node {
 struct pk_shape {
     struct fg_pack_node whole;
     uint32_t nodes;
+    uint64_t free_milli;                 /* of their GPUs */
+    uint32_t level;                      /* free_milli in PK_LEVELS of all, rounded up */
     int64_t price;                       /* thousandths, price.c */
 };
 struct pk_task {
@@ -50,6 +54,8 @@ struct pk_row {
     uint32_t *version;                   /* [nodes] of the node when key was worked out; 0: never */
     int64_t *block;                      /* [nodes / PK_BLOCK] greatest key */
     FG_VEC(int64_t) empty;               /* by shape: the key of an empty node */
+    FG_VEC(int64_t) charged;             /* by shape: the price in these keys, in quanta */
+    uint64_t priced;                     /* the pack's, when they were charged */
     uint32_t nodes;                      /* room in the arrays */
     uint32_t epoch;
     bool stale;                          /* some block is */
@@ -91,6 +97,20 @@ struct pk_value {                        /* value.c */
     uint32_t quad_count;
 };
 
+struct pk_fill_table {
+    uint32_t first, hosts, gpus;         /* place in at; steps of the host and of GPUs, lines of gpus + 1 */
+    float weight;                        /* part of the arrivals with GPUs that may run on the kind, and how much it counts */
+};
+struct pk_fill {                         /* fill.c */
+    FG_VEC(float) at;
+    struct pk_fill_table table[FG_PACK_KINDS_MAX];
+    double step;                         /* of the host: milli-cores, or bytes by_memory */
+    bool by_memory;
+    double gpu_bound;                    /* 1: GPUs are what runs out; 0: the host is */
+    double beside;                       /* weight of fill where they are */
+};
+
+struct pk_known { uint64_t room; int64_t worth; };           /* score.c */
 struct pk_movable { uint64_t at; FG_VEC(bool) types; };     /* chain.c; at: position in the log, and one */
 
 struct fg_pack {
@@ -111,6 +131,12 @@ struct fg_pack {
     uint64_t expected, learned_at;       /* sum of counts; what it was when typicals were made */
     uint32_t epoch;                      /* of typicals and prices */
     struct pk_value value;               /* fastgpu's */
+    struct pk_fill fill;                 /* likewise */
+    struct pk_known *known;              /* [PK_KNOWN] */
+    uint64_t filled_at;                  /* expected when it was made; 0: not yet */
+    FG_VEC(uint32_t) shape_of;           /* [nodes] their shapes once more, close together */
+    FG_VEC(int64_t) shift;               /* row.c */
+    uint64_t levels, priced;             /* grows when a level changes; what it was when prices were made */
     struct pk_typicals by_count;         /* the FGD authors' */
     struct fg_pack_totals totals;
     int64_t cpu_most;                    /* largest node, for tightness */
@@ -122,12 +148,18 @@ bool pk_fits_whole(const struct fg_pack_node *n, const struct fg_pack_type *t);
 /* Move a task; it keeps its number. */
 void pk_relocate(struct fg_pack *p, uint32_t task, const struct fg_pack_choice *to);
 void pk_touch(struct fg_pack *p, uint32_t node);
-/* learn.c: typicals and prices of the present epoch. */
+/* learn.c: typicals and prices of the present epoch; and what decisions need beside them. */
 void pk_learn(struct fg_pack *p);
+void pk_ready(struct fg_pack *p);
 /* Thousandths of each GPU that a type counts as. */
 uint32_t pk_part(const struct fg_pack *p, const struct fg_pack_type *t);
 /* price.c */
 void pk_price(struct fg_pack *p);
+uint32_t pk_level(const struct pk_shape *s);
+/* fill.c: expected thousandths, weighted; classes with those that need no GPU. */
+void pk_fill_make(struct pk_fill *f, const struct fg_pack *p, const struct pk_class *classes, size_t n);
+void pk_fill_fini(struct pk_fill *f);
+float pk_fill_at(const struct pk_fill *f, const struct pk_room *room);
 /* value.c */
 void pk_value_make(struct pk_value *v, const struct pk_class *classes, size_t n);
 void pk_value_fini(struct pk_value *v);
@@ -140,6 +172,8 @@ double pk_fragment(const struct pk_typicals *typicals, const struct pk_room *roo
 int64_t pk_score(struct fg_pack *p, uint32_t type, uint32_t node, uint32_t *ret_gpus);
 uint64_t pk_lot(uint64_t seed, uint64_t version, uint64_t node);
 int64_t pk_rank(const struct fg_pack *p, uint32_t node);
+/* The price of a task of this type on a node of this shape, in quanta of score; fastgpu's alone. */
+int64_t pk_charge(const struct fg_pack *p, uint32_t shape, const struct fg_pack_type *t);
 int64_t pk_key_score(const struct fg_pack *p, int64_t key);
 /* row.c */
 void pk_row_drop(struct fg_pack *p, struct pk_type *t);

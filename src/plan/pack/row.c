@@ -15,6 +15,7 @@ void pk_row_drop(struct fg_pack *p, struct pk_type *t)
     free(t->row->version);
     free(t->row->block);
     fg_vec_fini(&t->row->empty);
+    fg_vec_fini(&t->row->charged);
     free(t->row);
     t->row = NULL;
     p->rows--;
@@ -104,6 +105,34 @@ static void renew_all(struct fg_pack *p, struct pk_row *r, uint32_t type)
         renew(p, r, type, i);
 }
 
+/* A new price shifts the keys of its shape's nodes by whole quanta of score: nothing is worked out anew. A node that has another
+ * shape than its key is in the log. */
+static void reprice(struct fg_pack *p, struct pk_row *r, uint32_t type)
+{
+    bool changed = false;
+    p->shift.count = 0;
+    for (size_t s = 0; s < p->shapes.count; s++) {
+        int64_t charge = pk_charge(p, (uint32_t)s, &p->types.items[type].need), shift = 0;
+        if (s < r->charged.count) {
+            shift = (r->charged.items[s] - charge) * (INT64_C(1) << 40);
+            r->charged.items[s] = charge;
+        } else {
+            fg_vec_push(&r->charged, charge);
+        }
+        changed |= shift != 0;
+        if (s < r->empty.count && r->empty.items[s] != UNKNOWN && r->empty.items[s] != PK_NEVER)
+            r->empty.items[s] += shift;
+        fg_vec_push(&p->shift, shift);
+    }
+    r->priced = p->priced;
+    for (uint32_t i = 0; changed && i < p->nodes.count; i++)
+        if (r->key[i] != PK_NEVER)
+            r->key[i] += p->shift.items[p->shape_of.items[i]];
+    for (uint32_t b = 0; changed && b < r->nodes / PK_BLOCK; b++)
+        r->block[b] = STALE;
+    r->stale |= changed;
+}
+
 /* Changed nodes lie anywhere: what renew reads of a later one is on its way while this one is worked on. */
 static void fetch(const struct fg_pack *p, const struct pk_row *r, uint32_t node)
 {
@@ -127,6 +156,8 @@ const struct pk_row *pk_row_of(struct fg_pack *p, uint32_t type)
     r->used = ++p->clock;
     if (r->nodes < p->nodes.count)
         grow(r, (uint32_t)p->nodes.count);
+    if (r->epoch != p->epoch || r->priced != p->priced || r->charged.count < p->shapes.count)
+        reprice(p, r, type);
     if (r->epoch != p->epoch || p->log_at - r->seen > PK_LOG)
         renew_all(p, r, type);
     else
@@ -163,7 +194,7 @@ static uint32_t draw(struct fg_pack *p, const struct pk_row *r, int64_t key)
 
 bool fg_pack_best(struct fg_pack *p, uint32_t type, struct fg_pack_choice *ret)
 {
-    pk_learn(p);
+    pk_ready(p);
     const struct pk_row *r = pk_row_of(p, type);
     uint32_t blocks = ((uint32_t)p->nodes.count + PK_BLOCK - 1) / PK_BLOCK, at = 0, node = FG_PACK_NONE;
     int64_t best = PK_NEVER, second = PK_NEVER;
@@ -194,7 +225,7 @@ bool fg_pack_best(struct fg_pack *p, uint32_t type, struct fg_pack_choice *ret)
 bool fg_pack_best_on(struct fg_pack *p, uint32_t type, uint32_t node, struct fg_pack_choice *ret)
 {
     uint32_t gpus;
-    pk_learn(p);
+    pk_ready(p);
     int64_t key = node < p->nodes.count ? pk_score(p, type, node, &gpus) : PK_NEVER;
     if (key == PK_NEVER)
         return false;

@@ -6,15 +6,47 @@
 #include <math.h>
 
 #define TIGHT_MOST 0xffffu
-#define QUANTUM 20                       /* thousandths of a GPU */
+#define QUANTUM 40                       /* thousandths of a GPU */
+#define PRICE_MOST INT64_C(3000)         /* thousandths: three times as scarce as all is scarce enough */
 #define STRANDED_PERMILLE 300            /* how much of what is stranded counts against value */
 
 int64_t pk_key_score(const struct fg_pack *p, int64_t key) { return (key >> 40) * (p->options.policy == FG_PACK_FASTGPU ? QUANTUM : 1); }
 
+uint64_t pk_lot(uint64_t seed, uint64_t version, uint64_t node)
+{
+    uint64_t z = (seed * 0x9e3779b97f4a7c15u) ^ (version << 32 | node);
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+    return z ^ z >> 31;
+}
+
+/* Of what the worth depends on; the order of the GPUs is no part of it. Never 0. */
+static uint64_t digest(const struct pk_room *r, uint32_t epoch)
+{
+    uint64_t gpus = 0;
+    for (uint32_t g = 0; g < r->gpus; g++)
+        gpus += (r->milli[g] + 1) * (uint64_t)(r->milli[g] + 1) * UINT64_C(0xd6e8feb86659fd93) >> 7;
+    uint64_t z = pk_lot((uint64_t)r->cpu, gpus >> 32, gpus & UINT32_MAX) + (uint64_t)r->memory;
+    return pk_lot(z, epoch, r->kind | r->gpus << 8) | 1;
+}
+
+/* What the free GPUs of a node are worth: value.c where GPUs are what is short, fill.c where the host is. Many nodes are alike, and what
+ * is tried for one type is often what another one left: a third to two thirds were worked out before. */
+static int64_t worth(const struct fg_pack *p, const struct pk_room *room)
+{
+    uint64_t key = digest(room, p->epoch);
+    struct pk_known *known = &p->known[key >> 32 & (PK_KNOWN - 1)];
+    if (known->room == key)
+        return known->worth;
+    double by_gpu = p->fill.gpu_bound > 0 ? p->fill.gpu_bound * (double)pk_value(&p->value, room) : 0;
+    *known = (struct pk_known){key, (int64_t)(by_gpu + (double)(pk_fill_at(&p->fill, room) * PK_VALUE_UNIT))};
+    return known->worth;
+}
+
 static int64_t value_now(const struct fg_pack *p, struct pk_node *n)
 {
     if (n->value_epoch != p->epoch) {
-        n->value = p->options.policy == FG_PACK_FGD ? (int64_t)(pk_fragment(&p->by_count, &n->room) * PK_VALUE_UNIT) : pk_value(&p->value, &n->room);
+        n->value = p->options.policy == FG_PACK_FGD ? (int64_t)(pk_fragment(&p->by_count, &n->room) * PK_VALUE_UNIT) : worth(p, &n->room);
         n->value_epoch = p->epoch;
     }
     return n->value;
@@ -29,13 +61,21 @@ static int64_t stranded(const struct pk_node *n, const struct fg_pack_type *t)
     return FG_MAX((int64_t)0, by_cpu - (int64_t)(t->gpus * t->gpu_milli));
 }
 
-/* Value lost and price, rounded down to a quantum: finer steps spread tasks over nodes that are as good. */
+int64_t pk_charge(const struct fg_pack *p, uint32_t shape, const struct fg_pack_type *t)
+{
+    if (p->options.policy != FG_PACK_FASTGPU)
+        return 0;
+    double price = (double)FG_MIN(p->shapes.items[shape].price, PRICE_MOST) * t->gpus * t->gpu_milli / FG_PACK_DEVICE;
+    return (int64_t)(p->fill.gpu_bound * price / QUANTUM + 0.5);
+}
+
+/* Value lost, rounded down to a quantum: finer steps spread tasks over nodes that are as good. The price is in quanta of its own, so
+ * that a new one shifts keys (row.c). */
 static int64_t fastgpu_score(const struct fg_pack *p, struct pk_node *n, const struct fg_pack_type *t, const struct pk_room *after)
 {
-    int64_t change = pk_value(&p->value, after) - value_now(p, n);
-    int64_t price = p->shapes.items[n->shape].price * t->gpus * t->gpu_milli / 1000 + STRANDED_PERMILLE * stranded(n, t) / 1000;
-    int64_t quantum = QUANTUM * PK_VALUE_UNIT, score = change - price * PK_VALUE_UNIT;
-    return (score - (score < 0 ? quantum - 1 : 0)) / quantum;
+    int64_t change = worth(p, after) - value_now(p, n), quantum = QUANTUM * PK_VALUE_UNIT;
+    int64_t score = change - (int64_t)(p->fill.gpu_bound * STRANDED_PERMILLE / 1000 * (double)stranded(n, t) * PK_VALUE_UNIT);
+    return (score - (score < 0 ? quantum - 1 : 0)) / quantum - pk_charge(p, n->shape, t);
 }
 
 static int64_t score_of(const struct fg_pack *p, struct pk_node *n, const struct fg_pack_type *t, const struct pk_room *after)
@@ -58,14 +98,6 @@ static int64_t tightness(const struct fg_pack *p, const struct pk_room *after)
         gpu += after->milli[g];
     double left = (double)after->cpu / (double)FG_MAX(p->cpu_most, 1) + (double)gpu / (FG_PACK_DEVICE * 8.0);
     return FG_MAX((int64_t)0, (int64_t)(TIGHT_MOST - left * (TIGHT_MOST / 4.0)));
-}
-
-uint64_t pk_lot(uint64_t seed, uint64_t version, uint64_t node)
-{
-    uint64_t z = (seed * 0x9e3779b97f4a7c15u) ^ (version << 32 | node);
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    return z ^ z >> 31;
 }
 
 int64_t pk_rank(const struct fg_pack *p, uint32_t node)

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "plan/backfill.h"
+#include "plan/holes.h"
 #include "sim/trace/random.h"
 
 #define HOLDS_MOST 16u
@@ -26,7 +27,7 @@ struct world {
     double waited, waited_big, waited_share;
     uint32_t shares;
     uint64_t moves_before, holds_before;
-    double began;
+    double began, late_began, late_area;
     bool counting;
     struct fg_churn *ret;
 };
@@ -91,6 +92,10 @@ static void top_up(struct world *w)
 static void pass_time(struct world *w, double to)
 {
     struct fg_pack_totals t = fg_pack_totals(w->pack);
+    if (w->counting && w->late_began == 0 && w->ret->started >= w->options->starts - w->options->starts / 4) {
+        w->late_began = w->now;
+        w->late_area = w->area;
+    }
     if (w->counting)
         w->area += (double)(t.gpu_milli - t.gpu_milli_free) * (to - w->now);
     w->now = to;
@@ -111,6 +116,26 @@ static int by_size(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
+/* In the long run each type starts as often as it comes: what runs is the mix of the list, and that needs so many GPUs for each. */
+static double bound_of(const struct world *w)
+{
+    uint32_t size[FG_PACK_DEVICE], n = 0;
+    double come[FG_PACK_DEVICE + 1] = {0}, weight[FG_PACK_DEVICE], asked = 0;
+    struct fg_holes unused;
+    for (uint32_t i = 0; i < w->type_count; i++) {
+        const struct fg_pack_type *t = fg_pack_type_at(w->pack, w->types[i]);
+        come[t->gpu_milli] += t->gpus;
+        asked += (double)t->gpus * t->gpu_milli / FG_PACK_DEVICE;
+    }
+    for (uint32_t m = FG_PACK_DEVICE - 1; m > 0; m--)    /* the largest first: more sizes than can be priced are the small ones */
+        if (come[m] > 0) {
+            size[n] = m;
+            weight[n++] = come[m];
+        }
+    double need = come[FG_PACK_DEVICE] + (n ? fg_holes_price(size, weight, n, &unused) : 0);
+    return need > 0 ? FG_MIN(100.0, 100 * asked / need) : 100;
+}
+
 static void sum_up(struct world *w)
 {
     struct fg_churn *r = w->ret;
@@ -118,6 +143,9 @@ static void sum_up(struct world *w)
     size_t n = w->waits.count;
     r->time = w->now - w->began;
     r->allocation = r->time > 0 ? 100 * w->area / r->time / (double)fg_pack_totals(w->pack).gpu_milli : 0;
+    double late = w->now - w->late_began;
+    r->allocation_late = late > 0 ? 100 * (w->area - w->late_area) / late / (double)fg_pack_totals(w->pack).gpu_milli : 0;
+    r->bound = bound_of(w);
     r->wait = r->started ? w->waited / r->started : 0;
     r->wait_big = r->started_big ? w->waited_big / r->started_big : 0;
     r->wait_share = w->shares ? w->waited_share / w->shares : 0;

@@ -1,6 +1,7 @@
 /* churn.h - a cluster that is always full and never still: the tasks of an openb trace with exponential run times, and a queue that
  * never runs dry. Tasks are drawn from the list, each as likely; `waiting` of them always wait; time is in mean run times.
- * Counted from the start number warm_up on, until `starts` more. */
+ * Counted from the start number warm_up on, until `starts` more. A long queue takes up wasteful tasks while it is counted, which
+ * holds more GPUs for a time than any policy can for ever: decision 0055, bound and allocation_late. */
 #pragma once
 #include "sim/trace/openb.h"
 
@@ -15,6 +16,8 @@ struct fg_churn_options {
 };
 struct fg_churn {
     double allocation;                   /* % of the GPUs, mean over time */
+    double allocation_late;              /* likewise, while the last quarter of the starts was made */
+    double bound;                        /* % that no policy holds for ever: the list's mix of shares needs so many GPUs (plan/holes.h) */
     double wait, wait_big, wait_share, wait_p99;  /* mean: of all; of tasks with >= big_gpus; of shares; 99th percentile of all */
     uint32_t started, started_big;
     uint32_t migrations, holds;

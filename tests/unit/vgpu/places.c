@@ -89,10 +89,13 @@ static void who_moves_has_a_place_on_both_devices_until_it_is_there(void **state
     struct fg_lease_spec other = unit_spec("other", 20 * GIB, 200, 0);
     snprintf(other.device, sizeof other.device, "gpu-b");
     assert_ok(fg_vgpu_server_device(unit_server, "gpu-b", 64 * GIB, &unit_err), unit_err);
-    assert_fails(fg_vgpu_server_move_to(unit_server, "owner", "gpu-b", &unit_err), unit_err, FG_E_INVALID);
+    assert_ok(fg_vgpu_server_move_to(unit_server, "owner", "gpu-b", &unit_err), unit_err);   /* while it runs */
+    opening_is_refused(other, FG_E_CONFLICT, "left to lease");
+    assert_fails(fg_vgpu_server_moved(unit_server, "owner", &unit_err), unit_err, FG_E_INVALID);
     assert_ok(fg_vgpu_server_park(unit_server, "owner", 1, &unit_err), unit_err);
     assert_ok(fg_vgpu_server_aside(unit_server, "owner", &unit_err), unit_err);
     assert_fails(fg_vgpu_server_move_to(unit_server, "owner", "gpu-c", &unit_err), unit_err, FG_E_NOT_FOUND);
+    assert_ok(fg_vgpu_server_move_to(unit_server, "owner", NULL, &unit_err), unit_err);
     assert_fails(fg_vgpu_server_moved(unit_server, "owner", &unit_err), unit_err, FG_E_INVALID);
     assert_ok(fg_vgpu_server_move_to(unit_server, "owner", "gpu-b", &unit_err), unit_err);
     opening_is_refused(other, FG_E_CONFLICT, "left to lease");
