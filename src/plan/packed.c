@@ -236,7 +236,7 @@ size_t rooms_pack_first(struct fg_rooms *x, const struct fg_need *need, uint64_t
         type.memory_bytes += need->memory_bytes;
     }
     catch_up(x);
-    if (fg_pack_type_of(x->pack, &type, &at, &err) < 0)
+    if (!x->pack->nodes.count || fg_pack_type_of(x->pack, &type, &at, &err) < 0)
         return 0;
     size_t n = best_nodes(x, at, nodes, FG_MIN(max, FG_COUNT(nodes)));
     for (size_t i = 0; i < n; i++) {

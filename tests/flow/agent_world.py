@@ -1,5 +1,6 @@
 """A real agent and a fake server, for tests that want both. Import `world` as a fixture."""
 import os
+import pathlib
 import subprocess
 import time
 
@@ -109,6 +110,46 @@ def make_world(tmp_path):
     yield make
     for w in made:
         w.close()
+
+
+def limits_on_host(task):
+    """(cores, host bytes) that the kernel gives the processes of a task; None where a group is not there yet."""
+    cores = memory = None
+    for group in (pathlib.Path(p) for p, _, _ in os.walk("/sys/fs/cgroup") if os.path.basename(p).startswith(task)):
+        if (group / "cpu.max").exists():
+            quota, period = (group / "cpu.max").read_text(encoding="ascii").split()
+            cores = None if quota == "max" else int(quota) / int(period)
+        elif (group / "cpu.cfs_quota_us").exists():
+            quota, period = (int((group / f"cpu.cfs_{name}_us").read_text(encoding="ascii")) for name in ("quota", "period"))
+            cores = None if quota < 0 else quota / period
+        for name in ("memory.max", "memory.limit_in_bytes"):
+            if (group / name).exists():
+                text = (group / name).read_text(encoding="ascii").strip()
+                memory = None if text == "max" else int(text)
+    return cores, memory
+
+
+def part_of_the_host_is_kept(world, program, device, **more):
+    """Half a core and 256 MiB beside the device are the limits of the task's cgroup, through a resize and a restart of the agent; what
+    is put aside of the device's memory may lie in there, too."""
+    task = world.server.start(["python3", "-c", program + """
+import time
+say("runs")
+while not os.path.exists("go"):
+    time.sleep(0.05)
+"""], device=device, memory=64 << 20, share=500, beside={"cpus_milli": 500, "host_bytes": 256 << 20}, **more)
+    world.server.wait_text(task, "runs")
+    wanted = limits_on_host(task)
+    assert wanted in [(0.5, 256 << 20), (0.5, (256 + 64) << 20)]
+    world.server.send({"m": "resize", "task": task, "attempt": 1, "memory_bytes": 64 << 20, "share_permille": 700})
+    until(lambda: "700 permille" in world.agent.stderr())
+    assert limits_on_host(task) == wanted
+    world.agent.kill()
+    world.agent.run()
+    world.server.wait_hello(2)
+    assert limits_on_host(task) == wanted
+    (world.attempt_dir(task) / "work" / "go").write_text("")
+    assert world.server.finished(task)["state"] == "succeeded"
 
 
 def lease_outlives_agent(world, program, device, **more):

@@ -165,14 +165,14 @@ class FakeServer:
         rows = [{"path": path, "blob": self.put(data), "mode": 0o644, "size": len(data)} for path, data in files.items()]
         return "blob:" + self.put(json.dumps({"files": rows, "dirs": list(dirs)}).encode())
 
-    def start(self, command=None, memory=256 << 20, share=500, epoch=1, attempt=1, task=None, device="cpu0", **spec):
+    def start(self, command=None, memory=256 << 20, share=500, epoch=1, attempt=1, task=None, device="cpu0", beside=None, **spec):
         task = task or new_id("tsk")
         self.known[task, attempt] = True
         if command is not None:
             spec = {"task_type": "command", "command": command, **spec}
         lease = {"device": 1, "node": self.hellos[-1]["node"] if self.hellos else new_id("nod"), "epoch": epoch, "memory_bytes": memory,
                  "share_permille": share, "granted_ns": 0, "deadline_ns": 0, "price_nanousd_per_s": 0, "memory_level": "kernel",
-                 "share_level": "kernel"}
+                 "share_level": "kernel", **(beside or {})}
         self.send({"m": "start", "task": task, "tenant": new_id("ten"), "attempt": attempt, "lease": lease, "device_name": device,
                    "spec": spec})
         return task

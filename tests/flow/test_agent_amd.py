@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from agent_world import ROOT_ONLY, lease_outlives_agent, make_world, until  # noqa: F401
+from agent_world import ROOT_ONLY, lease_outlives_agent, make_world, part_of_the_host_is_kept, until  # noqa: F401
 from fake_server import BUILD
 import fake_server
 
@@ -134,6 +134,10 @@ say(os.environ["ROCR_VISIBLE_DEVICES"], os.environ["LD_LIBRARY_PATH"])
 
 def test_a_restarted_agent_takes_the_lease_over(world):  # noqa: F811
     lease_outlives_agent(world, PROGRAM, gpus(world)[0]["name"])
+
+
+def test_cores_and_host_memory_beside_a_gpu_are_the_cgroups_limits(world):  # noqa: F811
+    part_of_the_host_is_kept(world, PROGRAM, gpus(world)[0]["name"])
 
 
 def test_two_tasks_of_half_a_device_run_beside_each_other_and_a_third_does_not(world):  # noqa: F811

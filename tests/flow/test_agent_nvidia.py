@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from agent_world import lease_outlives_agent, make_world, until  # noqa: F401
+from agent_world import ROOT_ONLY, lease_outlives_agent, make_world, part_of_the_host_is_kept, until  # noqa: F401
 from fake_server import BUILD
 
 MIB = 1 << 20
@@ -124,6 +124,11 @@ say(os.environ["CUDA_VISIBLE_DEVICES"].split("-")[0])
 
 def test_a_restarted_agent_takes_the_lease_over(world):  # noqa: F811
     lease_outlives_agent(world, PROGRAM, gpus(world)[0]["name"], env={"FGPU_FAKE_CUDA_SETUP": SETUP})
+
+
+@ROOT_ONLY
+def test_cores_and_host_memory_beside_a_gpu_are_the_cgroups_limits(world):  # noqa: F811
+    part_of_the_host_is_kept(world, PROGRAM, gpus(world)[0]["name"], env={"FGPU_FAKE_CUDA_SETUP": SETUP})
 
 
 def test_a_device_that_is_too_hot_takes_no_more_tasks_and_is_taken_back(world, tmp_path):  # noqa: F811

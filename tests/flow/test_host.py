@@ -1,11 +1,10 @@
 """Cores and host memory beside a device, through the whole system: server, agent and the kernel's limits; PoCL as the device."""
 import json
 import os
-import pathlib
 
 import pytest
 
-from agent_world import until
+from agent_world import limits_on_host, until
 from test_agent_opencl import PROGRAM, missing
 from test_cli import FGPU, Fgpu
 
@@ -39,24 +38,6 @@ def state(fgpu, task):
     return json.loads(fgpu("get", task, "--json"))["state"]
 
 
-def limits(task):
-    """(cores, host bytes) that the kernel gives the processes of a task; None where a group is not there yet."""
-    cores = memory = None
-    for group in (pathlib.Path(p) for p, _, _ in os.walk("/sys/fs/cgroup") if os.path.basename(p).startswith(task)):
-        if (group / "cpu.max").exists():
-            quota, period = (group / "cpu.max").read_text(encoding="ascii").split()
-            cores = None if quota == "max" else int(quota) / int(period)
-        elif (group / "cpu.cfs_quota_us").exists():
-            quota, period = (int((group / f"cpu.cfs_{name}_us").read_text(encoding="ascii")) for name in ("quota", "period"))
-            cores = None if quota < 0 else quota / period
-        for name in ("memory.max", "memory.limit_in_bytes"):
-            if (group / name).exists():
-                text = (group / name).read_text(encoding="ascii").strip()
-                memory = None if text == "max" else int(text)
-    return cores, memory
-
-
-
 def test_a_part_of_the_machine_is_held_and_enforced_beside_the_device(fgpu):
     cpu = device(fgpu, "cpu0")
     task = submit(fgpu, "--device-kind", fgpu.kind, "--share", "20", "--cpus", "0.5", "--host-memory", "256MiB")
@@ -64,7 +45,7 @@ def test_a_part_of_the_machine_is_held_and_enforced_beside_the_device(fgpu):
     placed = json.loads(fgpu("get", task, "--json"))["placement"]
     assert placed["device_kind"] == fgpu.kind and (placed["cpus"], placed["host_memory_bytes"]) == (0.5, 256 * MIB)
     # memory of a device that is the processor itself is the host's too, so the limit is both
-    until(lambda: limits(task) == (0.5, (256 + 64) * MIB))
+    until(lambda: limits_on_host(task) == (0.5, (256 + 64) * MIB))
     now = device(fgpu, "cpu0")
     assert now["memory_free_bytes"] == cpu["memory_free_bytes"] - 256 * MIB
     assert now["share_free_percent"] == pytest.approx(100 - 50 / cpu["units"], abs=0.1)
@@ -74,7 +55,7 @@ def test_a_part_of_the_machine_is_held_and_enforced_beside_the_device(fgpu):
     fgpu("up", "--detach", "--listen", "127.0.0.1:0", "--set", "opencl=all")
     until(lambda: state(fgpu, task) == "running")
     until(lambda: device(fgpu, "cpu0")["memory_free_bytes"] == now["memory_free_bytes"])
-    assert limits(task) == (0.5, (256 + 64) * MIB)
+    assert limits_on_host(task) == (0.5, (256 + 64) * MIB)
     fgpu("cancel", task)
     until(lambda: device(fgpu, "cpu0")["memory_free_bytes"] == cpu["memory_free_bytes"])
     assert device(fgpu, "cpu0")["share_free_percent"] == 100
@@ -110,4 +91,4 @@ def test_on_the_processor_itself_the_larger_of_share_and_cores_is_held(fgpu):
     until(lambda: state(fgpu, task) == "running")
     placed = json.loads(fgpu("get", task, "--json"))["placement"]
     assert placed["share_percent"] == 50 and placed["memory_bytes"] == 128 * MIB and placed["cpus"] is None
-    until(lambda: limits(task) == (units / 2, 128 * MIB))
+    until(lambda: limits_on_host(task) == (units / 2, 128 * MIB))
