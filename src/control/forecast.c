@@ -117,6 +117,7 @@ static void task_of(struct fg_core *core, struct entry *e, struct fg_plan_task *
 /* --- the start --- */
 
 #define WALK_MOST 2048u                  /* tasks of the queue that are looked at one by one */
+#define LINES_MOST 400u                  /* each is looked at whenever something ends */
 #define WALK_BEHIND 256u                 /* behind the one that is asked for: they may start beside those before it */
 
 struct ahead {
@@ -230,7 +231,7 @@ static void add_queue(struct ahead *a, int64_t now_ns)
     core->walks++;
     a->in.target = SIZE_MAX;
     walk_begin(&w, core, now_ns);
-    while (walk_next(&w) && a->order.count < (a->in.target == SIZE_MAX ? WALK_MOST : a->in.target + 1 + FG_MAX(a->in.target, WALK_BEHIND * a->in.scale))) {
+    while (walk_next(&w) && a->lines.count < LINES_MOST && a->order.count < (a->in.target == SIZE_MAX ? WALK_MOST : a->in.target + 1 + FG_MAX(a->in.target, WALK_BEHIND * a->in.scale))) {
         while (priority > w.priority) {
             priority--;
             for (size_t i = 0; i < core->reservation_count; i++) {
