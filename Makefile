@@ -16,8 +16,11 @@ check-san: build-san/build.ninja ## unit tests under the address and undefined-b
 	@UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 $(MESON) test -C build-san --no-rebuild --print-errorlogs --num-processes $(JOBS) \
 		--timeout-multiplier 10
 
-# What has threads of its own: the ledger, the gate, the arbiter's shell, the OpenCL layer, the store's writer, the log.
-TSAN_TESTS := vgpu/arbiter vgpu/claims vgpu/gate vgpu/ledger vgpu/page vgpu/server shim/opencl shim/settle store/writer store/faults base/log
+# What has threads of its own: the ledger, the gate, the arbiter's shell, the OpenCL layer, the front ends over the stand-in drivers, the
+# store's writer, the log.
+TSAN_TESTS := vgpu/arbiter vgpu/claims vgpu/gate vgpu/ledger vgpu/page vgpu/server shim/opencl shim/settle store/writer store/faults base/log \
+	$(addprefix shim/cuda_,edges memory names submit load share lent newer processes late) shim/nvml \
+	shim/hip_memory shim/hip_submit shim/hip_names
 check-tsan: build-tsan/build.ninja ## unit tests of what has threads, under the thread sanitizer
 	@TSAN_OPTIONS=halt_on_error=1:die_after_fork=0 $(MESON) test -C build-tsan --print-errorlogs --num-processes $(JOBS) \
 		--timeout-multiplier 10 $(TSAN_TESTS)

@@ -124,7 +124,8 @@ def churn(folder, seeds):
 
 
 def server(folder, seeds):
-    """The server's own core, given the lists task by task as far as it can be asked: no processor, one device each, one kind or any."""
+    """The server's own core, given the lists task by task as far as it can be asked: one device each, one kind or any; with the cores and
+    host memory of each task beside it, and without."""
     core = pathlib.Path(program()).resolve().parents[2] / "bench" / "openb_core"
     if not core.exists():
         yield table.skipped("packing on openb by the server's core", f"{core} is not built")
@@ -135,11 +136,13 @@ def server(folder, seeds):
         if run.returncode:
             sys.exit(run.stderr.strip())
         got = dict(re.match(r"(.*?)  ([\d.]+) ", line).groups() for line in run.stdout.splitlines())
-        for p in PERCENTS:
-            packer, best_fit = float(got[f"@{p}: packer, fastgpu"]), got[f"@{p}: packer, best fit"]
-            yield table.at_least(f"server's core on openb {name}, devices alone @{p}", float(got[f"@{p}: server's core"]), "%", packer - 1,
-                                 f"packer {packer:.2f}, best fit {best_fit}")
-        yield table.plain(f"server's core on openb {name}: submit and round", float(got["decisions of the core, submit and round"]), "/s", "")
+        for how, what in (("with processor", "with cores and host memory"), ("without processor", "devices alone")):
+            for p in PERCENTS:
+                packer, best_fit = float(got[f"{how} @{p}: packer, fastgpu"]), got[f"{how} @{p}: packer, best fit"]
+                yield table.at_least(f"server's core on openb {name}, {what} @{p}", float(got[f"{how} @{p}: server's core"]), "%", packer - 1,
+                                     f"packer {packer:.2f}, FGD {got[f'{how} @{p}: packer, fgd']}, best fit {best_fit}")
+            yield table.plain(f"server's core on openb {name}, {what}: submit and round", float(got[f"{how}: decisions of the core, submit and round"]), "/s",
+                              f"99th percentile of a round {got[f'{how}: a round, 99th percentile']} us")
 
 
 def part(scale=1.0, folder=None):

@@ -8,7 +8,6 @@
 
 #include "base/mem.h"
 #include "plan/assign.h"
-#include "plan/replan.h"
 
 struct instance { struct fg_assign_problem p; int64_t *cost, *need, *capacity; uint32_t *class_of, *kind_of; };
 
@@ -156,63 +155,6 @@ static void run(const char *name, struct instance x, double seconds)
     free(x.cost), free(x.need), free(x.capacity), free(x.class_of), free(x.kind_of);
 }
 
-/* How far the kept plan is above the bound of the problem as it is now, in percent. */
-static double drift(const struct instance *x, const struct fg_replan *plan, double seconds)
-{
-    clockid_t cpu = CLOCK_PROCESS_CPUTIME_ID;
-    struct fg_assign_options o = {.seed = 1, .time_limit_ns = (int64_t)(seconds * 1e9), .now_ns = clock_now, .now_arg = &cpu};
-    struct fg_assign_result r;
-    struct fg_error err = {0};
-    if (fg_assign_solve(&x->p, &o, &r, &err) < 0)
-        return NAN;
-    double above = 100 * (double)(fg_replan_cost(plan) - r.lower_bound) / (double)r.lower_bound;
-    fg_assign_result_fini(&r);
-    return above;
-}
-
-/* One change at a time on a plan that is kept: an ending, an arrival, or a price. */
-static void run_replan(struct instance x, uint32_t changes)
-{
-    clockid_t cpu = CLOCK_PROCESS_CPUTIME_ID;
-    int64_t *nobody = fg_realloc(NULL, x.p.classes, sizeof *nobody), worst = 0, spent = 0;
-    uint32_t *number = fg_realloc(NULL, x.p.tasks, sizeof *number), done = 0;
-    struct fg_assign_options o = {.seed = 1, .time_limit_ns = 1000000000, .now_ns = clock_now, .now_arg = &cpu};
-    struct fg_assign_result r;
-    struct fg_replan *plan;
-    struct fg_error err = {0};
-    for (uint32_t c = 0; c < x.p.classes; c++)
-        nobody[c] = 100000;
-    x.p.nobody_cost = nobody;
-    if (fg_assign_solve(&x.p, &o, &r, &err) < 0 || fg_replan_create(&x.p, r.agent, &plan, &err) < 0) {
-        printf("replan %s\n", err.text);
-        exit(1);
-    }
-    for (uint32_t j = 0; j < x.p.tasks; j++)
-        number[j] = j;
-    printf("incremental    above_bound_percent at_start %.3f", 100 * r.gap);
-    for (uint32_t n = 1; n <= changes; n++) {
-        uint32_t j = (uint32_t)draw(0, x.p.tasks - 1), class = (uint32_t)draw(0, x.p.classes - 1);
-        int64_t at = clock_now(&cpu);
-        fg_replan_remove(plan, number[j]);
-        number[j] = fg_replan_add(plan, class);
-        x.class_of[j] = class, done += 2;
-        if (n % 100 == 0) {
-            uint32_t c = (uint32_t)draw(0, x.p.classes - 1), k = (uint32_t)draw(0, x.p.kinds - 1);
-            fg_replan_price(plan, c, k, x.cost[c * x.p.kinds + k] = draw(1100, 2200));
-            done++;
-        }
-        at = clock_now(&cpu) - at;
-        spent += at;
-        worst = at > worst ? at : worst;
-        if (n == changes / 20 || n == changes / 4 || n == changes)
-            printf(" after_%u %.3f", n, drift(&x, plan, 0.5));
-    }
-    printf(" us_each %.2f worst_us %.1f moves_each %.2f\n", (double)spent * 1e-3 / done, (double)worst * 1e-3, (double)fg_replan_moves(plan) / done);
-    fg_replan_destroy(plan);
-    fg_assign_result_fini(&r);
-    free(nobody), free(number), free(x.cost), free(x.need), free(x.capacity), free(x.class_of), free(x.kind_of);
-}
-
 int main(int argc, char **argv)
 {
     uint32_t tasks = argc > 2 ? (uint32_t)atoi(argv[1]) : 10000, agents = argc > 2 ? (uint32_t)atoi(argv[2]) : 1000;
@@ -229,7 +171,5 @@ int main(int argc, char **argv)
     run("classes V", make('V', tasks, agents, 151, 15), seconds);
     state = 42;
     run("classes D", make('D', tasks, agents, 151, 15), seconds);
-    state = 42;
-    run_replan(make('V', tasks, agents, 151, 15), 20000);
     return 0;
 }

@@ -1,7 +1,7 @@
 /* queue_bench.c - the control core alone, in memory: many waiting tasks, many devices.
  * usage: queue_bench TASKS DEVICES LINES [NODES...]
  * TASKS wait in LINES lines of three tenants; DEVICES run four tasks each. Then the same decisions on fleets of NODES
- * machines with eight devices each. Prints `what  figure unit`, one a line. The
+ * machines with eight devices each, and on those with tasks that ask for cores and host memory beside them. Prints `what  figure unit`, one a line. The
  * clock is for measuring only; the core is given its own. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -40,6 +40,7 @@ static struct bench {
     int64_t now;
     uint64_t ids;
     size_t lines;
+    bool beside;                         /* tasks ask for cores and host memory */
 } b = {.now = 1000 * S};
 
 static struct fg_core *make(void)
@@ -87,6 +88,11 @@ static fg_id submit(uint32_t share)
     spec.program = (char *)programs[n % 4];
     spec.need.memory_bytes = GB + (n % b.lines) * 4096;
     spec.need.share_permille = share;
+    if (b.beside) {
+        snprintf(spec.need.device_kind, sizeof spec.need.device_kind, "card");
+        spec.need.cpus_milli = 500 + (uint32_t)(n % b.lines) * 8;
+        spec.need.host_bytes = 8 * GB;
+    }
     fg_id id = {1000 + n, n};
     handle(&(struct fg_input){.kind = FG_IN_SUBMIT, .task = id, .submit = {{7, 1 + n % 3}, &spec, NULL}});
     return id;
@@ -94,7 +100,7 @@ static fg_id submit(uint32_t share)
 
 static void hello(size_t devices)
 {
-    struct fg_device d[PER_NODE];
+    struct fg_device d[PER_NODE + 1];
     for (size_t i = 0; i < devices; i += PER_NODE) {
         struct fg_node node = {.id = {1, i + 1}};
         size_t n = FG_MIN((size_t)PER_NODE, devices - i);
@@ -103,6 +109,12 @@ static void hello(size_t devices)
             d[k] = (struct fg_device){.memory_bytes = 80 * GB, .units = 1, .healthy = true, .memory_level = FG_LEVEL_KERNEL};
             snprintf(d[k].name, sizeof d[k].name, "dev%zu", k);
             snprintf(d[k].kind, sizeof d[k].kind, "card");
+        }
+        if (b.beside) {
+            d[n] = (struct fg_device){.memory_bytes = 512 * GB, .units = 32, .healthy = true, .memory_level = FG_LEVEL_KERNEL};
+            snprintf(d[n].name, sizeof d[n].name, "cpu0");
+            snprintf(d[n].kind, sizeof d[n].kind, "cpu");
+            snprintf(d[n++].backend, sizeof d->backend, "cpu");
         }
         handle(&(struct fg_input){.kind = FG_IN_NODE_HELLO, .hello = {.node = &node, .devices = d, .device_count = n}});
     }
@@ -232,7 +244,7 @@ static void print_row(const char *what, size_t nodes, double (*one)(void *arg), 
 {
     enum { N = 2000 };
     char name[120];
-    snprintf(name, sizeof name, "%zu machines of 8, %s", nodes, what);
+    snprintf(name, sizeof name, "%zu machines of 8%s, %s", nodes, b.beside ? ", with cores" : "", what);
     double *t = times(N, one, arg);
     print_times(name, t, N);
     free(t);
@@ -245,14 +257,15 @@ static void fleet(size_t nodes)
     double before = resident_mb(), begin = now_s();
     b.core = make();
     hello(devices);
-    printf("%zu machines of 8, coming  %.2f s\n", nodes, now_s() - begin);
+    const char *with = b.beside ? ", with cores" : "";
+    printf("%zu machines of 8%s, coming  %.2f s\n", nodes, with, now_s() - begin);
     stored();
     for (size_t i = 0; i < devices * 4; i++)
         submit(250);
     fg_effects_clear(&b.fx);
     begin = now_s();
     dispatch();
-    printf("%zu machines of 8, filled  %.0f decisions/s\n", nodes, (double)devices * 4 / (now_s() - begin));
+    printf("%zu machines of 8%s, filled  %.0f decisions/s\n", nodes, with, (double)devices * 4 / (now_s() - begin));
     keep_started(&running);
     print_row("an end that nobody waits for", nodes, an_end, &running);
     print_row("an arrival that is placed", nodes, an_arrival, NULL);
@@ -262,7 +275,7 @@ static void fleet(size_t nodes)
     stored();
     print_row("an end and who takes its place", nodes, an_end, &running);
     print_row("a price that changes", nodes, a_price, NULL);
-    printf("%zu machines of 8, resident  %.0f MB\n", nodes, resident_mb() - before);
+    printf("%zu machines of 8%s, resident  %.0f MB\n", nodes, with, resident_mb() - before);
     fg_vec_fini(&running.list);
     fg_core_destroy(b.core);
 }
@@ -332,8 +345,11 @@ int main(int argc, char **argv)
     fg_core_destroy(b.core);
     fg_vec_fini(&running);
     restart(150000);
-    for (int i = 4; i < argc; i++)
-        fleet(strtoul(argv[i], NULL, 10));
+    for (int beside = 0; beside <= 1; beside++)
+        for (int i = 4; i < argc; i++) {
+            b.beside = beside;
+            fleet(strtoul(argv[i], NULL, 10));
+        }
     fg_effects_fini(&b.fx);
     return 0;
 }

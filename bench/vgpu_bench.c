@@ -93,9 +93,9 @@ static void finish(void)
 
 static void fill(uint64_t live)
 {
-    fg_ledger_drop_all(&ledger);
+    fg_ledger_drop_owner(&ledger, 1);
     for (uint64_t i = 0; i < live; i++) {
-        struct fg_record record = {.key = 0x7e0000000000u + (i << 9), .bytes = 512};
+        struct fg_record record = {.key = 0x7e0000000000u + (i << 9), .bytes = 512, .owner = 1};
         must(fg_ledger_reserve(&ledger, 512) == FG_LEDGER_OK && fg_ledger_settle(&ledger, 512, &record) == FG_LEDGER_OK, "a fill");
     }
 }
@@ -123,7 +123,7 @@ static void print_costs(void)
         }
         printf("ledger pair, %6llu live %5.1f ns (bar 100, flat)\n", (unsigned long long)lives[k], best);
     }
-    fg_ledger_drop_all(&ledger);
+    fg_ledger_drop_owner(&ledger, 1);
 }
 
 static int by_value(const void *a, const void *b)

@@ -6,7 +6,7 @@ onnx: a whole network, run by ONNX Runtime where it is installed.
 import os
 import sys
 import types
-from typing import Any, Callable, Dict, Mapping
+from typing import Any, Callable, Mapping
 
 from errors import WorkerError
 

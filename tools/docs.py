@@ -24,7 +24,7 @@ from gen_openapi import HEADERS, QUERY  # noqa: E402
 
 PLACE = re.compile(r"(<!-- table: ([a-z]+) -->\n).*?(<!-- end -->)", re.S)
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
-UNITS = {"bytes": 'bytes, or "1GB"', "percent": "percent", "seconds": 'seconds, or "5m"', "money": 'USD, "0.05"',
+UNITS = {"bytes": 'bytes, or "1GB"', "percent": "percent", "cores": "cores", "seconds": 'seconds, or "5m"', "money": 'USD, "0.05"',
          "strings": "list of strings", "map": "map of strings", "input": '"blob:SHA256"'}
 
 
@@ -43,6 +43,8 @@ def bound(field, n):
     """A bound as people write it: bytes as powers of 1024, percent from permille."""
     if field["type"] == "percent":
         return f"{n / 10:g}"
+    if field["type"] == "cores":
+        return f"{n / 1000:g}" if n < 1000 else f"{n // 1000:,}"
     if field["type"] == "bytes":
         for power, unit in ((50, "PiB"), (40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")):
             if n and n % (1 << power) == 0:

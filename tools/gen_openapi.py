@@ -44,6 +44,7 @@ def array(items):
 def field_schema(f):
     """One row of task.toml. Bytes, percent, seconds and money may be given with units, as text."""
     units = {"bytes": ("integer", "or text such as \"1GB\""), "percent": ("number", "or text such as \"50%\""),
+             "cores": ("number", "or text such as \"0.5\""),
              "seconds": ("number", "or text such as \"5m\"")}
     kind, doc = f["type"], f["doc"]
     if kind in units:
@@ -78,16 +79,18 @@ def task_spec(fields):
     return spec
 
 
-def schemas(api):
+TASK_ID = text("tsk_ and 26 letters")
+SECONDS = null({**NUMBER, "description": "seconds; null: not known yet"})
+PERCENT = null({**NUMBER, "description": "of one device's compute"})
+TASK_CLASS = {"type": "string", "enum": ["interactive", "batch", "training", "large"]}
+
+
+def basic(api):
     state = {"type": "string", "enum": [s["name"] for s in api["states"]["state"]],
              "description": " ".join(f"{s['name']}: {s['doc']}" for s in api["states"]["state"])}
     reason = {"type": "string", "enum": [r["name"] for r in api["states"]["reason"] if r["name"] != "none"],
               "description": " ".join(f"{r['name']}: {r['doc']}" for r in api["states"]["reason"] if r["name"] != "none")}
     level = {"type": "string", "enum": ["none", "cooperative", "audited", "kernel", "hardware"], "description": "Who enforces a limit."}
-    task_class = {"type": "string", "enum": ["interactive", "batch", "training", "large"]}
-    task_id = text("tsk_ and 26 letters")
-    seconds = null({**NUMBER, "description": "seconds; null: not known yet"})
-    percent = null({**NUMBER, "description": "of one device's compute"})
     s = {}
     s["TaskSpec"] = task_spec(api["task"]["field"])
     s["State"], s["Reason"], s["Level"] = state, reason, level
@@ -98,40 +101,54 @@ def schemas(api):
                     "description": "RFC 9457. `errors` points at places of the input, `hint` says what to do."}
     s["Problem"]["properties"] |= {"errors": array(obj(pointer=STRING, detail=STRING)), "hint": STRING, "request_id": STRING,
                                    "retryable": BOOLEAN}
-    s["Need"] = obj(memory_bytes=null(INTEGER), share_percent=percent, share_max_percent=percent, device_kind=null(STRING))
+    return s
+
+
+def tasks():
+    s = {}
+    s["Need"] = obj(memory_bytes=null(INTEGER), share_percent=PERCENT, share_max_percent=PERCENT, device_kind=null(STRING),
+                    cpus=null({**NUMBER, "description": "cores beside the device"}), host_memory_bytes=null(INTEGER))
     s["Enforcement"] = obj(memory=ref("Level"), share=ref("Level"), level=ref("Level"))
-    s["Placement"] = obj(node=task_id | {"description": "nod_..."}, node_name=null(STRING), device=INTEGER, device_name=null(STRING),
-                         device_kind=null(STRING), memory_bytes=INTEGER, share_percent=percent, share_lent_percent=NUMBER,
-                         parking={"enum": ["none", "parked", "called"]}, parked_s=NUMBER, borrowed=BOOLEAN, enforcement=ref("Enforcement"),
-                         rule=INTEGER, rule_text=STRING, expected_s=seconds, expected_cost=MONEY)
-    s["Timings"] = obj(queue_s=seconds, pull_s=seconds, load_s=seconds, run_s=seconds)
+    s["Placement"] = obj(node=TASK_ID | {"description": "nod_..."}, node_name=null(STRING), device=INTEGER, device_name=null(STRING),
+                         device_kind=null(STRING), memory_bytes=INTEGER, share_percent=PERCENT, share_lent_percent=NUMBER,
+                         cpus=null(NUMBER), host_memory_bytes=null(INTEGER),
+                         parking={"enum": ["none", "parked", "called"]}, parked_s=NUMBER, borrowed=BOOLEAN,
+                         moving_to=null(INTEGER), moved_from=null(INTEGER),
+                         moved_for=null(text("the waiting task that its last move made room for, or the one under way makes")), enforcement=ref("Enforcement"),
+                         rule=INTEGER, rule_text=STRING, expected_s=SECONDS, expected_cost=MONEY)
+    s["Timings"] = obj(queue_s=SECONDS, pull_s=SECONDS, load_s=SECONDS, run_s=SECONDS)
     s["Usage"] = obj(device_s=NUMBER, wall_s=NUMBER, memory_peak_bytes=INTEGER, throttled_s=NUMBER, denied=INTEGER)
     s["CostLine"] = obj(False, phase=STRING, seconds=STRING, permille=INTEGER, price_per_s=STRING, amount=STRING)
     s["Cost"] = obj(amount=MONEY, currency=STRING, lines=array(ref("CostLine")))
     s["Output"] = obj(path=STRING, size=INTEGER, blob=STRING)
     end = {"exit_code": null(INTEGER), "signal": null(INTEGER), "detail": null(STRING), "outputs": array(ref("Output"))}
     s["Task"] = obj(
-        id=task_id, state=ref("State"), reason={"oneOf": [ref("Reason"), {"type": "null"}]}, reason_text=null(STRING),
+        id=TASK_ID, state=ref("State"), reason={"oneOf": [ref("Reason"), {"type": "null"}]}, reason_text=null(STRING),
         hint=null(STRING), name=null(STRING), task_type=STRING, model_name=null(STRING),
-        **{"class": null(task_class)}, class_rule=null(text("why it is of that class")),
+        **{"class": null(TASK_CLASS)}, class_rule=null(text("why it is of that class")),
         priority={"type": "string", "enum": ["low", "normal", "high"]}, deadline=TIME, preemptible=BOOLEAN, spot=BOOLEAN,
-        array={"oneOf": [obj(id=task_id, index=INTEGER, size=INTEGER, gang=BOOLEAN), {"type": "null"}]},
+        array={"oneOf": [obj(id=TASK_ID, index=INTEGER, size=INTEGER, gang=BOOLEAN), {"type": "null"}]},
         attempt=INTEGER, held=BOOLEAN, cancel_requested=BOOLEAN,
         labels={"type": "object", "additionalProperties": STRING}, need=ref("Need"),
-        slice={"oneOf": [obj(memory_bytes=INTEGER, share_percent=percent), {"type": "null"}]}, placement=either_null("Placement"),
+        slice={"oneOf": [obj(memory_bytes=INTEGER, share_percent=PERCENT), {"type": "null"}]}, placement=either_null("Placement"),
         times=obj(submitted=TIME, queued=TIME, placed=TIME, started=TIME, finished=TIME), timings=ref("Timings"), usage=ref("Usage"),
         cost=ref("Cost"), **end)
-    s["Result"] = {**obj(False, id=task_id, state=ref("State"), result={"description": "of a task that succeeded; any JSON"},
+    s["Result"] = {**obj(False, id=TASK_ID, state=ref("State"), result={"description": "of a task that succeeded; any JSON"},
                          error=obj(reason=ref("Reason"), message=STRING, hint=null(STRING), log_tail=null(STRING)),
                          placement=either_null("Placement"), timings=ref("Timings"), usage=ref("Usage"), cost=ref("Cost"), **end),
                    "required": ["id", "state", "outputs", "cost", "timings"]}
-    s["Quote"] = obj(dry_run=BOOLEAN, **{"class": task_class}, class_rule=STRING, need=ref("Need"), device_name=null(STRING),
-                     device_kind=null(STRING), expected=obj(mean_s=seconds, p50_s=seconds, p95_s=seconds, samples=INTEGER,
+    s["Quote"] = obj(dry_run=BOOLEAN, **{"class": TASK_CLASS}, class_rule=STRING, need=ref("Need"), device_name=null(STRING),
+                     device_kind=null(STRING), expected=obj(mean_s=SECONDS, p50_s=SECONDS, p95_s=SECONDS, samples=INTEGER,
                                                             confidence_percent=null(NUMBER)),
                      cost=obj(p50=MONEY, p95=MONEY, currency=STRING))
-    s["Array"] = obj(id=task_id | {"description": "of its first task"}, state=ref("State"), size=INTEGER, gang=BOOLEAN, tasks=array(task_id))
+    return s
+
+
+def lists(api):
+    s = {}
+    s["Array"] = obj(id=TASK_ID | {"description": "of its first task"}, state=ref("State"), size=INTEGER, gang=BOOLEAN, tasks=array(TASK_ID))
     s["Batch"] = {**obj(tasks={**array(ref("TaskSpec")), "minItems": 1, "maxItems": 1000}), "additionalProperties": False}
-    s["BatchAnswer"] = obj(tasks=array({"oneOf": [obj(id=task_id), obj(error=ref("Error"))]}))
+    s["BatchAnswer"] = obj(tasks=array({"oneOf": [obj(id=TASK_ID), obj(error=ref("Error"))]}))
     s["TaskList"] = obj(tasks=array(ref("Task")), next_cursor=null(text("give it back as cursor; null: that was all")))
     s["Event"] = obj(seq=INTEGER, time=TIME, event={"type": "string", "enum": [e["name"] for e in api["states"]["event"]]},
                      task=null(STRING), attempt=INTEGER, data={"type": "object"})
@@ -140,27 +157,42 @@ def schemas(api):
                           attempt=INTEGER, line=text("what was printed, line ends included: some lines, or part of one"),
                           base64=text("instead of line, where the bytes are no UTF-8"))
     s["Block"] = obj(device=null(INTEGER), device_name=null(STRING), device_kind=null(STRING), reason=ref("Reason"),
-                     memory_missing_bytes=INTEGER, share_missing_percent=percent, free=TIME, text=STRING)
-    s["Why"] = {**obj(False, id=task_id, state=ref("State"), reason={"oneOf": [ref("Reason"), {"type": "null"}]}, reason_text=null(STRING),
-                      hint=null(STRING), detail=null(STRING), **{"class": null(task_class)}, class_rule=null(STRING), need=ref("Need"),
+                     memory_missing_bytes=INTEGER, share_missing_percent=PERCENT, cpus_missing=null(NUMBER), host_memory_missing_bytes=INTEGER,
+                     free=TIME, text=STRING)
+    s["Why"] = {**obj(False, id=TASK_ID, state=ref("State"), reason={"oneOf": [ref("Reason"), {"type": "null"}]}, reason_text=null(STRING),
+                      hint=null(STRING), detail=null(STRING), **{"class": null(TASK_CLASS)}, class_rule=null(STRING), need=ref("Need"),
                       position=null({**INTEGER, "description": "place in the queue, from 1"}), blocks=array(ref("Block")),
-                      start={"oneOf": [obj(in_s=seconds, p10_s=seconds, p90_s=seconds, at=TIME), {"type": "null"}]},
+                      start={"oneOf": [obj(in_s=SECONDS, p10_s=SECONDS, p90_s=SECONDS, at=TIME), {"type": "null"}]},
                       reservation={"oneOf": [obj(device_name=null(STRING), devices=INTEGER, start=TIME, latest=TIME), {"type": "null"}]},
-                      decision={"oneOf": [obj(rule=INTEGER, rule_text=STRING, expected_s=seconds, expected_cost=MONEY,
+                      decision={"oneOf": [obj(rule=INTEGER, rule_text=STRING, expected_s=SECONDS, expected_cost=MONEY,
                                               runner_up_cost=null(MONEY), alternatives=array(obj(device=INTEGER, device_name=null(STRING),
                                               expected_cost=MONEY)), plan=obj(cost=MONEY, lower_bound=MONEY, gap_percent=NUMBER)), {"type": "null"}]}),
                 "required": ["id", "state", "need", "decision"]}
+    return s
+
+
+def system():
+    s = {}
     s["Blob"] = obj(sha256=STRING, size=INTEGER)
+    there = {**INTEGER, "description": "tasks with a place there, those that move to it included"}
     s["Device"] = obj(id=INTEGER, name=STRING, kind=STRING, backend=STRING, node=STRING, node_name=null(STRING), connected=BOOLEAN,
-                      healthy=BOOLEAN, units=INTEGER, gflops=NUMBER, memory_bytes=INTEGER, memory_free_bytes=INTEGER,
+                      healthy=BOOLEAN, moves={**BOOLEAN, "description": "its agent can move running tasks to another device like it"}, drained=ref("Drained"), tasks_there=there, units=INTEGER, gflops=NUMBER, memory_bytes=INTEGER, memory_free_bytes=INTEGER,
                       memory_parked_bytes=INTEGER, memory_borrowed_bytes=INTEGER,
                       share_free_percent=NUMBER, share_lent_percent=NUMBER, price_usd_per_s=MONEY, price_usd_per_hour=MONEY,
                       enforcement=obj(memory=ref("Level"), share=ref("Level"), level=ref("Level"), why=null(STRING)),
                       vgpus=array(obj(task=null(text("of your own tenant; null: another's")), name=null(STRING), state=ref("State"),
-                                      memory_bytes=INTEGER, share_percent=percent, share_lent_percent=NUMBER,
+                                      memory_bytes=INTEGER, share_percent=PERCENT, share_lent_percent=NUMBER,
                                       parking={"enum": ["none", "parked", "called"]}, borrowed=BOOLEAN)))
     s["DeviceList"] = obj(devices=array(ref("Device")))
-    s["NodeList"] = obj(nodes=array(obj(id=STRING, name=STRING, connected=BOOLEAN, lost=BOOLEAN, seen=TIME)))
+    s["NodeList"] = obj(nodes=array(obj(id=STRING, name=STRING, connected=BOOLEAN, lost=BOOLEAN, seen=TIME, drained=ref("Drained"),
+                                        tasks_there=there)))
+    s["Drained"] = {"anyOf": [obj(since=TIME, reason=null(STRING), now=BOOLEAN, whole_node={**BOOLEAN, "description": "the machine is, not the device alone"}),
+                              {"type": "null"}]}
+    s["DrainWish"] = {**obj(False, reason=null({"type": "string", "maxLength": 100}),
+                            now={**BOOLEAN, "description": "spot and preemptible tasks are asked to go"}), "additionalProperties": False}
+    s["Drain"] = obj(node=STRING, node_name=null(STRING), device_name=null(STRING), drained=ref("Drained"), tasks_there=there,
+                     tasks=array(obj(id=STRING, tenant=STRING, name=null(STRING), state=ref("State"), device_name=null(STRING), may_go=BOOLEAN,
+                                     going=BOOLEAN)))
     s["Model"] = obj(name=STRING, task_type=null(STRING), title=null(STRING), architecture=null(STRING),
                      weights={"type": "string", "enum": ["imported", "source", "missing"],
                               "description": "imported: here; source: fetched when first needed; missing: must be imported"},
@@ -183,17 +215,21 @@ def schemas(api):
     s["PriceWish"] = {**obj(False, kind=STRING, usd_per_hour=null(MONEY), spot_usd_per_hour=null(MONEY)), "required": ["kind"],
                       "additionalProperties": False}
     s["Pause"] = {**obj(seconds={"type": "integer", "minimum": 0, "maximum": 60}), "additionalProperties": False}
-    s["UsageReport"] = obj(usage=array(obj(task_type=STRING, model=null(STRING), state=ref("State"), tasks=INTEGER, run_s=seconds,
-                                           device_s=seconds, cost=MONEY)),
-                           **{"from": TIME}, to=TIME, tasks=INTEGER, run_s=seconds, device_s=seconds, cost=MONEY, currency=STRING)
+    s["UsageReport"] = obj(usage=array(obj(task_type=STRING, model=null(STRING), state=ref("State"), tasks=INTEGER, run_s=SECONDS,
+                                           device_s=SECONDS, cost=MONEY)),
+                           **{"from": TIME}, to=TIME, tasks=INTEGER, run_s=SECONDS, device_s=SECONDS, cost=MONEY, currency=STRING)
     s["Health"] = obj(status=STRING)
     s["Ready"] = obj(status=STRING, code=null(STRING), detail=null(STRING), hint=null(STRING))
     return s
 
 
+def schemas(api):
+    return basic(api) | tasks() | lists(api) | system()
+
+
 # route name: request body schema (json bodies), answer: schema name, or {media type: schema name or None for bytes}
 BODY = {"task_submit": "TaskSpec", "task_batch": "Batch", "model_put": "ModelWeights", "keys_create": "KeyWish", "tenant_put": "TenantWeight",
-        "price_put": "PriceWish", "pause": "Pause"}
+        "price_put": "PriceWish", "pause": "Pause", "node_drain": "DrainWish", "device_drain": "DrainWish"}
 ANSWER = {
     "task_submit": "Task", "task_batch": "BatchAnswer", "task_list": "TaskList", "task_get": "Task", "task_result": "Result",
     "task_logs": {"text/plain": None, "application/x-ndjson": "LogLine", "text/event-stream": None},
@@ -204,6 +240,7 @@ ANSWER = {
     "devices": "DeviceList", "nodes": "NodeList", "models": "ModelList", "model_put": "Model",
     "keys_create": "NewKey", "keys_list": "KeyList", "key_revoke": {}, "tenants": "TenantList", "tenant_put": "Tenant",
     "prices": "PriceList", "price_put": "PriceList", "pause": "Pause", "usage": "UsageReport",
+    "node_drain": "Drain", "node_resume": "Drain", "device_drain": "Drain", "device_resume": "Drain",
     "metrics": {"text/plain": None}, "healthz": "Health", "readyz": "Ready", "openapi": {"application/json": None},
     "root": {"text/html": None},
 }

@@ -18,6 +18,10 @@ struct fg_vgpu_limits {
     uint32_t own_permille;               /* of the share: the rest is lent and may be gone at any moment, so memory on the host
                                           * goes by this; 0: all of it */
     bool borrowed;                       /* at create: the place is lent by vGPUs that are parked */
+    /* Of the machine's processor, where the device is another: the quota and memory limit of its processes on the host.
+     * 0: not asked, no quota, and memory as the part of the device goes. */
+    uint32_t cpus_milli;
+    uint64_t host_bytes;
 };
 static inline uint32_t fg_own_permille(const struct fg_vgpu_limits *l) { return l->own_permille ? l->own_permille : l->share_permille; }
 
@@ -61,6 +65,7 @@ struct fg_backend_options {
     int64_t reclaim_idle_s;              /* the device memory of vGPUs that were idle so long may go to others; 0: never */
     bool reclaim_always;                 /* also when nobody lacks memory */
     bool reclaim_move;                   /* and brought back on another device of the kind, whose files tasks then see */
+    bool reclaim_move_running;           /* also of tasks that are not idle, when the server asks for it */
 };
 
 /* Where the device memory of a vGPU is (model/task.h), for those that may be parked while they are idle. */
@@ -95,7 +100,7 @@ struct fg_device_backend {
     int (*audit)(void *state, const char *device, const char *name, const int32_t *pids, size_t count, struct fg_vgpu_offence *ret);
     /* False: it is not known yet. NULL: none can be parked. */
     bool (*parking)(void *state, const char *device, const char *name, struct fg_vgpu_parking *ret);
-    /* Bring a parked vGPU back on the device `to` of the same kind; parking says how it ended. NULL as to: it stays where it was.
+    /* Bring a parked vGPU back on the device `to` of the same kind; one that runs is parked for it, if its device says that it moves; parking says how it ended. NULL as to: it stays where it was.
      * FG_E_UNAVAILABLE: there is no room. NULL: none can be moved. */
     int (*move)(void *state, const char *device, const char *name, const char *to, struct fg_error *err);
     /* Use at the end of vGPUs whose counters were read from the held descriptor by the supervisor, NULL: not such a backend. */

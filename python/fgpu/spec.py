@@ -45,6 +45,7 @@ def money(amount: Money) -> str:
 def build(model: Optional[str] = None, input: Optional[Input] = None, *, command: Union[str, Sequence[str], None] = None,
           task_type: Optional[str] = None, gpu: Optional[str] = None, memory: Union[int, str, None] = None,
           share: Optional[float] = None, share_max: Optional[float] = None, device_kind: Optional[str] = None,
+          cpus: Optional[float] = None, host_memory: Union[int, str, None] = None,
           env: Optional[Mapping[str, str]] = None,
           workdir: Optional[PathLike] = None, outputs: Optional[Sequence[str]] = None, name: Optional[str] = None,
           labels: Optional[Mapping[str, str]] = None, task_class: Optional[str] = None, priority: Optional[str] = None,
@@ -52,11 +53,12 @@ def build(model: Optional[str] = None, input: Optional[Input] = None, *, command
           max_cost: Optional[Money] = None, retries: Optional[int] = None, retry_on: Optional[Sequence[str]] = None,
           hold: Optional[bool] = None, deadline: Optional[Seconds] = None, preemptible: Optional[bool] = None,
           spot: Optional[bool] = None, array: Optional[str] = None, gang: Optional[bool] = None) -> Dict[str, Any]:
-    """share and share_max are percent of the device; times are seconds or "5m"; a command that is one string runs in sh -c."""
+    """share and share_max are percent of the device; cpus (cores) and host_memory are beside it, on its machine; times are seconds or
+    "5m"; a command that is one string runs in sh -c."""
     if command is not None and model is not None:
         raise InvalidInput("a task has a model or a command, not both", code="invalid")
     resources = {**(parse_gpu(gpu) if gpu else {}),
-                 **_given(memory=memory, share=share, share_max=share_max, device_kind=device_kind)}
+                 **_given(memory=memory, share=share, share_max=share_max, device_kind=device_kind, cpus=cpus, host_memory=host_memory)}
     limits = _given(queue=queue_limit, startup=startup_limit, run=time_limit, deadline=deadline,
                     max_cost=None if max_cost is None else money(max_cost))
     argv: Optional[List[str]] = None

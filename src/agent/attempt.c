@@ -95,9 +95,9 @@ static void encode(const struct attempt *t, struct fg_str *out)
     fg_str_addf(out, "{\"task\":\"%s\",\"tenant\":\"%s\",\"attempt\":%u,\"epoch\":%llu,\"device\":", fg_id_format(id, "tsk", t->task),
                 fg_id_format(tenant, "ten", t->tenant), t->number, (unsigned long long)t->epoch);
     fg_json_quote(out, t->device, strlen(t->device));
-    fg_str_addf(out, ",\"memory_bytes\":%llu,\"share_permille\":%u,\"own_permille\":%u,\"borrowed\":%s,\"moving_to\":\"%s\",\"slot\":%u,\"boot_id\":\"%s\",\"spec\":",
+    fg_str_addf(out, ",\"memory_bytes\":%llu,\"share_permille\":%u,\"own_permille\":%u,\"borrowed\":%s,\"cpus_milli\":%u,\"host_bytes\":%llu,\"moving_to\":\"%s\",\"slot\":%u,\"boot_id\":\"%s\",\"spec\":",
                 (unsigned long long)t->limits.memory_bytes, t->limits.share_permille, t->limits.own_permille,
-                t->limits.borrowed ? "true" : "false", t->moving_to, t->slot, t->agent->set.boot_id);
+                t->limits.borrowed ? "true" : "false", t->limits.cpus_milli, (unsigned long long)t->limits.host_bytes, t->moving_to, t->slot, t->agent->set.boot_id);
     fg_json_dump(t->spec, out);
     fg_str_adds(out, "}\n");
 }
@@ -174,6 +174,8 @@ static bool load(struct attempt *t)
     t->limits.share_permille = (uint32_t)fg_json_int(doc, "share_permille", 0);
     t->limits.own_permille = (uint32_t)fg_json_int(doc, "own_permille", t->limits.share_permille);
     t->limits.borrowed = fg_json_bool(doc, "borrowed", false);
+    t->limits.cpus_milli = (uint32_t)fg_json_int(doc, "cpus_milli", 0);
+    t->limits.host_bytes = (uint64_t)fg_json_int(doc, "host_bytes", 0);
     snprintf(t->moving_to, sizeof t->moving_to, "%s", fg_json_str(doc, "moving_to", ""));
     t->slot = (uint32_t)fg_json_int(doc, "slot", 0);
     t->ending.rebooted = !fg_streq(fg_json_str(doc, "boot_id", ""), t->agent->set.boot_id);

@@ -15,7 +15,7 @@ struct fg_backend_options devices_options(const struct settings *set, bool make)
     return (struct fg_backend_options){.scope = set->scope, .memory_reserve_bytes = set->memory_reserve_bytes, .cgroup_root = set->cgroup_root,
                                        .folder = make ? set->root : NULL, .shims = set->shims, .opencl = set->opencl,
                                        .reclaim_idle_s = set->reclaim_idle_s, .reclaim_always = set->reclaim_always,
-                                       .reclaim_move = set->reclaim_move};
+                                       .reclaim_move = set->reclaim_move, .reclaim_move_running = set->reclaim_move_running};
 }
 
 /* The same device through two drivers would be given out twice: who comes first has it. */
@@ -58,7 +58,7 @@ static bool renew(struct agent *a, const struct fg_device *d)
         struct fg_device *old = &a->device_list.items[i];
         if (strcmp(old->name, d->name) != 0)
             continue;
-        bool same = old->healthy == d->healthy && old->memory_level == d->memory_level && old->share_level == d->share_level;
+        bool same = old->healthy == d->healthy && old->moves == d->moves && old->memory_level == d->memory_level && old->share_level == d->share_level;
         if (old->healthy != d->healthy)
             fg_log_warn("device %s %s%s", d->name, d->healthy ? "is well again" : "takes no more tasks: ", d->healthy ? "" : d->level_why);
         *old = *d;

@@ -32,7 +32,7 @@ struct settings {
     bool offline;
     char *shims;                         /* folder of the libraries that go into tasks' processes; NULL: not found */
     int64_t reclaim_idle_s;
-    bool reclaim_always, reclaim_move;
+    bool reclaim_always, reclaim_move, reclaim_move_running;
     const char *cgroup_root, *opencl;    /* borrowed from the config */
     bool own_users;                      /* root: each attempt gets a user of its own */
     uint32_t first_uid;
@@ -104,6 +104,7 @@ struct attempt {
 
     /* parking.c: where its device memory is */
     enum fg_parking parking_said;        /* to the server, through this connection */
+    uint32_t moved_said;                 /* parking_sent when the end of a move was told; 0: none was */
     uint32_t parking_sent, parking_acked; /* on this connection: what was asked is answered when they are equal */
     char moving_to[64];                  /* told to come back there; "": not */
     int64_t lacks_since_ns;

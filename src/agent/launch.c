@@ -132,6 +132,8 @@ static void read_status(struct attempt *t)
     struct fg_str last = {0};
     if (fg_read_file(path, 65536, &text, &err) == 0 && text.len && ending_parse(&t->ending, text.data, text.len, &err) != 0)
         fg_log_error("%s: %s", t->name, err.text);
+    if (t->ending.leftover)
+        fg_log_error("%s: processes of it did not go away when they were killed", t->name);
     if (fg_read_file(tail, 65536, &last, NULL) == 0) {
         free(t->ending.tail);
         t->ending.tail = fg_str_take(&last);

@@ -43,7 +43,6 @@ int ending_parse(struct ending *e, const char *json, size_t len, struct fg_error
     e->exec = fg_json_bool(doc, "exec", false);
     e->exit_code = (int)fg_json_int(doc, "exit_code", -1);
     e->oom_kills = (uint64_t)fg_json_int(doc, "oom_kills", 0);
-    e->dropped_bytes = (uint64_t)fg_json_int(doc, "dropped_bytes", 0);
     e->leftover = fg_json_bool(doc, "leftover", false);
     e->started_ns = fg_json_int(doc, "started_ns", 0);
     e->ended_ns = fg_json_int(doc, "ended_ns", 0);

@@ -15,7 +15,7 @@ struct ending {
     char step[120];                      /* what the supervisor could not do, with its errno */
     int error;
     char *why;                           /* the sentence for stopped, or NULL */
-    uint64_t oom_kills, dropped_bytes;
+    uint64_t oom_kills;
     uint64_t device_denied;              /* requests for device memory that its vGPU refused; the host's are oom_kills */
     uint64_t device_limit_bytes;         /* ... which has this much */
     bool leftover;                       /* processes would not go away */

@@ -36,6 +36,8 @@ static void say(struct attempt *t, const struct fg_vgpu_parking *p, bool moved)
     link_send(t->agent, &msg);
     t->parking_said = p->state;
     t->parking_sent++;
+    if (moved)
+        t->moved_said = t->parking_sent;
 }
 
 static void record(const struct attempt *t)
@@ -72,17 +74,36 @@ static void stays(struct attempt *t, const struct backend *b, const struct fg_vg
     say(t, p, true);
 }
 
+/* An order that its backend knows nothing of: it was on its way to it when the agent was killed. A server that stands by it gives
+ * it again at the hello. */
+static void drop_order(struct attempt *t)
+{
+    struct fg_vgpu_parking p;
+    struct fg_error err;
+    const struct backend *b = devices_backend(t->agent, t->device);
+    if (!t->moving_to[0] || t->phase != PHASE_RUN || !b->ops->parking || !b->ops->parking(b->state, t->device, t->name, &p) || p.moving ||
+        p.move_failed || strcmp(p.device, t->device) != 0)
+        return;
+    t->moving_to[0] = '\0';
+    record(t);
+    if (b->ops->move(b->state, t->device, t->name, NULL, &err) != 0)
+        fg_log_warn("%s: %s", t->name, err.text);
+}
+
 void parking_move(struct agent *a, const struct fg_msg_move *msg)
 {
     struct fg_error err;
     struct fg_vgpu_parking p;
     struct attempt *t = attempt_find(a, msg->task, msg->attempt);
     const struct backend *b = t ? devices_backend(a, t->device) : NULL;
-    if (!t || t->phase != PHASE_RUN || !b->ops->parking || !b->ops->parking(b->state, t->device, t->name, &p))
-        return;                          /* its next report says where it is, or that it ended */
-    if (strcmp(msg->device_name, t->device) == 0)
+    if (!t || t->phase != PHASE_RUN || t->moved_said > t->parking_acked)
+        return;                          /* it ended, or the order crossed our word that the move did */
+    bool known = b->ops->parking && b->ops->parking(b->state, t->device, t->name, &p);
+    if (!known)
+        p = (struct fg_vgpu_parking){.state = FG_PARKING_NONE};
+    if (!known || strcmp(msg->device_name, t->device) == 0)
         say(t, &p, true);
-    else if (!t->moving_to[0]) {
+    else if (!t->moving_to[0] || !p.moving) {
         memcpy(t->moving_to, msg->device_name, sizeof t->moving_to);
         record(t);
         if (b->ops->move(b->state, t->device, t->name, t->moving_to, &err) != 0)
@@ -176,8 +197,10 @@ static void look_at(struct attempt *t)
         moved(t, &p);
         return;
     }
+    if (!t->agent->link.welcomed)
+        drop_order(t);
     if (t->moving_to[0] && !p.moving && strcmp(p.device, t->device) == 0) {
-        stays(t, b, &p, p.move_failed ? "it could not be brought back there" : "it had not been told to");
+        stays(t, b, &p, p.move_failed ? "it could not be put aside, or not be brought back there" : "it had not been told to");
         return;
     }
     bool lacking = p.state == FG_PARKING_LACKS;
@@ -204,7 +227,8 @@ void parking_welcome(struct agent *a)
     for (size_t i = 0; i < a->attempts.count; i++) {
         struct attempt *t = a->attempts.items[i];
         t->parking_said = FG_PARKING_COUNT;
-        t->parking_sent = t->parking_acked = 0;
+        t->parking_sent = t->parking_acked = t->moved_said = 0;
+        drop_order(t);
     }
     parking_tick(a);
 }

@@ -245,7 +245,7 @@ void runner_start(struct agent *a, const struct fg_msg_start *msg)
     t->tenant = msg->tenant;
     t->epoch = msg->lease.epoch;
     t->limits = (struct fg_vgpu_limits){msg->lease.memory_bytes, msg->lease.share_permille, msg->lease.share_permille,
-                                         msg->lease.borrowed};
+                                         msg->lease.borrowed, msg->lease.cpus_milli, msg->lease.host_bytes};
     snprintf(t->device, sizeof t->device, "%s", msg->device_name);
     t->spec = json_incref(msg->spec);
     t->log_known = true;                 /* the server has nothing of it yet */
@@ -274,7 +274,9 @@ void runner_resize(struct agent *a, const struct fg_msg_resize *msg)
     if (!t || t->phase != PHASE_RUN || (t->limits.memory_bytes == msg->memory_bytes && t->limits.share_permille == msg->share_permille))
         return;
     const struct backend *b = devices_backend(a, t->device);
-    struct fg_vgpu_limits limits = {msg->memory_bytes, msg->share_permille, t->limits.own_permille, t->limits.borrowed};
+    struct fg_vgpu_limits limits = t->limits;
+    limits.memory_bytes = msg->memory_bytes;
+    limits.share_permille = msg->share_permille;
     if (b->ops->resize(b->state, t->device, t->name, &limits, &err) != 0) {
         fg_log_warn("%s keeps its size: %s", t->name, err.text);
         return;

@@ -156,7 +156,8 @@ int settings_init(struct settings *s, const struct fg_config *config, bool make,
     const char *when = fg_config_str(config, "reclaim.when");
     s->reclaim_idle_s = fg_config_int(config, "reclaim.idle_s");
     s->reclaim_always = fg_streq(when, "always");
-    s->reclaim_move = fg_config_int(config, "reclaim.move") != 0;
+    s->reclaim_move = fg_config_int(config, "reclaim.move") > 0;
+    s->reclaim_move_running = fg_config_int(config, "reclaim.move") > 1;
     if (!s->reclaim_always && !fg_streq(when, "wanted"))
         return fg_fail(err, FG_E_INVALID, "reclaim.when is 'wanted' or 'always', not '%s'", when);
     s->own_users = geteuid() == 0;

@@ -11,7 +11,12 @@
 #define PLAN_FILE_MOST ((size_t)1 << 30)
 
 static volatile bool interrupted;
-static void on_interrupt(int signal) { interrupted = true; }
+/* The second one ends the program. */
+static void on_interrupt(int number)
+{
+    interrupted = true;
+    signal(number, SIG_DFL);
+}
 
 static int64_t clock_now(void *arg) { return fg_boot(arg); }
 
@@ -113,6 +118,7 @@ static int run_gap(struct cli *cli, const struct fg_str *text, struct fg_assign_
     struct fg_assign_result r = {0};
     if (fg_gap_parse(text->data, text->len, &g, err) < 0)
         return -1;
+    signal(SIGINT, on_interrupt);
     int64_t began = o->now_ns(o->now_arg);
     int rc = fg_assign_solve(&g.problem, o, &r, err);
     if (rc == 0 && r.left_count)
@@ -191,6 +197,7 @@ static int run_yaml(struct cli *cli, const struct cli_args *args, const struct f
     const char *model = cli_text(args, "cost-model");
     if (fg_instance_parse(text->data, text->len, &in, err) < 0)
         return -1;
+    signal(SIGINT, on_interrupt);            /* the first Ctrl-C ends the search with the best plan so far */
     int64_t began = o->now_ns(o->now_arg);
     int rc = 0;
     if (model && !fg_streq(model, "written"))
@@ -214,7 +221,6 @@ static int run_plan(struct cli *cli, const struct cli_args *args, struct fg_erro
     const char *name = args->names.items[0], *path = fg_streq(name, "-") ? "/dev/stdin" : name;
     if (read_options(args, &o, err) < 0 || fg_read_file(path, PLAN_FILE_MOST, &text, err) < 0)
         return -1;
-    signal(SIGINT, on_interrupt);            /* the first Ctrl-C ends the search with the best plan so far */
     bool gap = fg_streq(cli_text(args, "format"), "gap");
     int rc = gap ? run_gap(cli, &text, &o, err) : run_yaml(cli, args, &text, &o, err);
     signal(SIGINT, SIG_DFL);

@@ -54,6 +54,10 @@ void cli_add_slice(struct fg_str *out, const struct cli_task *t)
         add_percent(out, " + ", t->lent_permille);
     if (t->share_permille > 0)
         fg_str_adds(out, t->lent_permille > 0 ? " % lent" : " %");
+    if (t->cpus_milli > 0)
+        fg_str_addf(out, ", %g cores", (double)t->cpus_milli / 1000);
+    if (t->host_bytes > 0)
+        fg_str_addf(out, ", %s of the host", fg_format_bytes(memory, sizeof memory, (uint64_t)t->host_bytes));
     if (*t->parking)
         fg_str_addf(out, ", %s", t->parking);
     if (t->borrowed)

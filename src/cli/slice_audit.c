@@ -138,7 +138,7 @@ static bool stop(struct slice_audit *a, pid_t pid, int64_t now, struct fg_suspec
 static uint64_t booked(const struct slice_audit *a, pid_t pid)
 {
     const struct fg_slot *slot = slot_of(a, pid);
-    return slot ? fg_get(&slot->used) >> 22 /* bytes:42 sequence:22 */ : 0;
+    return slot ? fg_total_bytes(fg_get(&slot->used)) : 0;
 }
 
 /* Who is furthest above the books, or, where those are right, who holds most. */

@@ -21,7 +21,7 @@ struct slice_devices { size_t count; struct slice_device items[FG_OPENCL_MAX + F
 /* FG_E_UNSUPPORTED: there is none; the hint says what to install. */
 int slice_devices_list(struct slice_devices *ret, struct fg_error *err);
 /* Which one a user means: its number in this list, its name, the beginning of its UUID, or a part of its kind that only one has. NULL
- * with *err as fg_opencl_find. */
+ * with *err: FG_E_NOT_FOUND, or FG_E_INVALID when several have it; the hint lists what there is. */
 const struct slice_device *slice_device_find(const struct slice_devices *list, const char *word, struct fg_error *err);
 /* Kept by CUDA's front end. */
 bool slice_device_is_nvidia(const char *name);

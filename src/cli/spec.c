@@ -16,6 +16,8 @@ const struct cli_option cli_spec_options[] = {
     {"mem", 0, CLI_BYTES, "SIZE", "Memory of the slice (1GB, 512MiB). Default: proposed from earlier runs."},
     {"share", 0, CLI_SHARE, "PERCENT", "Compute share of the device, 0.1 to 100. Default: proposed by class."},
     {"share-max", 0, CLI_SHARE, "PERCENT", "Elastic: up to this much of the device while a share of it is idle, at no cost."},
+    {"cpus", 0, CLI_TEXT, "CORES", "Cores of its machine's processor beside the device, 4 or 0.5. Default: no limit, and not counted."},
+    {"host-memory", 0, CLI_BYTES, "SIZE", "Memory of the host beside the device. Default: by its part of the device, and not counted."},
     {"device-kind", 0, CLI_TEXT, "KIND", "Only devices of this kind (fgpu devices)."},
     {"env", 'e', CLI_LIST, "NAME=VALUE", "Environment variable; NAME alone takes it from here. May be repeated."},
     {"env-file", 0, CLI_PATH, "FILE", "Environment variables, one NAME=VALUE a line."},
@@ -165,6 +167,10 @@ static void set_resources(json_t *spec, const struct cli_args *args)
         set_text(below(spec, "resources"), "memory", mem);
     if (kind)
         set_text(below(spec, "resources"), "device_kind", kind);
+    if (cli_text(args, "cpus"))
+        set_text(below(spec, "resources"), "cpus", cli_text(args, "cpus"));
+    if (cli_text(args, "host-memory"))
+        set_text(below(spec, "resources"), "host_memory", cli_text(args, "host-memory"));
     set_share(spec, "share", cli_text(args, "share"));
     set_share(spec, "share_max", cli_text(args, "share-max"));
 }

@@ -33,6 +33,8 @@ static void read_placement(const json_t *task, struct cli_task *t)
     t->memory_bytes = number(slice, "memory_bytes", 1);
     t->share_permille = number(slice, "share_percent", 10);
     t->lent_permille = number(slice, "share_lent_percent", 10);
+    t->cpus_milli = number(slice, "cpus", 1000);
+    t->host_bytes = number(slice, "host_memory_bytes", 1);
     t->parking = fg_json_str(placed, "parking", "");
     if (fg_streq(t->parking, "none"))
         t->parking = "";
@@ -51,7 +53,6 @@ void cli_task_read(const json_t *task, struct cli_task *ret)
     t->reason = fg_json_str(task, "reason", fg_json_str(error, "reason", ""));
     if (fg_streq(t->reason, "none"))
         t->reason = "";
-    t->reason_text = fg_json_str(task, "reason_text", "");
     t->detail = fg_json_str(task, "detail", fg_json_str(error, "message", ""));
     t->hint = fg_json_str(task, "hint", fg_json_str(error, "hint", ""));
     t->cost = fg_json_str(json_object_get(task, "cost"), "amount", "");

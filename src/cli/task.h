@@ -7,11 +7,11 @@
 
 /* Strings are borrowed from the JSON they were read from; "" and CLI_UNKNOWN for what is not known yet. */
 struct cli_task {
-    const char *id, *name, *type, *model, *state, *reason, *reason_text, *detail, *hint;
+    const char *id, *name, *type, *model, *state, *reason, *detail, *hint;
     const char *parking;                 /* "parked", "called"; "": on its device */
     bool borrowed;
     const char *device, *node, *memory_level, *share_level, *cost;
-    int64_t memory_bytes, peak_bytes, share_permille, lent_permille;
+    int64_t memory_bytes, peak_bytes, share_permille, lent_permille, cpus_milli, host_bytes;
     int64_t queue_ns, pull_ns, load_ns, run_ns;
     int64_t exit_code, signal, attempt;
     bool ended;

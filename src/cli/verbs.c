@@ -6,7 +6,8 @@
 /* clang-format off */
 #define VERB_LIST(X)                                                                                                   \
     X(up) X(down) X(doctor) X(serve) X(agent) X(run) X(submit) X(quote) X(ps) X(get) X(wait) X(result) X(logs) X(why)  \
-    X(events) X(cancel) X(hold) X(release) X(retry) X(devices) X(nodes) X(models_list) X(models_import) X(usage)       \
+    X(events) X(cancel) X(hold) X(release) X(retry) X(devices_list) X(devices_drain) X(devices_resume) X(nodes_list) X(nodes_drain) X(nodes_resume)  \
+    X(models_list) X(models_import) X(usage)       \
     X(slice_run) X(slice_ls) X(slice_set) X(slice_arbiter) X(metrics) X(plan) X(simulate) X(keys_list) X(keys_create) X(keys_revoke)  \
     X(tenants_list) X(tenants_set) X(prices_list) X(prices_set)                                                        \
     X(completion) X(help) X(version)
@@ -23,7 +24,8 @@ const struct cli_group cli_groups[] = {
     {"Run tasks", GROUP(V(run), V(submit), V(quote))},
     {"Follow tasks", GROUP(V(ps), V(get), V(wait), V(result), V(logs), V(why), V(events))},
     {"Change tasks", GROUP(V(cancel), V(hold), V(release), V(retry))},
-    {"Look at the system", GROUP(V(devices), V(nodes), V(models_list), V(models_import), V(usage), V(metrics))},
+    {"Look at the system", GROUP(V(devices_list), V(nodes_list), V(models_list), V(models_import), V(usage), V(metrics))},
+    {"Take machines out of use", GROUP(V(nodes_drain), V(nodes_resume), V(devices_drain), V(devices_resume))},
     {"Plan", GROUP(V(plan), V(simulate))},
     {"Keys, tenants and prices",
      GROUP(V(keys_list), V(keys_create), V(keys_revoke), V(tenants_list), V(tenants_set), V(prices_list), V(prices_set))},

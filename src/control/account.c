@@ -65,7 +65,7 @@ struct fg_fair account_fair(const struct fg_core *core, struct account *a, int64
 static uint32_t permille_of(const struct fg_core *core, const struct fg_lease *lease)
 {
     const struct device *d = core_device(core, lease->device);
-    return fg_price_permille(lease->memory_bytes, d ? d->d.memory_bytes : 0, lease->share_permille);
+    return FG_MAX(fg_price_permille(lease->memory_bytes, d ? d->d.memory_bytes : 0, lease->share_permille), lease->host_permille);
 }
 
 void account_link(struct fg_core *core, struct entry *e, bool link)

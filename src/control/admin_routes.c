@@ -4,6 +4,7 @@
 #include <time.h>
 #include "base/units.h"
 #include "control/auth.h"
+#include "control/drain_out.h"
 #include "control/json_out.h"
 #include "control/routes.h"
 #include "openapi.h"
@@ -47,6 +48,8 @@ static void put_device(struct fg_str *out, const struct fg_call *call, const str
     fg_out_text(out, "node_name", view->node ? view->node->name : NULL);
     fg_out_bool(out, "connected", view->node && view->node->connected);
     fg_out_bool(out, "healthy", d->healthy);
+    fg_out_bool(out, "moves", d->moves);
+    fg_out_drained(out, call->server, d->node, d->id);
     fg_out_int(out, "units", d->units);
     fg_str_addf(out, ",\"gflops\":%.3f", d->gflops);
     fg_out_int(out, "memory_bytes", (int64_t)d->memory_bytes);
@@ -64,6 +67,7 @@ static void put_device(struct fg_str *out, const struct fg_call *call, const str
     fg_out_text(out, "why", *d->level_why ? d->level_why : NULL);
     fg_out_close(out, '}');
     put_vgpus(out, call, d->id);
+    fg_out_int(out, "tasks_there", (int64_t)fg_core_tasks_at(call->server->core, d->node, d->id, NULL, 0));
     fg_out_close(out, '}');
 }
 
@@ -112,6 +116,8 @@ void fg_route_nodes(struct fg_http_request *req, void *arg)
         fg_out_bool(&out, "connected", nodes[i]->connected);
         fg_out_bool(&out, "lost", nodes[i]->lost);
         fg_out_time(&out, "seen", nodes[i]->seen_ns);
+        fg_out_drained(&out, call->server, nodes[i]->id, 0);
+        fg_out_int(&out, "tasks_there", (int64_t)fg_core_tasks_at(call->server->core, nodes[i]->id, 0, NULL, 0));
         fg_out_close(&out, '}');
     }
     fg_out_close(&out, ']');

@@ -79,9 +79,9 @@ void core_lease_link(struct fg_core *core, struct entry *e)
     d->leases++;
     d->elastic += core_elastic(e);
     core_parking_link(core, e, 1);
+    core_host_link(core, e, 1);
     core_lend_later(core, d, e->t.lease.granted_ns);
     core->preemptible_live += e->t.spec.preemptible || e->t.spec.spot;
-    core_plan_changed(core, d->d.id);
     foresee(core, e, d);
     account_link(core, e, true);
 }
@@ -110,8 +110,8 @@ void core_lease_unlink(struct fg_core *core, struct entry *e)
     d->leases--;
     d->elastic -= core_elastic(e);
     core_parking_link(core, e, -1);
+    core_host_link(core, e, -1);
     core->preemptible_live -= e->t.spec.preemptible || e->t.spec.spot;
-    core_plan_changed(core, d->d.id);
     account_link(core, e, false);
 }
 
@@ -140,9 +140,14 @@ static void submitted(struct fg_core *core, const struct fg_event *ev)
     core_touch(core, e);
 }
 
-/* The memory that killed it is doubled, as far as there is a device that large. */
+/* The memory that killed it is doubled, as far as there is a device that large: that beside the device, if it asked for some. */
 static void grow_need(struct fg_core *core, struct fg_task *t)
 {
+    const struct device *host = core_device(core, t->lease.host);
+    if (t->reason == FG_REASON_OOM_HOST && t->lease.host_bytes && host) {
+        t->spec.need.host_bytes = FG_MAX(t->spec.need.host_bytes, FG_MIN(t->lease.host_bytes * 2, core_largest_memory(core, host->d.kind)));
+        return;
+    }
     uint64_t doubled = t->lease.memory_bytes * 2, largest = core_largest_memory(core, t->spec.need.device_kind);
     t->spec.need.memory_bytes = FG_MAX(t->spec.need.memory_bytes, FG_MIN(doubled, largest));
 }
@@ -172,6 +177,7 @@ static void granted(struct fg_core *core, struct entry *e, const struct fg_event
 {
     e->t.lease = ev->lease;
     e->t.lease_live = true;
+    e->no_move_ns = e->moving_since_ns = e->moves_failed = 0;
     core_lease_link(core, e);
     struct node *n = core_node(core, ev->lease.node);
     n->deadline_ns = FG_MAX(n->deadline_ns, ev->lease.deadline_ns);
@@ -315,9 +321,11 @@ static void joined(struct fg_core *core, const struct fg_event *ev)
         core_device_at(d, n);
         d->changed = true;
     }
+    core_find_host(core, n);
     timer_of_node(core, n);
     core->counters_changed = true;
     core->kinds_fresh = false;
+    core_movers_count(core, n);
     core_plan_node_changed(core, n);
     core_room(core);
 }
@@ -353,7 +361,7 @@ static int check_lease(const struct fg_core *core, const struct entry *e, const 
         (l->borrowed && !e->t.spec.spot && !e->t.spec.preemptible) ||
         share + d->share_lent_permille > 1000 - l->share_permille)
         return fg_fail(err, FG_E_INTERNAL, "device %u has no room for the lease", l->device);
-    return 0;
+    return core_host_check(core, l, err);
 }
 
 static int check_resized(const struct fg_core *core, const struct entry *e, const struct fg_event *ev, struct fg_error *err)
@@ -364,7 +372,7 @@ static int check_resized(const struct fg_core *core, const struct entry *e, cons
     if (!e->t.lease_live || l->epoch != ev->resized.epoch)
         return fg_fail(err, FG_E_INTERNAL, "it holds no lease of epoch %llu", (unsigned long long)ev->resized.epoch);
     if (lent > 1000 || l->share_permille + lent > FG_MAX(most, l->share_permille) ||
-        (lent > l->lent_permille && d->share_used_permille + d->share_lent_permille - l->lent_permille + lent > 1000))
+        (lent > l->lent_permille && d->share_used_permille + core_share_beside(d) + d->share_lent_permille - l->lent_permille + lent > 1000))
         return fg_fail(err, FG_E_INTERNAL, "%u permille cannot be lent", lent);
     return 0;
 }
@@ -446,6 +454,9 @@ static int apply(struct fg_core *core, const struct fg_event *ev, struct fg_erro
         a->changed = core->plan_due = true;
     } else if (ev->kind == FG_EV_PRICE_SET) {
         if (core_priced(core, ev, err) < 0)
+            return -1;
+    } else if (ev->kind == FG_EV_NODE_DRAINED || ev->kind == FG_EV_NODE_RESUMED) {
+        if (core_drained(core, ev, err) < 0)
             return -1;
     } else if (ev->kind == FG_EV_NODE_JOINED || ev->kind == FG_EV_NODE_LOST) {
         if (check_node(core, ev, err) < 0)

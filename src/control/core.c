@@ -64,6 +64,8 @@ void fg_core_destroy(struct fg_core *core)
     fg_demand_destroy(core->demand);
     free((void *)core->config.prices);
     fg_vec_fini(&core->prices);
+    fg_vec_fini(&core->drains);
+    core_chains_fini(core);
     free(core);
 }
 
@@ -217,6 +219,7 @@ int fg_core_handle(struct fg_core *core, const struct fg_input *in, int64_t now_
     case FG_IN_RELEASE: return hold(core, in, false, now_ns, fx, err);
     case FG_IN_WEIGHT: return weigh(core, in, now_ns, fx, err);
     case FG_IN_PRICE: return core_set_price(core, in, now_ns, fx, err);
+    case FG_IN_DRAIN: return core_drain(core, in, now_ns, fx, err);
     case FG_IN_NODE_HELLO: return core_hello(core, in, now_ns, fx, err);
     case FG_IN_NODE_GONE: core_gone(core, in->node.node); return 0;
     case FG_IN_NODE_ALIVE: core_alive(core, in->node.node, now_ns); return 0;

@@ -32,6 +32,7 @@ enum fg_input_kind {
     FG_IN_SUBMIT, FG_IN_CANCEL, FG_IN_HOLD, FG_IN_RELEASE,
     FG_IN_WEIGHT,                        /* a tenant's weight in fair share */
     FG_IN_PRICE,                         /* what a device kind costs from now on */
+    FG_IN_DRAIN,                         /* a machine or device takes no new tasks, or takes them again */
     FG_IN_NODE_HELLO,                    /* an agent connected, with its devices and the attempts it has */
     FG_IN_NODE_GONE,                     /* its connection broke; its leases go on until their deadline */
     FG_IN_NODE_ALIVE,                    /* heartbeat: moves the deadlines of its leases */
@@ -53,6 +54,8 @@ struct fg_input {
         struct { fg_id node; } node;     /* GONE, ALIVE */
         struct { fg_id tenant; uint32_t weight; } weight;      /* 1..FG_WEIGHT_MAX */
         struct { fg_id tenant; struct fg_price price; bool unset; } price;   /* tenant: whose log has it; unset: as the settings say */
+        struct { fg_id tenant, node; fg_device_id device; const char *reason; bool now, resume; } drain;     /* device 0: all of the machine;
+                                          * now: who may be asked to go is */
         struct { const struct fg_node *node; const struct fg_device *devices; size_t device_count;
                  const struct fg_attempt_at_node *attempts; size_t attempt_count; } hello; /* device ids are assigned here */
         struct { fg_id node; uint32_t attempt; uint64_t epoch; enum fg_report_kind kind; int64_t pull_ns;
@@ -93,7 +96,7 @@ void fg_effects_fini(struct fg_effects *fx);
 struct fg_plan_stats {
     uint64_t rounds, placed, improved;   /* improved: rounds in which the solver was asked */
     uint64_t preempted, reserved;
-    uint64_t borrowed, moves;            /* tasks placed in memory of parked ones; parked ones told to move */
+    uint64_t borrowed, moves, chains;    /* tasks placed in memory of parked ones; tasks told to move; chains of moves for a head */
     int64_t cost_nanousd, bound_nanousd; /* sums */
     int64_t last_cost_nanousd, last_bound_nanousd;
 };
@@ -153,6 +156,12 @@ struct fg_device_view { const struct fg_device *device; const struct fg_node *no
                         int64_t price_nanousd_per_s; size_t leases; };
 size_t fg_core_devices(const struct fg_core *core, struct fg_device_view *views, size_t max);
 size_t fg_core_nodes(const struct fg_core *core, const struct fg_node **nodes, size_t max);
+/* Whether nothing new is placed on a device, or (device 0) on a machine, and since when and why. */
+struct fg_drain_view { int64_t since_ns; const char *reason; bool now, whole_node; };
+bool fg_core_drain(const struct fg_core *core, fg_id node, fg_device_id device, struct fg_drain_view *ret);
+/* Tasks with a place there (device 0: anywhere on the machine), also those that move to it; going: they were told to end. */
+struct fg_staying { const struct fg_task *task; bool going; };
+size_t fg_core_tasks_at(const struct fg_core *core, fg_id node, fg_device_id device, struct fg_staying *tasks, size_t max);
 size_t fg_core_device_tasks(const struct fg_core *core, fg_device_id device, const struct fg_task **tasks, size_t max);
 const struct fg_device *fg_core_device(const struct fg_core *core, fg_device_id device);
 /* Blocks of a queued task against every device, and its completed need and estimate; for `why` and quotes. */

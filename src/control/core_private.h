@@ -7,16 +7,18 @@
  *   kinds.c   the largest device of each kind                    elastic.c idle share: lent and taken back
  *   deadline.c which deadlines cannot be met                     forecast.c when a waiting task will start
  *   timer.c   deadlines of tasks and nodes                       lease.c    nodes: hello, gone, alive, lost
- *   parking.c parked memory: lent, moved, called back
+ *   parking.c parked memory: lent, moved, called back            migrate.c  running tasks moved to open a device
  *   rows.c    stored rows out and in                             report.c   what agents say; how an attempt ends
  *   view.c    reading; verify.c: invariants and the state hash   dispatch.c planning; why.c: blocks and quotes
- *   prices.c  what device kinds cost, and how that changes
+ *   host.c    what is held of a machine's processor beside its devices
+ *   prices.c  what device kinds cost, and how that changes       drain.c    machines and devices taken out of use
  *
  * Hard state changes by events alone (apply.c) and is what the store has. Soft state is what is learnt anew after a
  * restart: who is connected, how far leases were moved, which kills were sent. It is in no row and in no hash. */
 #pragma once
 #include "control/core.h"
 #include "plan/market.h"
+#include "plan/moves.h"
 #include "plan/rooms.h"
 
 enum timer_kind { TIMER_TASK, TIMER_NODE };
@@ -39,11 +41,14 @@ struct entry {                           /* a task in memory */
     struct entry *gang_prev, *gang_next; /* the others of its gang that have not ended */
     struct entry *lease_prev, *lease_next; /* live leases of its node */
     struct entry *device_prev, *device_next; /* and of its device */
+    struct entry *host_prev, *host_next; /* and with a part of its machine's processor beside that */
     int64_t expected_ns, p50_ns, p95_ns; /* soft: run time as estimated when it was placed */
     uint32_t held_permille;              /* soft: what of the device its live lease counts as */
     uint32_t hello_mark;                 /* soft: the agent had it at this hello */
     bool linked;                         /* in that list, its share taken from the device */
     bool changed;                        /* its row waits for fg_core_changes */
+    int64_t moving_since_ns, no_move_ns; /* soft: its move began; not to be moved before, */
+    unsigned moves_failed;               /* ... after so many moves that failed */
     bool killing;                        /* soft: a kill was sent, for kill_reason, and is sent again at kill_again_ns */
     enum fg_reason kill_reason;
     int64_t kill_again_ns;
@@ -71,6 +76,8 @@ struct line {
     struct fg_estimate estimate;         /* on the kind it would most likely get */
     uint64_t blocked_at;                 /* soft: room_version at which nothing was found for it */
     uint64_t no_reserve_at;              /* soft: ... at which no end of what runs would have helped */
+    uint64_t nowhere_at;                 /* soft: places when no usable device could hold it, were it empty; 0: not known */
+    int64_t moves_look_ns;               /* soft: moves for it are not looked for before */
     uint64_t seen_at;                    /* soft: the last walk that counted it, and how many it took of it */
     size_t taken;
 };
@@ -88,6 +95,13 @@ struct account {                         /* a tenant, as far as the queue is con
 };
 
 struct price { struct fg_price is; bool unset, changed; };     /* unset: config's again; its row is to go */
+struct drain {                           /* of a machine, or of one device of it */
+    fg_id node;
+    fg_device_id device;                 /* 0: all of it */
+    int64_t since_ns;
+    char reason[FG_DRAIN_REASON];
+    bool now, over, changed;             /* over: lifted, its row is to go */
+};
 struct kind { char name[64]; fg_device_id largest; };    /* of devices; "" is any */
 struct some_devices { FG_VEC(struct fg_plan_device) devices; FG_VEC(struct fg_plan_lease) leases; };
 struct gang { fg_id id; struct entry *first; uint32_t count; };
@@ -99,8 +113,25 @@ struct node {
     struct timer timer;
     struct entry *leases;
     fg_device_id first;                  /* of its devices; 0: none */
-    bool changed;
+    fg_device_id host;                   /* the one that is its processor; 0: none is known */
+    uint32_t number;                     /* soft: from 1, in the order they came */
+    uint64_t mark;                       /* soft: scratch of host.c */
+    bool changed, drained;
+    size_t movers, moving;               /* devices whose agent can move tasks; leases that are on their way */
+    int64_t move_after_ns;               /* soft: no chain of moves before */
 };
+/* Moves of running tasks that open a device for a head of the line. Soft. */
+struct chain_move { fg_id task; uint64_t epoch; fg_device_id to; bool begun; };
+struct chain {
+    struct node *node;
+    fg_id group;
+    fg_device_id device;                 /* that it opens */
+    struct chain_move moves[FG_MOVES_MAX];
+    uint32_t count;
+    int64_t began_ns, ready_ns;          /* ready: as it should be */
+    uint64_t stood_us;                   /* device time that was lost to it so far */
+};
+struct move_rate { char kind[64]; int64_t ns_per_mib; };
 
 struct device {
     struct fg_device d;                  /* id 0: a hole */
@@ -115,7 +146,9 @@ struct device {
     size_t leases, elastic;              /* live ones, and how many of them may be lent more */
     int64_t lend_at_ns;                  /* soft: when idle share is lent; 0: nothing is to be done */
     struct entry *first;                 /* of its live leases */
-    bool changed;
+    struct entry *beside;                /* of those elsewhere on its machine that hold a part of it, and what of its cores in sum */
+    uint64_t host_milli;
+    bool changed, drained;               /* drained: itself, whatever its machine is */
 };
 
 struct table { struct entry **slots; size_t count, mask; };
@@ -123,7 +156,8 @@ struct table { struct entry **slots; size_t count, mask; };
 struct fg_core {
     struct fg_core_config config;        /* prices owned */
     FG_VEC(struct price) prices;         /* set while it runs, by kind; they go before those of config */
-    bool prices_changed;
+    FG_VEC(struct drain) drains;         /* by machine and device */
+    bool prices_changed, drains_changed;
     uint64_t last_seq, next_epoch;
     bool counters_changed;
     struct table tasks, idempotent;
@@ -133,7 +167,7 @@ struct fg_core {
     size_t line_slot_count, line_count;
     size_t waiting;                      /* in all lines */
     uint64_t room_version;               /* grows when there may be room that was not there before */
-    uint64_t walks;
+    uint64_t walks, machine_marks;
     struct fg_reservation reservations[FG_RESERVATIONS_MAX];    /* soft, like the promises in them */
     size_t reservation_count;
     size_t preemptible_live, parked_live;
@@ -163,8 +197,12 @@ struct fg_core {
     FG_VEC(struct kind) kinds;           /* kinds.c */
     bool plan_fresh;                     /* plan_devices is as things are, but for plan_dirty */
     FG_VEC(fg_device_id) plan_dirty;
+    uint64_t places;                     /* what the usable ones among plan_devices could hold, as a word: who fits none need not ask again */
     struct fg_rooms *rooms;              /* plan_devices as they were when they were fresh, in order */
     struct some_devices some;            /* scratch of reserve.c and forecast.c */
+    size_t movers;                       /* devices whose agent can move tasks */
+    FG_VEC(struct chain *) chains;
+    FG_VEC(struct move_rate) move_rates; /* soft: seen since the start */
     FG_VEC(fg_device_id) lend_due;       /* soft: devices with lend_at_ns */
 };
 
@@ -245,7 +283,28 @@ int64_t core_end_latest(const struct entry *e, int64_t now_ns);
 void core_some_devices(struct fg_core *core, const struct fg_plan_task *task, struct some_devices *ret);
 
 /* preempt.c: make room for the head that reservation index is for, if others may be asked to go. Spoils plan_devices. */
+void core_make_go(struct fg_core *core, struct entry *e, int64_t now_ns, struct fg_effects *fx);   /* with all of its gang */
+void core_hold_places(struct fg_core *core, struct fg_reservation *r, const struct fg_need *need, const fg_device_id *devices, uint32_t n,
+                      int64_t now_ns);
 void preempt_for(struct fg_core *core, size_t index, const struct fg_plan_task *task, int64_t now_ns, struct fg_effects *fx);
+
+/* host.c */
+void core_find_host(struct fg_core *core, struct node *n);                  /* after its devices changed */
+struct device *core_host_of(const struct fg_core *core, const struct device *d);    /* its machine's processor, or NULL */
+uint32_t core_share_beside(const struct device *d);                         /* that parts beside other devices come to, rounded up */
+void core_plan_host(const struct fg_core *core, const struct device *d, bool empty, struct fg_plan_device *ret);
+bool core_could_hold(const struct fg_core *core, const struct device *d, const struct fg_need *need);   /* empty */
+uint64_t core_memory_beside(const struct fg_core *core, const struct fg_need *need);    /* its memory, a guess, cut to what it can have with its part */
+/* What the lease of a placement holds there; lent share is taken back for it. */
+void core_host_lease(struct fg_core *core, const struct fg_placement *p, bool spot, int64_t now_ns, struct fg_lease *lease, struct fg_effects *fx);
+int core_host_check(const struct fg_core *core, const struct fg_lease *l, struct fg_error *err);
+void core_host_link(struct fg_core *core, struct entry *e, int by);
+typedef struct fg_plan_lease core_lease_fn(const struct fg_core *core, const struct entry *e, double z, int64_t now_ns);
+/* Add the leases of machines of list's devices where what ends elsewhere on the machine matters to the need. True: that is all of
+ * them; else core_listed says whether a device's own are among them. */
+bool core_list_machines(struct fg_core *core, const struct fg_need *need, struct some_devices *list, core_lease_fn *make, double z, int64_t now_ns);
+bool core_listed(const struct fg_core *core, const struct device *d);
+void core_verify_hosts(const struct fg_core *core);
 
 /* elastic.c */
 bool core_elastic(const struct entry *e);                                   /* of a live lease: it may be lent more */
@@ -269,6 +328,20 @@ void core_parking_said(struct fg_core *core, struct entry *e, const struct fg_in
 void core_parking_hello(struct fg_core *core, const struct node *n, int64_t now_ns, struct fg_effects *fx);
 /* Give waiting tasks that may be asked to go the place of those that are parked. */
 int core_lend_places(struct fg_core *core, int64_t now_ns, struct fg_effects *fx, struct fg_error *err);
+
+/* Hold a place on `to` and have its agent bring it there, for whom (or NONE); false: there is no room for it. */
+bool core_move(struct fg_core *core, struct entry *e, struct device *to, fg_id whom, int64_t now_ns, struct fg_effects *fx);
+struct device *core_place_to_move(const struct fg_core *core, const struct entry *e);      /* NULL: none */
+
+/* migrate.c */
+void core_movers_count(struct fg_core *core, struct node *n);               /* its devices changed */
+/* Moves that make room for the head that reservation index is for; true: they are under way. */
+bool core_open_for(struct fg_core *core, size_t index, const struct fg_plan_task *task, int64_t now_ns, struct fg_effects *fx);
+void core_chains_step(struct fg_core *core, int64_t now_ns, struct fg_effects *fx);
+void core_moved(struct fg_core *core, struct entry *e, bool there, int64_t now_ns);         /* its move ended */
+void core_leave_drained(struct fg_core *core, const struct node *n, int64_t now_ns, struct fg_effects *fx);
+void core_tell_chain(const struct fg_core *core, const struct entry *e, int64_t now_ns, struct fg_block *b);
+void core_chains_fini(struct fg_core *core);
 
 /* timer.c */
 void timer_set(struct fg_core *core, struct timer *timer, int64_t due_ns);  /* INT64_MAX: none */
@@ -342,6 +415,16 @@ int core_set_price(struct fg_core *core, const struct fg_input *in, int64_t now_
 int core_priced(struct fg_core *core, const struct fg_event *ev, struct fg_error *err);     /* apply price.set */
 void core_price_rows(struct fg_core *core, fg_core_row_fn *fn, void *arg);
 int core_load_price(struct fg_core *core, const char *kind, const char *doc, struct fg_error *err);
+
+/* drain.c */
+bool core_is_drained(const struct device *d);
+int core_drain(struct fg_core *core, const struct fg_input *in, int64_t now_ns, struct fg_effects *fx, struct fg_error *err);
+int core_drained(struct fg_core *core, const struct fg_event *ev, struct fg_error *err);    /* apply node.drained, node.resumed */
+void core_drains_mark(struct fg_core *core);                                /* on machines and devices, once all are loaded */
+void core_drain_hello(struct fg_core *core, const struct node *n, int64_t now_ns, struct fg_effects *fx);
+void core_drain_rows(struct fg_core *core, fg_core_row_fn *fn, void *arg);
+int core_load_drain(struct fg_core *core, const char *doc, struct fg_error *err);
+void core_tell_drain(const struct fg_core *core, struct fg_block *b);       /* that this is why */
 
 /* deadline.c: -1 FG_E_INVALID when count such tasks cannot all end in time, with the proof; tenant NONE: alone */
 int core_check_deadline(struct fg_core *core, fg_id tenant, const struct fg_spec *spec, const struct fg_need *need, uint32_t count,

@@ -34,7 +34,7 @@ static struct fastest fastest_of(const struct fg_core *core, const struct fg_spe
         struct fg_estimate e;
         if (!d->d.id || core_memory_for_tasks(core, d) < need->memory_bytes || (need->device_kind[0] && !fg_streq(need->device_kind, d->d.kind)))
             continue;
-        if (any && fg_streq(f.kind, d->d.kind))
+        if ((any && fg_streq(f.kind, d->d.kind)) || (fg_asks_host(need) && !core_could_hold(core, d, need)))
             continue;
         fg_estimate(core->history, spec, d->d.kind, need->share_permille, &e);
         int64_t least = least_time(&e, spec->limits.run_ns);

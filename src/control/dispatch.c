@@ -17,7 +17,7 @@
 #define ESTIMATE_AGE 64
 #define ROUNDS_MAX 1000                  /* of one dispatch; what is left is for the next turn */
 
-bool core_device_usable(const struct device *d) { return d->d.healthy && d->node->n.connected && !d->node->n.lost; }
+bool core_device_usable(const struct device *d) { return d->d.healthy && d->node->n.connected && !d->node->n.lost && !core_is_drained(d); }
 
 uint64_t core_memory_for_tasks(const struct fg_core *core, const struct device *d)
 {
@@ -29,11 +29,13 @@ static struct fg_plan_device plan_of(const struct fg_core *core, const struct de
 {
     uint64_t memory = core_memory_for_tasks(core, d), used = empty ? 0 : core_memory_held(d);
     struct fg_price price = core_price(core, d->d.kind);
-    return (struct fg_plan_device){
+    struct fg_plan_device plan = {
         .id = d->d.id, .kind = d->d.kind, .memory_bytes = memory,
         .memory_free_bytes = memory > used ? memory - used : 0,
         .share_free_permille = empty ? 1000 : 1000 - core_share_held(d),
         .price_nanousd_per_s = price.nanousd_per_s, .spot_nanousd_per_s = price.spot_nanousd_per_s, .usable = empty || core_device_usable(d)};
+    core_plan_host(core, d, empty, &plan);
+    return plan;
 }
 
 struct fg_plan_device *core_plan_device(const struct fg_core *core, fg_device_id id)
@@ -49,6 +51,18 @@ struct fg_plan_device *core_plan_device(const struct fg_core *core, fg_device_id
     return lo < core->plan_devices.count && core->plan_devices.items[lo].id == id ? &core->plan_devices.items[lo] : NULL;
 }
 
+/* A word of what it could hold when it is empty, for a sum over all. */
+static uint64_t capacity_of(const struct fg_plan_device *d)
+{
+    uint64_t word = d->id;
+    const uint64_t parts[] = {d->memory_bytes, d->cores, d->host_memory_bytes};
+    for (size_t i = 0; i < FG_COUNT(parts); i++)
+        word = (word ^ parts[i]) * UINT64_C(0x9e3779b97f4a7c15);
+    for (const char *c = d->kind; *c; c++)
+        word = (word ^ (unsigned char)*c) * UINT64_C(0x100000001b3);
+    return d->usable ? word ^ word >> 32 : 0;
+}
+
 /* False: it does not stand among them and cannot be added behind them, so all are to be listed anew. */
 static bool update(struct fg_core *core, fg_device_id id)
 {
@@ -56,6 +70,7 @@ static bool update(struct fg_core *core, fg_device_id id)
     size_t n = core->plan_devices.count;
     if (!plan && n && core->plan_devices.items[n - 1].id > id)
         return false;
+    core->places += capacity_of(&now) - (plan ? capacity_of(plan) : 0);
     if (plan)
         *plan = now;
     else
@@ -64,16 +79,20 @@ static bool update(struct fg_core *core, fg_device_id id)
     return true;
 }
 
+/* What is free of a processor is what is free beside each device of its machine. */
 void core_plan_changed(struct fg_core *core, fg_device_id id)
 {
-    if (core->plan_fresh)
+    const struct device *d = core_device(core, id);
+    if (d && d->node && d->node->host == id)
+        core_plan_node_changed(core, d->node);
+    else if (core->plan_fresh)
         fg_vec_push(&core->plan_dirty, id);
 }
 
 void core_plan_node_changed(struct fg_core *core, const struct node *n)
 {
-    for (const struct device *d = NULL; (d = core_next_device(core, n, d));)
-        core_plan_changed(core, d->d.id);
+    for (const struct device *d = NULL; core->plan_fresh && (d = core_next_device(core, n, d));)
+        fg_vec_push(&core->plan_dirty, d->d.id);
 }
 
 /* As things are, only those that changed since are looked at. */
@@ -90,8 +109,11 @@ void core_plan_devices(struct fg_core *core, bool empty)
         if (core->devices.items[i].d.id)
             fg_vec_push(&core->plan_devices, plan_of(core, &core->devices.items[i], empty));
     core->plan_fresh = !empty;
-    for (size_t i = 0; core->plan_fresh && i < core->plan_devices.count; i++)
+    core->places = empty ? core->places : 0;
+    for (size_t i = 0; core->plan_fresh && i < core->plan_devices.count; i++) {
+        core->places += capacity_of(&core->plan_devices.items[i]);
         fg_rooms_set(core->rooms, i, &core->plan_devices.items[i]);
+    }
     if (core->plan_fresh)
         fg_rooms_cut(core->rooms, core->plan_devices.count);
 }
@@ -117,7 +139,7 @@ static const struct fg_need *propose(struct fg_core *core, const struct fg_spec 
     const struct fg_need *asked = &spec->need;
     bool same = last->version == core->history_version && last->type == spec->type && last->class == class &&
                 strcmp(last->name, name) == 0 && last->asked.memory_bytes == asked->memory_bytes &&
-                last->asked.share_permille == asked->share_permille;
+                last->asked.share_permille == asked->share_permille && last->asked.cpus_milli == asked->cpus_milli && last->asked.host_bytes == asked->host_bytes;
     if (same)
         return &last->need;
     fg_propose_need(core->history, spec, class, &last->need);
@@ -137,6 +159,8 @@ void core_complete(struct fg_core *core, const struct fg_spec *spec, enum fg_cla
     *ret = *asked;
     ret->memory_bytes = asked->memory_bytes || !largest ? proposed->memory_bytes : FG_MIN(proposed->memory_bytes, largest);
     ret->share_permille = proposed->share_permille;
+    if (fg_asks_host(ret) && !asked->memory_bytes)
+        ret->memory_bytes = core_memory_beside(core, ret);
 }
 
 void core_line_need(struct fg_core *core, struct line *l, struct fg_need *ret)
@@ -144,6 +168,7 @@ void core_line_need(struct fg_core *core, struct line *l, struct fg_need *ret)
     if (l->need_version == 0 || (!l->asked.memory_bytes && l->need_version != core->history_version)) {
         core_complete(core, &line_first(l)->t.spec, l->class, &l->need);
         l->need_version = core->history_version;
+        l->nowhere_at = 0;
     }
     *ret = l->need;
 }
@@ -182,15 +207,6 @@ const struct fg_estimate *core_line_estimate(struct fg_core *core, struct line *
 
 /* --- a round --- */
 
-/* By what is free in sum and at most on one device: how many of a line could start at all. */
-static size_t could_start(const struct fg_rooms_free *f, const struct fg_need *need)
-{
-    if (need->memory_bytes > f->largest_memory || need->share_permille > f->largest_share)
-        return 0;
-    uint64_t by_memory = f->memory / FG_MAX(need->memory_bytes, 1u), by_share = f->share / FG_MAX(need->share_permille, 1u);
-    return (size_t)FG_MIN(by_memory, by_share);
-}
-
 struct round_state {
     struct fg_core *core;
     int64_t now_ns;
@@ -208,6 +224,7 @@ static struct fg_plan_task plan_task(struct round_state *r, struct entry *e, boo
         .id = e->t.id, .spec = &e->t.spec, .deadline_ns = order.deadline_ns == FG_NO_DEADLINE ? 0 : order.deadline_ns, .group = core_group(e),
         .rank = core_rank(e), .blocked = !fits || l->blocked_at == core->room_version, .no_reserve = l->no_reserve_at == core->room_version};
     core_line_need(core, l, &task.need);
+    task.no_reserve |= l->nowhere_at && l->nowhere_at == core->places;
     return task;
 }
 
@@ -239,7 +256,7 @@ static void push_heads(struct round_state *r, int priority)
         struct entry *e = core_waiting(r->core, r->core->reservations[i].group);
         if ((int)e->t.spec.priority != priority)
             continue;
-        bool fits = could_start(&r->free, &e->line->need) > 0;
+        bool fits = fg_rooms_most(r->core->rooms, &e->line->need) > 0;
         struct fg_plan_task task = plan_task(r, e, fits);
         if (fg_id_is_none(e->line->gang))
             push(r, e, &task);
@@ -262,7 +279,7 @@ static void look_at(struct round_state *r, struct walk *w)
     if (reserve_find(core, w->entry))
         return;
     core_line_need(core, l, &need);
-    size_t most = could_start(&r->free, &need);
+    size_t most = fg_rooms_most(r->core->rooms, &need);
     w->takes = most > 0 && l->blocked_at != core->room_version;
     if (!fg_id_is_none(l->gang)) {
         w->drop = true;
@@ -313,6 +330,7 @@ void core_grant(struct fg_core *core, const struct fg_placement *p, bool borrowe
         .granted_ns = now_ns, .deadline_ns = now_ns + core->config.lease_ns,
         .price_nanousd_per_s = spot ? price.spot_nanousd_per_s : price.nanousd_per_s,
         .memory_level = d->d.memory_level, .share_level = d->d.share_level};
+    core_host_lease(core, p, e->t.spec.spot, now_ns, &lease, fx);
     core_emit_task(core, fx, now_ns, e, e->t.attempt, (struct fg_event){.kind = FG_EV_TASK_PLACED,
                    .placed = {.placed = p->placed, .device = p->device}});
     core_emit_task(core, fx, now_ns, e, e->t.attempt, (struct fg_event){.kind = FG_EV_LEASE_GRANTED, .lease = lease});
@@ -355,36 +373,51 @@ static void carry_out(struct fg_core *core, struct fg_plan *plan, uint64_t versi
 static void make_head(struct fg_core *core, const struct fg_plan_task *task, int64_t now_ns, struct fg_effects *fx)
 {
     struct entry *e = table_find(core, task->id);
-    if (reserve_for(core, task, e->line, now_ns))
+    if (reserve_for(core, task, e->line, now_ns) && !core_open_for(core, core->reservation_count - 1, task, now_ns, fx))
         preempt_for(core, core->reservation_count - 1, task, now_ns, fx);
     core->plan_due = true;
 }
 
-/* Heads whose time has passed and who may displace others. */
+/* Heads for whom others may be moved, or whose time has passed and who may displace others. */
 static void press_on(struct round_state *r, struct fg_effects *fx)
 {
     struct fg_core *core = r->core;
-    for (size_t i = 0; core->preemptible_live && i < core->reservation_count; i++) {
+    for (size_t i = 0; (core->preemptible_live || core->movers) && i < core->reservation_count; i++) {
         struct entry *e = core_waiting(core, core->reservations[i].group);
-        if (!e || core->reservations[i].start_ns >= r->now_ns)
+        if (!e)
             continue;
         struct fg_plan_task task = plan_task(r, e, false);
         task.together = fg_id_is_none(e->line->gang) ? 1 : (uint32_t)line_size(e->line);
+        if (core_open_for(core, i, &task, r->now_ns, fx) || core->reservations[i].start_ns >= r->now_ns || !core->preemptible_live)
+            continue;
         core_plan_devices(core, false);
         preempt_for(core, i, &task, r->now_ns, fx);
+    }
+}
+
+/* What was decided before goes on: chains of moves, and tasks leave drained devices. */
+static void go_on(struct fg_core *core, int64_t now_ns, struct fg_effects *fx)
+{
+    core_chains_step(core, now_ns, fx);
+    for (size_t i = 0; core->movers && i < core->drains.count; i++) {
+        const struct node *n = core_node(core, core->drains.items[i].node);
+        if (n && !core->drains.items[i].over)
+            core_leave_drained(core, n, now_ns, fx);
     }
 }
 
 static int round_of(struct fg_core *core, int64_t now_ns, struct fg_effects *fx, struct fg_error *err)
 {
     struct round_state r = {.core = core, .now_ns = now_ns};
+    bool makes_room = core->preemptible_live || core->parked_live || core->movers;
+    go_on(core, now_ns, fx);
     core_plan_devices(core, false);
     reserve_refresh(core, now_ns);
     fg_rooms_free(core->rooms, &r.free);
-    if (!queue_size(core) || (!r.free.memory && !core->preemptible_live && !core->parked_live))
+    if (!queue_size(core) || (!r.free.memory && !makes_room))
         return 0;
     collect(&r);
-    if (!r.some_fit && !core->preemptible_live && !core->parked_live)
+    if (!r.some_fit && !makes_room)
         return 0;
     struct fg_snapshot snap = {
         .tasks = core->plan_tasks.items, .task_count = core->plan_tasks.count, .now_ns = now_ns,

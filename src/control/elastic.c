@@ -24,7 +24,7 @@ void core_lend_later(struct fg_core *core, struct device *d, int64_t now_ns)
 /* What it is lent when all borrowers are brought up to the same share, as far as each may go: the smallest gain first. */
 static uint32_t lent_at(const struct entry *e, uint32_t level)
 {
-    if (!core_elastic(e) || e->t.state != FG_STATE_RUNNING || e->t.lease.parking != FG_PARKING_NONE || e->killing || e->t.cancel_requested)
+    if (!core_elastic(e) || e->t.state != FG_STATE_RUNNING || e->t.lease.parking != FG_PARKING_NONE || e->t.lease.moving_to || e->killing || e->t.cancel_requested)
         return 0;
     uint32_t own = e->t.lease.share_permille, up_to = FG_MIN(level, e->t.spec.need.share_max_permille);
     return up_to > own ? up_to - own : 0;
@@ -64,7 +64,7 @@ static void lower(struct fg_core *core, struct device *d, uint32_t level, int64_
 /* Of all own shares, those of parked leases too: what is lent of their places is not counted on here. */
 static uint32_t idle_share(const struct device *d, uint32_t more)
 {
-    uint32_t used = d->share_used_permille + more;
+    uint32_t used = d->share_used_permille + core_share_beside(d) + more;
     return used < 1000 ? 1000 - used : 0;
 }
 

@@ -29,21 +29,32 @@ static int64_t end_at(const struct entry *e, double z, int64_t now_ns)
     return e->killing ? now_ns : end > now_ns ? end : now_ns + e->p50_ns / 4;
 }
 
-static void list_ends(struct fg_core *core, double z, int64_t now_ns)
+/* The end of one whose place is promised to another gives back what it holds of the processor alone. */
+static struct fg_plan_lease end_of(const struct fg_core *core, const struct entry *e, double z, int64_t now_ns)
+{
+    const struct fg_lease *l = &e->t.lease;
+    bool helps = core_end_helps(core, e);
+    int64_t end = end_at(e, z, now_ns);
+    return (struct fg_plan_lease){l->device, helps ? l->memory_bytes : 0, helps ? l->share_permille : 0, end, end, l->host, l->cpus_milli, l->host_bytes};
+}
+
+static void list_ends(struct fg_core *core, const struct fg_need *need, double z, int64_t now_ns)
 {
     core->some.leases.count = 0;
-    for (size_t i = 0; i < core->some.devices.count; i++)
-        for (const struct entry *e = core_device(core, core->some.devices.items[i].id)->first; e; e = e->device_next)
+    core_list_machines(core, need, &core->some, end_of, z, now_ns);
+    for (size_t i = 0; i < core->some.devices.count; i++) {
+        const struct device *d = core_device(core, core->some.devices.items[i].id);
+        for (const struct entry *e = core_listed(core, d) ? NULL : d->first; e; e = e->device_next)
             if (core_end_helps(core, e))
-                fg_vec_push(&core->some.leases, (struct fg_plan_lease){e->t.lease.device, e->t.lease.memory_bytes, e->t.lease.share_permille,
-                            end_at(e, z, now_ns), end_at(e, z, now_ns)});
+                fg_vec_push(&core->some.leases, end_of(core, e, z, now_ns));
+    }
 }
 
 static bool room_at(struct fg_core *core, const struct fg_plan_task *task, double z, int64_t now_ns, int64_t *ret)
 {
     struct fg_snapshot snap = {.devices = core->some.devices.items, .device_count = core->some.devices.count, .now_ns = now_ns};
     struct fg_reservation r;
-    list_ends(core, z, now_ns);
+    list_ends(core, &task->need, z, now_ns);
     if (!fg_reserve(&snap, task, core->some.leases.items, core->some.leases.count, &r))
         return false;
     *ret = r.start_ns;
@@ -141,27 +152,48 @@ bool fg_core_forecast(const struct fg_core *reader, fg_id id, int64_t now_ns, st
 
 /* --- per device --- */
 
+/* What an end on the machine gives back that the device lacks. */
+static void give_back(struct fg_plan_device *plan, const struct fg_plan_lease *end)
+{
+    bool on = end->device == plan->id, host = plan->host && (end->host == plan->host || end->device == plan->host);
+    uint64_t bytes = end->device == plan->host ? end->memory_bytes : end->host_bytes;
+    uint32_t milli = end->device == plan->host ? end->share_permille * plan->cores : end->host_milli;
+    plan->memory_free_bytes += on ? end->memory_bytes : plan->is_host && host ? bytes : 0;
+    plan->host_free_bytes += host ? bytes : 0;
+    plan->host_free_milli += host ? milli : 0;
+    if (on && !plan->is_host)
+        plan->share_free_permille += end->share_permille;
+    else if (plan->is_host)
+        plan->share_free_permille = plan->host_free_milli / FG_MAX(plan->cores, 1u);
+}
+
 /* How many ends there make room, and when the last of them is expected. */
-static size_t ends_needed(const struct device *d, const struct fg_plan_device *plan, const struct fg_need *need, int64_t now_ns, int64_t *ret_ns)
+static size_t ends_needed(const struct fg_core *core, const struct device *d, const struct fg_plan_device *plan, const struct fg_need *need,
+                          int64_t now_ns, int64_t *ret_ns)
 {
     struct fg_plan_lease ends[256];
+    struct fg_plan_device then = *plan;
+    struct fg_ask ask = fg_ask_of(plan, need);
     size_t n = 0, taken = 0;
-    for (const struct entry *e = d->first; e && n < FG_COUNT(ends); e = e->device_next, n++) {
-        struct fg_plan_lease end = {0, e->t.lease.memory_bytes, e->t.lease.share_permille, end_at(e, 0, now_ns), 0};
+    for (const struct entry *e = d->node->leases; e && n < FG_COUNT(ends); e = e->lease_next) {
+        struct fg_plan_lease end = end_of(core, e, 0, now_ns);
+        bool host = plan->host && (end.device == plan->host || end.host == plan->host) && (plan->is_host || ask.host_milli || ask.host_bytes);
         size_t at = n;
+        if (end.device != plan->id && !host)
+            continue;
+        end.memory_bytes = e->t.lease.memory_bytes;
+        end.share_permille = e->t.lease.share_permille;
         for (; at > 0 && ends[at - 1].end_ns > end.end_ns; at--)
             ends[at] = ends[at - 1];
         ends[at] = end;
+        n++;
     }
-    uint64_t memory = plan->memory_free_bytes;
-    uint32_t share = plan->share_free_permille;
     *ret_ns = now_ns;
-    while (taken < n && (memory < need->memory_bytes || share < need->share_permille)) {
-        memory += ends[taken].memory_bytes;
-        share += ends[taken].share_permille;
+    while (taken < n && !fg_has_room(&then, &ask)) {
+        give_back(&then, &ends[taken]);
         *ret_ns = ends[taken++].end_ns;
     }
-    return memory >= need->memory_bytes && share >= need->share_permille ? taken : 0;
+    return fg_has_room(&then, &ask) ? taken : 0;
 }
 
 static void tell_when(struct fg_core *core, const struct fg_need *need, int64_t now_ns, struct fg_block *b)
@@ -171,7 +203,7 @@ static void tell_when(struct fg_core *core, const struct fg_need *need, int64_t 
     char text[32];
     if (!d || !plan || !plan->usable || b->reason != FG_REASON_WAITING_CAPACITY)
         return;
-    size_t n = ends_needed(d, plan, need, now_ns, &b->free_ns);
+    size_t n = ends_needed(core, d, plan, need, now_ns, &b->free_ns);
     if (!n) {
         b->free_ns = 0;
         return;
@@ -190,9 +222,9 @@ static size_t tell_held(struct fg_core *core, const struct entry *e, const struc
             const struct fg_reservation *r = &core->reservations[i];
             const struct device *d = core_device(core, r->parts[k].device);
             char id[FG_ID_TEXT], text[32];
-            uint64_t memory = core_memory_for_tasks(core, d);
-            bool room = core_memory_held(d) + task->need.memory_bytes <= memory && core_share_held(d) + task->need.share_permille <= 1000;
-            if (fg_id_eq(r->group, core_group(e)) || r->rank < task->rank || !room ||
+            const struct fg_plan_device *plan = core_plan_device(core, d->d.id);
+            struct fg_ask ask = fg_ask_of(plan, &task->need);
+            if (fg_id_eq(r->group, core_group(e)) || r->rank < task->rank || !fg_has_room(plan, &ask) ||
                 (task->need.device_kind[0] && !fg_streq(task->need.device_kind, d->d.kind)))
                 continue;
             blocks[n] = (struct fg_block){.task = e->t.id, .device = r->parts[k].device, .reason = FG_REASON_WAITING_PRIORITY, .free_ns = r->start_ns};
@@ -211,7 +243,10 @@ size_t core_tell_devices(struct fg_core *core, struct entry *e, int64_t now_ns, 
     struct fg_snapshot snap = {.tasks = &task, .task_count = 1, .devices = core->plan_devices.items,
                                .device_count = core->plan_devices.count, .history = core->history};
     size_t n = fg_explain(&snap, &task, blocks, max);
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
         tell_when(core, &task.need, now_ns, &blocks[i]);
+        core_tell_chain(core, e, now_ns, &blocks[i]);
+        core_tell_drain(core, &blocks[i]);
+    }
     return n + (e->line ? tell_held(core, e, &task, now_ns, blocks + n, max - n) : 0);
 }

@@ -100,6 +100,18 @@ void fg_out_tenths(struct fg_str *out, const char *key, uint32_t permille)
     fg_str_addf(out, "%u.%u", permille / 10, permille % 10);
 }
 
+void fg_out_cores(struct fg_str *out, const char *key, uint32_t milli)
+{
+    if (!milli) {
+        fg_out_null(out, key);
+        return;
+    }
+    begin(out, key);
+    fg_str_addf(out, "%u", milli / 1000);
+    if (milli % 1000)
+        fg_str_addf(out, ".%03u", milli % 1000);
+}
+
 void fg_out_money(struct fg_str *out, const char *key, int64_t nanousd)
 {
     char text[40];

@@ -17,6 +17,7 @@ void fg_out_time(struct fg_str *out, const char *key, int64_t utc_ns);          
 void fg_out_seconds(struct fg_str *out, const char *key, int64_t ns);            /* < 0: null */
 void fg_out_percent(struct fg_str *out, const char *key, uint32_t permille);     /* 0: null */
 void fg_out_tenths(struct fg_str *out, const char *key, uint32_t permille);      /* percent, 0: 0.0 */
+void fg_out_cores(struct fg_str *out, const char *key, uint32_t milli);          /* 0: null */
 void fg_out_money(struct fg_str *out, const char *key, int64_t nanousd);         /* decimal string */
 void fg_out_raw(struct fg_str *out, const char *key, const char *json);          /* JSON text as it is; NULL: null */
 void fg_out_json(struct fg_str *out, const char *key, const json_t *value);      /* NULL: null */

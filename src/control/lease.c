@@ -54,7 +54,7 @@ static bool same_device(const struct fg_device *a, const struct fg_device *b)
     return strcmp(a->name, b->name) == 0 && strcmp(a->kind, b->kind) == 0 && strcmp(a->backend, b->backend) == 0 &&
            strcmp(a->level_why, b->level_why) == 0 && a->memory_bytes == b->memory_bytes && a->units == b->units &&
            a->gflops == b->gflops && a->memory_level == b->memory_level && a->share_level == b->share_level &&
-           a->healthy == b->healthy;
+           a->healthy == b->healthy && a->moves == b->moves;
 }
 
 /* A reconnect that says nothing new is not worth an event (and needs no disk: a full one does not end leases). */
@@ -165,6 +165,7 @@ int core_hello(struct fg_core *core, const struct fg_input *in, int64_t now_ns, 
     for (size_t i = 0; i < count; i++)
         if (leases[i]->hello_mark != core->hello_mark)
             miss_attempt(core, leases[i], now_ns, fx);
+    core_drain_hello(core, n, now_ns, fx);
     core_parking_hello(core, n, now_ns, fx);
     return 0;
 }
@@ -186,7 +187,7 @@ void core_alive(struct fg_core *core, fg_id id, int64_t now_ns)
     struct node *n = core_node(core, id);
     if (n && n->n.connected)
         move_deadlines(core, n, now_ns);
-    if (core->preemptible_live && core->reservation_count)   /* a head may have waited long enough */
+    if ((core->preemptible_live || core->movers) && core->reservation_count)     /* a head may have waited long enough */
         core->plan_due = true;
 }
 

@@ -200,6 +200,7 @@ static uint64_t hash_of(fg_id tenant, enum fg_class class, const struct fg_spec 
     fg_id gang = gang_id(spec);
     uint64_t h = fold(fold(fg_id_hash(tenant), spec->priority * 64u + spec->type * 8u + class), spec->spot);
     h = fold(fold(fold(h, spec->need.memory_bytes), spec->need.share_permille), (uint64_t)spec->limits.run_ns);
+    h = fg_asks_host(&spec->need) ? fold(fold(h, spec->need.cpus_milli), spec->need.host_bytes) : h;
     h = fg_id_is_none(gang) ? h : fold(h, fg_id_hash(gang));
     for (const char *c = name_of(spec); c && *c; c++)
         h = (h ^ (unsigned char)*c) * 0x100000001b3u;
@@ -213,6 +214,7 @@ static bool is_line_of(const struct line *l, const struct account *a, enum fg_cl
     return l->account == a && l->priority == spec->priority && l->type == spec->type && l->class == class && l->spot == spec->spot &&
            l->run_ns == spec->limits.run_ns && l->asked.memory_bytes == spec->need.memory_bytes &&
            l->asked.share_permille == spec->need.share_permille && strcmp(l->asked.device_kind, spec->need.device_kind) == 0 &&
+           l->asked.cpus_milli == spec->need.cpus_milli && l->asked.host_bytes == spec->need.host_bytes &&
            fg_streq(l->name ? l->name : "", name_of(spec) ? name_of(spec) : "") && fg_id_eq(l->gang, gang_id(spec));
 }
 

@@ -7,7 +7,6 @@ struct fg_link { struct fg_link *next, *prev; };   /* of a list: next is the fir
 
 static inline void fg_list_init(struct fg_link *list) { list->next = list->prev = list; }
 static inline bool fg_list_empty(const struct fg_link *list) { return list->next == list; }
-static inline bool fg_link_in(const struct fg_link *item) { return item->next != NULL; }
 static inline void fg_list_push(struct fg_link *list, struct fg_link *item) {
     item->prev = list->prev;
     item->next = list;

@@ -22,6 +22,7 @@ struct node *core_node_add(struct fg_core *core, fg_id id)
     struct node *n = fg_alloc(sizeof *n);
     n->n.id = n->timer.id = id;
     n->timer.kind = TIMER_NODE;
+    n->number = (uint32_t)core->nodes.count + 1;
     size_t at = core->nodes.count;
     fg_vec_push(&core->nodes, n);
     for (; at > 0 && fg_id_cmp(core->nodes.items[at - 1]->n.id, id) > 0; at--)

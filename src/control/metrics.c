@@ -133,6 +133,10 @@ static void put_plans(struct fg_str *out, struct fg_server *s)
                 ? (double)(p.last_cost_nanousd - p.last_bound_nanousd) / (double)p.last_bound_nanousd : 0.0);
     head(out, "fastgpu_preemptions_total", "counter", "Tasks asked to make room for a higher one.");
     fg_str_addf(out, "fastgpu_preemptions_total %llu\n", (unsigned long long)p.preempted);
+    head(out, "fastgpu_moves_total", "counter", "Tasks told to move to another device of their machine.");
+    fg_str_addf(out, "fastgpu_moves_total %llu\n", (unsigned long long)p.moves);
+    head(out, "fastgpu_move_chains_total", "counter", "Times that running tasks were moved to open a device for one that waited.");
+    fg_str_addf(out, "fastgpu_move_chains_total %llu\n", (unsigned long long)p.chains);
     head(out, "fastgpu_reservations_total", "counter", "Places held for a head of the line.");
     fg_str_addf(out, "fastgpu_reservations_total %llu\n", (unsigned long long)p.reserved);
 }
@@ -190,6 +194,9 @@ static void put_devices(struct fg_str *out, struct fg_server *s)
     head(out, "fastgpu_device_vgpus", "gauge", "Leases held.");
     for (size_t i = 0; i < n; i++)
         put_device(out, &views[i], "fastgpu_device_vgpus", "", (double)views[i].leases);
+    head(out, "fastgpu_device_drained", "gauge", "1 while an operator keeps new tasks off the device, or its machine.");
+    for (size_t i = 0; i < n; i++)
+        put_device(out, &views[i], "fastgpu_device_drained", "", fg_core_drain(s->core, views[i].device->node, views[i].device->id, NULL));
     head(out, "fastgpu_gpu_healthy", "gauge", "1 while the device is healthy and its node connected.");
     for (size_t i = 0; i < n; i++)
         put_device(out, &views[i], "fastgpu_gpu_healthy", "", views[i].device->healthy && views[i].node && views[i].node->connected);
@@ -225,6 +232,8 @@ void fg_route_metrics(struct fg_http_request *req, void *arg)
     head(&out, "fastgpu_sse_clients", "gauge", "Open streams of events and logs.");
     fg_str_addf(&out, "fastgpu_sse_clients %zu\n", fg_streams_count(s));
     put_devices(&out, s);
+    head(&out, "fastgpu_placing_paused", "gauge", "1 while nothing is placed, as before a stop.");
+    fg_str_addf(&out, "fastgpu_placing_paused %d\n", fg_server_now(s) < s->paused_until_ns);
     head(&out, "fastgpu_store_writable", "gauge", "0 while commits fail.");
     fg_str_addf(&out, "fastgpu_store_writable %d\n", s->core != NULL);
     head(&out, "process_resident_memory_bytes", "gauge", "Resident memory.");

@@ -26,7 +26,6 @@ struct fg_agent {                        /* one agent's connection */
     uint64_t number;                     /* of the connection */
     int64_t seen_ns;
     struct fg_str in, out;
-    size_t in_flight;                    /* bytes handed to the socket */
     bool writing, closing;
     struct fg_link uploads;
     int jobs;                            /* on the pool, with a pointer to this */

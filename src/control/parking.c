@@ -24,7 +24,7 @@ static uint32_t promised_share(const struct device *d) { return d->share_used_pe
 static uint32_t there_share(const struct device *d) { return d->share_used_permille - d->share_parked_permille; }
 
 uint64_t core_memory_held(const struct device *d) { return FG_MAX(promised_memory(d), there_memory(d)); }
-uint32_t core_share_held(const struct device *d) { return FG_MIN(FG_MAX(promised_share(d), there_share(d)), 1000u); }
+uint32_t core_share_held(const struct device *d) { return FG_MIN(FG_MAX(promised_share(d), there_share(d)) + core_share_beside(d), 1000u); }
 
 /* Whether its end makes core_memory_held smaller: it is in the larger one of the two sums. */
 bool core_end_helps(const struct fg_core *core, const struct entry *e)
@@ -48,6 +48,7 @@ void core_parking_link(struct fg_core *core, struct entry *e, int by)
         add(&d->memory_borrowed_bytes, &d->share_borrowed_permille, l, by);
     if (parked)
         add(&d->memory_parked_bytes, &d->share_parked_permille, l, by);
+    d->node->moving += (size_t)(to ? by : 0);
     d->parked += (size_t)(parked ? by : 0);
     d->called += (size_t)(l->parking == FG_PARKING_CALLED ? by : 0);
     core->parked_live += (size_t)(parked ? by : 0);
@@ -77,7 +78,7 @@ int core_parking_check(const struct fg_core *core, const struct entry *e, const 
     case FG_EV_LEASE_CALLED: return l->parking == FG_PARKING_PARKED ? 0 : fg_fail(err, FG_E_INTERNAL, "it is not parked");
     case FG_EV_LEASE_RESUMED: return l->parking != FG_PARKING_NONE ? 0 : fg_fail(err, FG_E_INTERNAL, "it is on its device");
     case FG_EV_LEASE_MOVING:
-        if (l->parking == FG_PARKING_NONE || l->moving_to || l->lent_permille || !to || to->d.id == l->device || !fg_id_eq(to->d.node, l->node))
+        if (e->t.state != FG_STATE_RUNNING || l->moving_to || l->lent_permille || !to || to->d.id == l->device || !fg_id_eq(to->d.node, l->node))
             return fg_fail(err, FG_E_INTERNAL, "it cannot move to device %u", ev->parked.device);
         return has_room(to, to->d.memory_bytes, l) ? 0 : fg_fail(err, FG_E_INTERNAL, "device %u has no room for it", ev->parked.device);
     default:
@@ -103,8 +104,12 @@ void core_parking_apply(struct fg_core *core, struct entry *e, const struct fg_e
         l->parked_ns = 0;
         l->parking = FG_PARKING_NONE;
         break;
-    case FG_EV_LEASE_MOVING: l->moving_to = ev->parked.device; break;
+    case FG_EV_LEASE_MOVING:
+        l->moving_to = ev->parked.device;
+        l->moved_for = ev->parked.whom;
+        break;
     default:
+        l->moved_from = ev->parked.device == l->moving_to ? l->device : l->moved_from;
         l->device = ev->parked.device;
         l->moving_to = 0;
     }
@@ -117,12 +122,12 @@ void core_parking_apply(struct fg_core *core, struct entry *e, const struct fg_e
 static void emit(struct fg_core *core, struct entry *e, enum fg_event_kind kind, fg_device_id device, uint64_t bytes, int64_t now_ns,
                  struct fg_effects *fx)
 {
-    core_emit_task(core, fx, now_ns, e, e->t.attempt, (struct fg_event){.kind = kind, .parked = {e->t.lease.epoch, device, bytes}});
+    core_emit_task(core, fx, now_ns, e, e->t.attempt, (struct fg_event){.kind = kind, .parked = {.epoch = e->t.lease.epoch, .device = device, .bytes = bytes}});
 }
 
 /* The fullest device of its kind and size on its machine that has room for it to stay, then the lowest id; not one that is held
  * for the head of the line. NULL: none. */
-static struct device *place_to_move(const struct fg_core *core, const struct entry *e)
+struct device *core_place_to_move(const struct fg_core *core, const struct entry *e)
 {
     const struct fg_lease *l = &e->t.lease;
     const struct device *own = core_device(core, l->device);
@@ -137,16 +142,31 @@ static struct device *place_to_move(const struct fg_core *core, const struct ent
     return best;
 }
 
-static void move(struct fg_core *core, struct entry *e, int64_t now_ns, struct fg_effects *fx)
+/* What is lent of the share there, or of the share that it leaves, is taken back. */
+bool core_move(struct fg_core *core, struct entry *e, struct device *to, fg_id whom, int64_t now_ns, struct fg_effects *fx)
 {
-    struct device *to = e->killing || e->t.cancel_requested || e->t.lease.moving_to ? NULL : place_to_move(core, e);
-    if (!to)
-        return;
-    if (e->t.lease.lent_permille)        /* of the device it leaves */
+    const struct fg_lease *l = &e->t.lease;
+    uint64_t memory = core_memory_for_tasks(core, to);
+    if (core_memory_held(to) + l->memory_bytes > memory || core_share_held(to) + l->share_permille > 1000)
+        return false;
+    core_take_back(core, to, l->share_permille, now_ns, fx);
+    if (l->lent_permille)
         core_resize(core, e, 0, now_ns, fx);
-    emit(core, e, FG_EV_LEASE_MOVING, to->d.id, 0, now_ns, fx);
+    if (!has_room(to, memory, l))
+        return false;
+    core_emit_task(core, fx, now_ns, e, e->t.attempt,
+                   (struct fg_event){.kind = FG_EV_LEASE_MOVING, .parked = {.epoch = l->epoch, .device = to->d.id, .whom = whom}});
+    e->moving_since_ns = now_ns;
     core->plan_stats.moves++;
     core_act(fx, FG_ACT_MOVE, e, FG_REASON_NONE);
+    return true;
+}
+
+static void move(struct fg_core *core, struct entry *e, int64_t now_ns, struct fg_effects *fx)
+{
+    struct device *to = e->killing || e->t.cancel_requested || e->t.lease.moving_to ? NULL : core_place_to_move(core, e);
+    if (to)
+        core_move(core, e, to, FG_ID_NONE, now_ns, fx);
 }
 
 /* An owner is back, and a task that is to stay was given what his borrowers left meanwhile: then more of them go, the youngest first. */
@@ -173,7 +193,11 @@ static void shed(struct fg_core *core, const struct device *d, int64_t now_ns, s
     }
 }
 
-static bool drained(const struct fg_core *core, const struct entry *e) { return !core_device(core, e->t.lease.device)->d.healthy; }
+static bool drained(const struct fg_core *core, const struct entry *e)
+{
+    const struct device *d = core_device(core, e->t.lease.device);
+    return !d->d.healthy || core_is_drained(d);
+}
 
 /* A device that it is not known to be on, or to move to, is not believed: the move was of a lease before this one. */
 void core_parking_said(struct fg_core *core, struct entry *e, const struct fg_input *in, int64_t now_ns, struct fg_effects *fx)
@@ -183,10 +207,11 @@ void core_parking_said(struct fg_core *core, struct entry *e, const struct fg_in
     const struct device *to = core_device(core, l->moving_to);
     if (e->t.state != FG_STATE_RUNNING)
         return;
-    if (to && strcmp(to->d.name, said->device) == 0)
-        emit(core, e, FG_EV_LEASE_MOVED, to->d.id, 0, now_ns, fx);
-    else if (to && said->moved)          /* it stays where it was */
-        emit(core, e, FG_EV_LEASE_MOVED, l->device, 0, now_ns, fx);
+    if (to && (strcmp(to->d.name, said->device) == 0 || said->moved)) {
+        bool there = strcmp(to->d.name, said->device) == 0;      /* or it stays where it was */
+        emit(core, e, FG_EV_LEASE_MOVED, there ? to->d.id : l->device, 0, now_ns, fx);
+        core_moved(core, e, there, now_ns);
+    }
     if (said->parking == FG_PARKING_PARKED && l->parking != FG_PARKING_PARKED)
         emit(core, e, FG_EV_LEASE_PARKED, l->device, said->bytes, now_ns, fx);
     else if (said->parking == FG_PARKING_NONE && l->parking != FG_PARKING_NONE) {
@@ -198,6 +223,8 @@ void core_parking_said(struct fg_core *core, struct entry *e, const struct fg_in
         emit(core, e, FG_EV_LEASE_CALLED, l->device, 0, now_ns, fx);
     if (l->parking != FG_PARKING_NONE && !said->moved && (said->parking == FG_PARKING_LACKS || drained(core, e)))
         move(core, e, now_ns, fx);
+    core_chains_step(core, now_ns, fx);
+    core_leave_drained(core, core_device(core, l->device)->node, now_ns, fx);
 }
 
 /* A device that takes no more tasks is left by those that can leave it; a move that was asked for is asked for again. */
@@ -210,6 +237,7 @@ void core_parking_hello(struct fg_core *core, const struct node *n, int64_t now_
         else if (e->t.lease.parking != FG_PARKING_NONE && drained(core, e))
             move(core, e, now_ns, fx);
     }
+    core_leave_drained(core, n, now_ns, fx);
 }
 
 /* --- what is lent --- */

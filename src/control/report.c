@@ -55,6 +55,8 @@ static bool retries(const struct fg_core *core, const struct fg_task *t, const s
         return false;
     if (max_cost > 0 && attempt_cost(core, t, outcome) >= max_cost - t->cost_nanousd)
         return false;
+    if (outcome->reason == FG_REASON_OOM_HOST && t->lease.host_bytes)
+        return core_device(core, t->lease.host) && t->lease.host_bytes < core_largest_memory(core, core_device(core, t->lease.host)->d.kind);
     return cause != FG_RETRY_OOM || t->lease.memory_bytes < core_largest_memory(core, t->spec.need.device_kind);
 }
 

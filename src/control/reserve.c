@@ -8,6 +8,7 @@
 #include "control/core_private.h"
 
 #define SCAN 1024u                       /* devices among which a place is sought */
+#define SCAN_BESIDE 256u                 /* where all that runs on their machines must be looked at, too */
 #define OVERRUN_NS (30 * FG_NS_PER_S)    /* a task at its run limit is stopped within this */
 
 fg_id core_group(const struct entry *e)
@@ -41,12 +42,13 @@ int64_t core_end_expected(const struct entry *e, int64_t now_ns)
     return end >= now_ns ? end : core_end_latest(e, now_ns);
 }
 
-static struct fg_plan_lease lease_of(const struct fg_core *core, const struct entry *e, int64_t now_ns)
+static struct fg_plan_lease lease_of(const struct fg_core *core, const struct entry *e, double z, int64_t now_ns)
 {
     bool helps = core_end_helps(core, e);
     return (struct fg_plan_lease){.device = e->t.lease.device, .memory_bytes = helps ? e->t.lease.memory_bytes : 0,
                                   .share_permille = helps ? e->t.lease.share_permille : 0, .end_ns = core_end_expected(e, now_ns),
-                                  .latest_ns = core_end_latest(e, now_ns)};
+                                  .latest_ns = core_end_latest(e, now_ns), .host = e->t.lease.host, .host_milli = e->t.lease.cpus_milli,
+                                  .host_bytes = e->t.lease.host_bytes};
 }
 
 bool core_is_reserved(const struct fg_core *core, fg_device_id device, int most)
@@ -62,7 +64,7 @@ bool core_is_reserved(const struct fg_core *core, fg_device_id device, int most)
  * favoured: the first of SCAN of them to have room has it hardly later than the first of all. */
 void core_some_devices(struct fg_core *core, const struct fg_plan_task *task, struct some_devices *ret)
 {
-    size_t n = core->plan_devices.count, most = FG_MAX((size_t)SCAN, (size_t)task->together * 2);
+    size_t n = core->plan_devices.count, most = FG_MAX((size_t)(fg_asks_host(&task->need) ? SCAN_BESIDE : SCAN), (size_t)task->together * 2);
     ret->devices.count = 0;
     for (size_t k = 0; k < n && ret->devices.count < most; k++) {
         const struct fg_plan_device *d = &core->plan_devices.items[(k + core->next_epoch) % n];
@@ -85,20 +87,24 @@ static void fetch(const struct entry *e)
 }
 
 /* Several devices side by side: one list after the other would wait for memory at each step. */
-static void list_leases(const struct fg_core *core, struct some_devices *list, int64_t now_ns)
+static void list_leases(struct fg_core *core, const struct fg_need *need, struct some_devices *list, int64_t now_ns)
 {
     enum { SIDE = 8 };
     const struct entry *at[SIDE];
     list->leases.count = 0;
+    if (core_list_machines(core, need, list, lease_of, 0, now_ns))
+        return;
     for (size_t i = 0; i < list->devices.count; i += SIDE) {
         size_t n = FG_MIN((size_t)SIDE, list->devices.count - i), left = n;
-        for (size_t k = 0; k < n; k++)
-            fetch(at[k] = core_device(core, list->devices.items[i + k].id)->first);
+        for (size_t k = 0; k < n; k++) {
+            const struct device *d = core_device(core, list->devices.items[i + k].id);
+            fetch(at[k] = core_listed(core, d) ? NULL : d->first);
+        }
         while (left > 0) {
             left = 0;
             for (size_t k = 0; k < n; k++)
                 if (at[k]) {
-                    fg_vec_push(&list->leases, lease_of(core, at[k], now_ns));
+                    fg_vec_push(&list->leases, lease_of(core, at[k], 0, now_ns));
                     fetch(at[k] = at[k]->device_next);
                     left++;
                 }
@@ -158,7 +164,9 @@ static void count_spare(struct fg_core *core, struct fg_reservation *r, int64_t 
         const struct fg_plan_device *plan = core_plan_device(core, r->parts[k].device);
         core->some.leases.count = 0;
         for (const struct entry *other = d->first; other; other = other->device_next)
-            fg_vec_push(&core->some.leases, lease_of(core, other, now_ns));
+            fg_vec_push(&core->some.leases, lease_of(core, other, 0, now_ns));
+        for (const struct entry *other = d->beside; other; other = other->host_next)
+            fg_vec_push(&core->some.leases, lease_of(core, other, 0, now_ns));
         fg_reserve_spare(plan, &need, core->some.leases.items, core->some.leases.count, r->start_ns, &r->parts[k]);
     }
 }
@@ -201,7 +209,8 @@ bool reserve_for(struct fg_core *core, const struct fg_plan_task *task, struct l
     size_t keep = higher_first(core, task->rank);
     core_plan_devices(core, false);
     core_some_devices(core, task, &core->some);
-    list_leases(core, &core->some, now_ns);
+    l->nowhere_at = core->some.devices.count ? 0 : core->places;
+    list_leases(core, &task->need, &core->some, now_ns);
     struct fg_snapshot snap = {.devices = core->some.devices.items, .device_count = core->some.devices.count, .now_ns = now_ns,
                                .reservations = core->reservations, .reservation_count = keep};
     if (keep == FG_RESERVATIONS_MAX || !fg_reserve(&snap, task, core->some.leases.items, core->some.leases.count, &made)) {

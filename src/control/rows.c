@@ -3,7 +3,7 @@
  *   tasks      fg_task_encode, by the caller           core           {"epoch":next}
  *   node:ID    as the body of a node.joined            device:N       as the body of a node.joined with one device
  *   history:K  what the estimates have learnt          tenant:ID      {"used":...,"at":...,"weight":...}
- *   price:KIND as the body of a price.set */
+ *   price:KIND as the body of a price.set              drain:ID:N     as the body of a node.drained; N 0: the machine */
 #include <stdio.h>
 #include <string.h>
 
@@ -100,6 +100,7 @@ void fg_core_changes(struct fg_core *core, fg_core_row_fn *fn, void *arg)
             put_account(&sink, core->accounts.items[i]);
         }
     core_price_rows(core, fn, arg);
+    core_drain_rows(core, fn, arg);
     fg_history_changes(core->history, put_history, &sink);
 }
 
@@ -193,6 +194,8 @@ int fg_core_load_aux(struct fg_core *core, const char *key, const char *doc, str
         rc = load_account(core, key + strlen("tenant:"), doc, err);
     else if (fg_starts_with(key, "price:"))
         rc = core_load_price(core, key + strlen("price:"), doc, err);
+    else if (fg_starts_with(key, "drain:"))
+        rc = core_load_drain(core, doc, err);
     else if (fg_starts_with(key, "history:"))
         rc = fg_history_load(core->history, key + strlen("history:"), doc, err);
     return rc < 0 ? fg_fail_prefix(err, "stored row '%s'", key) : 0;
@@ -210,6 +213,11 @@ void fg_core_loaded(struct fg_core *core, uint64_t last_seq)
             core_device_at(d, n);
         core_assert(!d->d.id || d->node);
     }
+    for (size_t i = 0; i < core->nodes.count; i++)
+        core_find_host(core, core->nodes.items[i]);
+    core_drains_mark(core);
+    for (size_t i = 0; i < core->nodes.count; i++)
+        core_movers_count(core, core->nodes.items[i]);
     size_t count;
     FG_AUTO_FREE struct entry **all = table_sorted(core, &count);
     bool replayed = fg_demand_arrived(core->demand) > 0;

@@ -17,6 +17,16 @@ void fg_out_error(struct fg_str *out, const char *key, const struct fg_error *er
     fg_out_close(out, '}');
 }
 
+/* What is asked for, or held, of the machine's processor. */
+static void put_beside(struct fg_str *out, uint32_t cpus_milli, uint64_t host_bytes)
+{
+    fg_out_cores(out, "cpus", cpus_milli);
+    if (host_bytes)
+        fg_out_int(out, "host_memory_bytes", (int64_t)host_bytes);
+    else
+        fg_out_null(out, "host_memory_bytes");
+}
+
 void fg_out_need(struct fg_str *out, const char *key, const struct fg_need *need)
 {
     fg_out_open(out, key, '{');
@@ -27,6 +37,7 @@ void fg_out_need(struct fg_str *out, const char *key, const struct fg_need *need
     fg_out_percent(out, "share_percent", need->share_permille);
     fg_out_percent(out, "share_max_percent", need->share_max_permille);
     fg_out_text(out, "device_kind", *need->device_kind ? need->device_kind : NULL);
+    put_beside(out, need->cpus_milli, need->host_bytes);
     fg_out_close(out, '}');
 }
 
@@ -121,6 +132,14 @@ static void put_node(struct fg_str *out, struct fg_server *s, fg_id id)
     fg_out_text(out, "node_name", name);
 }
 
+static void put_device_id(struct fg_str *out, const char *key, fg_device_id id)
+{
+    if (id)
+        fg_out_int(out, key, id);
+    else
+        fg_out_null(out, key);
+}
+
 static void put_placement(struct fg_str *out, struct fg_server *s, const struct fg_task *task)
 {
     const struct fg_lease *lease = &task->lease;
@@ -137,10 +156,14 @@ static void put_placement(struct fg_str *out, struct fg_server *s, const struct 
     fg_out_int(out, "memory_bytes", (int64_t)lease->memory_bytes);
     fg_out_percent(out, "share_percent", lease->share_permille);
     fg_out_tenths(out, "share_lent_percent", lease->lent_permille);
+    put_beside(out, lease->cpus_milli, lease->host_bytes);
     int64_t parked_ns = lease->parked_us * 1000 + (lease->parked_ns ? FG_MAX(fg_server_now(s) - lease->parked_ns, 0) : 0);
     fg_out_text(out, "parking", fg_parking_name((enum fg_parking)lease->parking));
     fg_out_seconds(out, "parked_s", parked_ns);
     fg_out_bool(out, "borrowed", lease->borrowed);
+    put_device_id(out, "moving_to", task->lease_live ? lease->moving_to : 0);
+    put_device_id(out, "moved_from", lease->moved_from);
+    fg_out_id(out, "moved_for", "tsk", lease->moved_for);
     fg_out_open(out, "enforcement", '{');
     enum fg_level level = FG_MIN(lease->memory_level, lease->share_level);
     fg_out_text(out, "memory", fg_level_name(lease->memory_level));

@@ -98,11 +98,11 @@ int64_t core_cost_limit_at(const struct fg_core *core, const struct entry *e)
     int64_t left = e->t.spec.limits.max_cost_nanousd - e->t.cost_nanousd;
     const struct device *d = core_device(core, lease->device);
     uint32_t permille = fg_price_permille(lease->memory_bytes, d ? d->d.memory_bytes : 0, lease->share_permille);
-    if (e->t.spec.limits.max_cost_nanousd <= 0 || lease->price_nanousd_per_s <= 0)
+    __int128 rate = (__int128)lease->price_nanousd_per_s * permille + (__int128)lease->host_price_nanousd_per_s * lease->host_permille;
+    if (e->t.spec.limits.max_cost_nanousd <= 0 || rate <= 0)     /* nanousd per 1000 s */
         return INT64_MAX;
     if (left <= 0)
         return e->t.started_ns;
-    __int128 rate = (__int128)lease->price_nanousd_per_s * permille;    /* nanousd per 1000 s */
     __int128 ns = ((__int128)left * 1000 * FG_NS_PER_S + rate - 1) / rate;
     return ns > INT64_MAX ? INT64_MAX : after(e->t.started_ns, (int64_t)ns);
 }

@@ -63,6 +63,8 @@ static void verify_task(const struct fg_core *core, const struct entry *e, struc
     core_assert(d && fg_id_eq(d->d.node, t->lease.node) && t->lease.epoch < core->next_epoch && t->lease.epoch > 0);
     sums[t->lease.device - 1].memory += t->lease.memory_bytes;
     sums[t->lease.device - 1].share += t->lease.share_permille;
+    if (t->lease.host)
+        sums[t->lease.host - 1].memory += t->lease.host_bytes;
     sums[t->lease.device - 1].lent += t->lease.lent_permille;
     sums[t->lease.device - 1].leases++;
     sums[t->lease.device - 1].elastic += core_elastic(e);
@@ -80,6 +82,7 @@ static void verify_devices(const struct fg_core *core, const struct sums *sums)
         core_assert(d->memory_used_bytes == sums[i].memory && d->share_used_permille == sums[i].share && d->leases == sums[i].leases);
         core_assert(d->share_lent_permille == sums[i].lent && d->elastic == sums[i].elastic);
         verify_places(d, &sums[i]);
+        core_assert(!d->d.id || core_is_drained(d) == fg_core_drain(core, d->d.node, d->d.id, NULL));
         core_assert(!d->d.id || (d->d.id == i + 1 && d->node && fg_id_eq(d->node->n.id, d->d.node)));
         leases += d->leases;
     }
@@ -91,6 +94,7 @@ static void verify_devices(const struct fg_core *core, const struct sums *sums)
             core_assert(e->t.lease_live && fg_id_eq(e->t.lease.node, n->n.id) && (!e->lease_next || e->lease_next->lease_prev == e));
     }
     core_assert(linked == leases);
+    core_verify_hosts(core);
 }
 
 /* What planning goes by is what is there: brought up to date, nothing is left that a fresh look would change. */
@@ -111,7 +115,8 @@ static void verify_plan_devices(struct fg_core *core)
     for (size_t i = 0; i < n; i++) {
         const struct fg_plan_device *x = &kept[i], *y = &core->plan_devices.items[i];
         core_assert(x->id == y->id && x->memory_bytes == y->memory_bytes && x->memory_free_bytes == y->memory_free_bytes &&
-                    x->share_free_permille == y->share_free_permille && x->usable == y->usable && x->kind == y->kind);
+                    x->share_free_permille == y->share_free_permille && x->host == y->host && x->host_free_bytes == y->host_free_bytes &&
+                    x->host_free_milli == y->host_free_milli && x->usable == y->usable && x->kind == y->kind);
     }
 }
 
@@ -167,6 +172,26 @@ static void verify_reservations(const struct fg_core *core)
     }
 }
 
+/* A chain is on one machine, and no machine has two. */
+static void verify_moves(const struct fg_core *core)
+{
+    size_t movers = 0;
+    for (size_t i = 0; i < core->nodes.count; i++) {
+        size_t moving = 0;
+        for (const struct entry *e = core->nodes.items[i]->leases; e; e = e->lease_next)
+            moving += e->t.lease.moving_to != 0;
+        core_assert(moving == core->nodes.items[i]->moving);
+        movers += core->nodes.items[i]->movers;
+    }
+    core_assert(movers == core->movers);
+    for (size_t i = 0; i < core->chains.count; i++) {
+        const struct chain *c = core->chains.items[i];
+        core_assert(c->count > 0 && c->count <= FG_MOVES_MAX && core_device(core, c->device)->node == c->node);
+        for (size_t k = i + 1; k < core->chains.count; k++)
+            core_assert(core->chains.items[k]->node != c->node && !fg_id_eq(core->chains.items[k]->group, c->group));
+    }
+}
+
 static void verify_accounts(const struct fg_core *core, struct entry **all, size_t n)
 {
     for (size_t i = 0; i < core->accounts.count; i++) {
@@ -199,6 +224,7 @@ void fg_core_verify(const struct fg_core *core)
     verify_queue(core);
     verify_plan_devices((struct fg_core *)core);
     verify_reservations(core);
+    verify_moves(core);
     verify_accounts(core, all, n);
     for (size_t i = 1; i < core->timers.count; i++)
         core_assert(core->timers.items[(i - 1) / 2]->due_ns <= core->timers.items[i]->due_ns);
@@ -265,6 +291,14 @@ uint64_t fg_core_hash(const struct fg_core *core)
         h = fold(h, p->is.kind, strlen(p->is.kind));
         h = fold(h, &p->is.nanousd_per_s, sizeof p->is.nanousd_per_s);
         h = fold(h, &p->is.spot_nanousd_per_s, sizeof p->is.spot_nanousd_per_s);
+    }
+    for (size_t i = 0; i < core->drains.count; i++) {
+        const struct drain *d = &core->drains.items[i];
+        if (d->over)
+            continue;
+        h = fold(fold_id(h, d->node), &d->device, sizeof d->device);
+        h = fold(fold(h, &d->since_ns, sizeof d->since_ns), d->reason, strlen(d->reason));
+        h = fold(h, &d->now, sizeof d->now);
     }
     h = fold(h, &core->next_epoch, sizeof core->next_epoch);
     return fold(h, &core->last_seq, sizeof core->last_seq);

@@ -51,6 +51,35 @@ size_t fg_core_why(const struct fg_core *core, fg_id task, int64_t now_ns, struc
     return n;
 }
 
+static bool could_fit(const struct fg_core *core, const struct fg_need *need)
+{
+    for (size_t i = 0; i < core->devices.count; i++) {
+        const struct device *d = &core->devices.items[i];
+        if (d->d.id && core_could_hold(core, d, need))
+            return true;
+    }
+    return false;
+}
+
+/* A device would do, but no machine with one has so much beside it. */
+static int no_machine(const struct fg_core *core, const struct fg_need *alone, struct fg_error *err)
+{
+    char memory[32];
+    const struct device *most = NULL;
+    for (size_t i = 0; i < core->devices.count; i++) {
+        const struct device *d = &core->devices.items[i], *host = d->d.id ? core_host_of(core, d) : NULL;
+        if (host && core_could_hold(core, d, alone) && (!most || host->d.units > most->d.units))
+            most = host;
+    }
+    if (most)
+        fg_fail(err, FG_E_INVALID, "no machine has such a device and, beside it, the cores and memory of the host that are asked for; the largest "
+                "has %u cores and %s", most->d.units, fg_format_bytes(memory, sizeof memory, core_memory_for_tasks(core, most)));
+    else
+        fg_fail(err, FG_E_INVALID, "cores or memory are asked for beside the device, and no machine with such a device has its processor as a device");
+    fg_fail_at(err, "/resources/cpus");
+    return fg_fail_hint(err, "Ask for less in resources.cpus and resources.host_memory.");
+}
+
 static int never_fits(const struct fg_core *core, const struct fg_need *need, struct fg_error *err)
 {
     char asked[32], there[32];
@@ -60,6 +89,11 @@ static int never_fits(const struct fg_core *core, const struct fg_need *need, st
         fg_fail_at(err, "/resources/device_kind");
         return fg_fail_hint(err, "fgpu devices lists the kinds there are.");
     }
+    struct fg_need alone = *need;
+    alone.cpus_milli = 0;
+    alone.host_bytes = 0;
+    if (fg_asks_host(need) && could_fit(core, &alone))
+        return no_machine(core, &alone, err);
     uint64_t memory = core_memory_for_tasks(core, d);
     fg_fail(err, FG_E_INVALID, "it needs %s of memory; the largest device%s%s has %s",
             fg_format_bytes(asked, sizeof asked, need->memory_bytes), need->device_kind[0] ? " of kind " : "",
@@ -68,29 +102,47 @@ static int never_fits(const struct fg_core *core, const struct fg_need *need, st
     return fg_fail_hint(err, "Ask for at most %llu bytes.", (unsigned long long)memory);
 }
 
-static bool could_fit(const struct fg_core *core, const struct fg_need *need)
+static size_t places_on(const struct fg_core *core, const struct device *d, const struct fg_need *need, size_t enough)
 {
-    for (size_t i = 0; i < core->devices.count; i++) {
-        const struct device *d = &core->devices.items[i];
-        if (d->d.id && core_memory_for_tasks(core, d) >= need->memory_bytes &&
-            (!need->device_kind[0] || strcmp(need->device_kind, d->d.kind) == 0))
-            return true;
-    }
-    return false;
+    struct fg_plan_device like = {.is_host = core_host_of(core, d) == d, .cores = d->d.units};
+    struct fg_ask ask = fg_ask_of(&like, need);
+    if (!core_could_hold(core, d, need))
+        return 0;
+    uint64_t by_memory = ask.memory_bytes ? core_memory_for_tasks(core, d) / ask.memory_bytes : enough;
+    return (size_t)FG_MIN(by_memory, ask.share_permille ? 1000 / ask.share_permille : enough);
 }
 
-/* How many such tasks could run at once if all devices were empty, at most enough. */
+/* Of a machine: on its devices as far as its processor goes. */
+static size_t places_beside(const struct fg_core *core, const struct node *n, const struct fg_need *need, size_t enough)
+{
+    const struct device *host = core_device(core, n->host);
+    size_t devices = 0;
+    for (const struct device *d = NULL; (d = core_next_device(core, n, d));)
+        devices += d != host ? places_on(core, d, need, enough) : 0;
+    if (!host)
+        return 0;
+    uint64_t beside = need->cpus_milli ? (uint64_t)host->d.units * 1000 / need->cpus_milli : enough;
+    beside = need->host_bytes ? FG_MIN(beside, core_memory_for_tasks(core, host) / need->host_bytes) : beside;
+    return (size_t)FG_MIN(beside, (uint64_t)devices);
+}
+
+/* How many such tasks could run at once if all devices were empty, at most enough; of those who ask for a part of processors all
+ * beside them, or all on them. */
 static size_t places_for(const struct fg_core *core, const struct fg_need *need, size_t enough)
 {
     size_t n = 0;
     for (size_t i = 0; i < core->devices.count && n < enough; i++) {
         const struct device *d = &core->devices.items[i];
-        if (!d->d.id || (need->device_kind[0] && strcmp(need->device_kind, d->d.kind) != 0))
-            continue;
-        uint64_t by_memory = need->memory_bytes ? core_memory_for_tasks(core, d) / need->memory_bytes : enough;
-        n += (size_t)FG_MIN(by_memory, need->share_permille ? 1000 / need->share_permille : enough);
+        if (d->d.id && !(fg_asks_host(need) && core_host_of(core, d)))
+            n += places_on(core, d, need, enough);
     }
-    return FG_MIN(n, enough);
+    size_t on = 0;
+    for (size_t i = 0; i < core->nodes.count && fg_asks_host(need); i++) {
+        const struct device *host = core_device(core, core->nodes.items[i]->host);
+        n += places_beside(core, core->nodes.items[i], need, enough);
+        on += host ? places_on(core, host, need, enough) : 0;
+    }
+    return FG_MIN(FG_MAX(n, on), enough);
 }
 
 /* A gang starts whole, so one that is larger than all devices together would wait for ever. */
@@ -125,11 +177,8 @@ static fg_device_id best_device(const struct fg_core *core, const struct fg_plan
 int fg_core_quote(const struct fg_core *core, const struct fg_spec *spec, struct fg_quote *ret, struct fg_error *err)
 {
     struct fg_quote q = {0};
-    uint64_t largest = core_largest_memory(core, spec->need.device_kind);
     q.class = core_classify(core, spec, &q.class_rule);
-    fg_propose_need(core->history, spec, q.class, &q.need);
-    if (!spec->need.memory_bytes && largest)
-        q.need.memory_bytes = FG_MIN(q.need.memory_bytes, largest);
+    core_complete(scratch(core), spec, q.class, &q.need);
     if (core_check_deadline(scratch(core), FG_ID_NONE, spec, &q.need, spec->array_size, 0, err) < 0)
         return -1;
     bool any = core->devices.count > 0;

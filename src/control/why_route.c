@@ -1,4 +1,5 @@
 /* why_route.c - why a task waits, when it should start, and why it ran where it did. */
+#include <stdio.h>
 #include <string.h>
 #include "base/units.h"
 #include "control/json_out.h"
@@ -20,6 +21,8 @@ static void put_block(struct fg_str *out, struct fg_server *s, const struct fg_b
     fg_out_text(out, "reason", fg_reason_name(block->reason));
     fg_out_int(out, "memory_missing_bytes", (int64_t)block->memory_missing_bytes);
     fg_out_percent(out, "share_missing_percent", block->share_missing_permille);
+    fg_out_cores(out, "cpus_missing", block->cpus_missing_milli);
+    fg_out_int(out, "host_memory_missing_bytes", (int64_t)block->host_missing_bytes);
     fg_out_time(out, "free", block->free_ns);
     fg_out_text(out, "text", block->text);
     fg_out_close(out, '}');
@@ -57,6 +60,17 @@ static void put_reservation(struct fg_str *out, struct fg_server *s, const struc
     fg_out_close(out, '}');
 }
 
+/* It is of the process, so the core does not know of it. */
+static void put_pause(struct fg_str *out, struct fg_server *s, const struct fg_task *task, int64_t now)
+{
+    struct fg_block b = {.task = task->id, .reason = FG_REASON_PAUSED, .free_ns = s->paused_until_ns};
+    char left[32];
+    if (now >= s->paused_until_ns)
+        return;
+    snprintf(b.text, sizeof b.text, "placing is paused for %s more, as before a stop", fg_format_duration(left, sizeof left, s->paused_until_ns - now));
+    put_block(out, s, &b);
+}
+
 static void put_blocks(struct fg_str *out, struct fg_server *s, const struct fg_task *task)
 {
     static struct fg_block blocks[BLOCKS_MAX];
@@ -70,6 +84,7 @@ static void put_blocks(struct fg_str *out, struct fg_server *s, const struct fg_
     put_forecast(out, s, task, now);
     put_reservation(out, s, task);
     fg_out_open(out, "blocks", '[');
+    put_pause(out, s, task, now);
     for (size_t i = 0; i < n; i++)
         put_block(out, s, &blocks[i]);
     fg_out_close(out, ']');
@@ -98,19 +113,44 @@ static void put_plan(struct fg_str *out, const struct fg_placed *placed)
     fg_out_close(out, '}');
 }
 
+/* " to make room for tsk_..." */
+static const char *for_whom(const struct fg_lease *l, char *buf, size_t n)
+{
+    char id[FG_ID_TEXT];
+    buf[0] = 0;
+    if (!fg_id_is_none(l->moved_for))
+        snprintf(buf, n, ", to make room for %s", fg_id_format(id, "tsk", l->moved_for));
+    return buf;
+}
+
+static const char *name_of(const struct fg_server *s, fg_device_id id)
+{
+    const struct fg_device *d = s->core ? fg_core_device(s->core, id) : NULL;
+    return d ? d->name : "another device";
+}
+
 /* What is unusual about its place; NULL: nothing. */
-static const char *place_text(const struct fg_task *task)
+static const char *place_text(const struct fg_server *s, const struct fg_task *task, char *buf, size_t n)
 {
     const struct fg_lease *l = &task->lease;
+    char whom[80];
     if (!task->lease_live)
         return NULL;
-    if (l->moving_to)
-        return "its device memory is in the host's memory, and it is being brought back on another device of the kind";
+    if (l->moving_to) {
+        snprintf(buf, n, "it is being moved to %s, another device of its machine%s; its calls wait meanwhile", name_of(s, l->moving_to),
+                 for_whom(l, whom, sizeof whom));
+        return buf;
+    }
     if (l->parking == FG_PARKING_PARKED)
         return "it is idle, so its device memory is in the host's memory and its place may be lent; its next call brings it back";
     if (l->parking == FG_PARKING_CALLED)
         return "it called and its device memory is being brought back; who borrowed its place goes first";
-    return l->borrowed ? "it runs in the place of idle tasks, and is stopped and queued again when one of them wants it back" : NULL;
+    if (l->borrowed)
+        return "it runs in the place of idle tasks, and is stopped and queued again when one of them wants it back";
+    if (!l->moved_from)
+        return NULL;
+    snprintf(buf, n, "it was moved here from %s%s", name_of(s, l->moved_from), for_whom(l, whom, sizeof whom));
+    return buf;
 }
 
 static void put_decision(struct fg_str *out, struct fg_server *s, const struct fg_task *task)
@@ -146,6 +186,7 @@ void fg_route_task_why(struct fg_http_request *req, void *arg)
         return;
     const struct fg_task *task = found.task;
     const char *hint = fg_reason_hint(task->reason);
+    char place[240];
     FG_AUTO_STR struct fg_str out = {0};
     fg_out_open(&out, NULL, '{');
     fg_out_id(&out, "id", "tsk", task->id);
@@ -153,7 +194,7 @@ void fg_route_task_why(struct fg_http_request *req, void *arg)
     fg_out_text(&out, "reason", task->reason == FG_REASON_NONE ? NULL : fg_reason_name(task->reason));
     fg_out_text(&out, "reason_text", task->reason == FG_REASON_NONE ? NULL : fg_reason_doc(task->reason));
     fg_out_text(&out, "hint", *hint ? hint : NULL);
-    fg_out_text(&out, "detail", fg_state_is_terminal(task->state) ? task->outcome.detail : place_text(task));
+    fg_out_text(&out, "detail", fg_state_is_terminal(task->state) ? task->outcome.detail : place_text(s, task, place, sizeof place));
     fg_out_text(&out, "class", task->class == FG_CLASS_AUTO ? NULL : fg_class_name(task->class));
     fg_out_text(&out, "class_rule", task->class_rule ? fg_class_rule_text((enum fg_class_rule)task->class_rule) : NULL);
     fg_out_need(&out, "need", &task->spec.need);

@@ -46,18 +46,23 @@ void fg_vgpu_entry_fini(struct fg_vgpu_entry *e)
 
 /* quota = period x cores x share. The kernel takes no quota under 1 ms, so the period grows for small shares; a short
  * one keeps the pauses of a throttled program short. 50 ms is ten of the kernel's 5 ms slices. */
-void fg_cpu_bandwidth(unsigned cores, uint32_t share_permille, int64_t *ret_quota_us, int64_t *ret_period_us)
+void fg_cpu_bandwidth_milli(unsigned cores, uint64_t milli, int64_t *ret_quota_us, int64_t *ret_period_us)
 {
-    int64_t period = 50000;
+    int64_t period = 50000, part = (int64_t)FG_MIN(milli, (uint64_t)cores * 1000);
     *ret_quota_us = -1;
     *ret_period_us = period;
-    if (share_permille >= 1000)
+    if (milli >= (uint64_t)cores * 1000)
         return;
-    while (period < 1000000 && period * cores * share_permille / 1000 < 2000)
+    while (period < 1000000 && period * part / 1000 < 2000)
         period *= 2;
     period = FG_MIN(period, 1000000);
     *ret_period_us = period;
-    *ret_quota_us = FG_MAX(period * cores * share_permille / 1000, 1000);
+    *ret_quota_us = FG_MAX(period * part / 1000, 1000);
+}
+
+void fg_cpu_bandwidth(unsigned cores, uint32_t share_permille, int64_t *ret_quota_us, int64_t *ret_period_us)
+{
+    fg_cpu_bandwidth_milli(cores, (uint64_t)cores * share_permille, ret_quota_us, ret_period_us);
 }
 
 static uint64_t memory_total(void)
@@ -173,12 +178,12 @@ static int set_memory(const struct fg_cgroup_tree *t, const char *name, uint64_t
     return swap && bytes <= now ? put(t, name, "memory.memsw.limit_in_bytes", text, err) : 0;
 }
 
-static int set_quota(const struct cpu_state *s, const char *name, uint32_t permille, struct fg_error *err)
+static int set_quota(const struct cpu_state *s, const char *name, uint64_t milli, struct fg_error *err)
 {
     const struct fg_cgroup_tree *t = s->cg.of[FG_CG_CPU];
     int64_t quota, period;
     char text[64];
-    fg_cpu_bandwidth(s->units, permille, &quota, &period);
+    fg_cpu_bandwidth_milli(s->units, milli, &quota, &period);
     if (t->version == 2) {
         snprintf(text, sizeof text, quota < 0 ? "max %lld" : "%2$lld %1$lld", (long long)period, (long long)quota);
         return put(t, name, "cpu.max", text, err);
@@ -190,10 +195,10 @@ static int set_quota(const struct cpu_state *s, const char *name, uint32_t permi
     return put(t, name, "cpu.cfs_quota_us", text, err);
 }
 
-static int set_weight(const struct cpu_state *s, const char *name, uint32_t permille, struct fg_error *err)
+static int set_weight(const struct cpu_state *s, const char *name, uint64_t milli, struct fg_error *err)
 {
     const struct fg_cgroup_tree *t = s->cg.of[FG_CG_CPU];
-    int64_t weight = (int64_t)s->units * permille;
+    int64_t weight = (int64_t)milli;
     char text[64];
     if (t->version == 2) {
         snprintf(text, sizeof text, "%lld", (long long)FG_MAX(1, FG_MIN(10000, weight / 10)));
@@ -203,14 +208,14 @@ static int set_weight(const struct cpu_state *s, const char *name, uint32_t perm
     return put(t, name, "cpu.shares", text, err);
 }
 
-static int set_limits(const struct cpu_state *s, const char *name, uint64_t memory_bytes, uint32_t quota_permille, uint32_t weight_permille,
+static int set_limits(const struct cpu_state *s, const char *name, uint64_t memory_bytes, uint64_t quota_milli, uint64_t weight_milli,
                       struct fg_error *err)
 {
     if (s->cg.of[FG_CG_MEMORY] && set_memory(s->cg.of[FG_CG_MEMORY], name, memory_bytes, err) != 0)
         return -1;
     if (!s->cg.of[FG_CG_CPU])
         return 0;
-    return set_quota(s, name, quota_permille, err) != 0 ? -1 : set_weight(s, name, weight_permille, err);
+    return set_quota(s, name, quota_milli, err) != 0 ? -1 : set_weight(s, name, weight_milli, err);
 }
 
 static int make_group(const struct cpu_state *s, const char *name, struct fg_error *err)
@@ -220,10 +225,12 @@ static int make_group(const struct cpu_state *s, const char *name, struct fg_err
     return s->cg.of[FG_CG_PIDS] ? put(s->cg.of[FG_CG_PIDS], name, "pids.max", PIDS_MAX, err) : 0;
 }
 
-int fg_cpu_host_part(void *state, const char *name, uint64_t memory_bytes, uint32_t weight_permille, struct fg_error *err)
+int fg_cpu_host_part(void *state, const char *name, uint64_t memory_bytes, const struct fg_vgpu_limits *limits, struct fg_error *err)
 {
     const struct cpu_state *s = state;
-    return make_group(s, name, err) != 0 ? -1 : set_limits(s, name, memory_bytes, 1000, weight_permille, err);
+    uint64_t quota = limits->cpus_milli ? limits->cpus_milli : (uint64_t)s->units * 1000;
+    uint64_t weight = limits->cpus_milli ? limits->cpus_milli : (uint64_t)s->units * limits->share_permille;
+    return make_group(s, name, err) != 0 ? -1 : set_limits(s, name, memory_bytes, quota, weight, err);
 }
 
 char *fg_cpu_v2_group(void *state, const char *name)
@@ -251,7 +258,8 @@ static int cpu_resize(void *state, const char *device, const char *name, const s
         return -1;
     if (limits->share_permille < 1 || limits->share_permille > 1000 || !limits->memory_bytes)
         return fg_fail(err, FG_E_INVALID, "a vGPU needs memory and a share of 1 to 1000 permille");
-    return set_limits(s, name, limits->memory_bytes, limits->share_permille, limits->share_permille, err);
+    uint64_t milli = (uint64_t)s->units * limits->share_permille;
+    return set_limits(s, name, limits->memory_bytes, milli, milli, err);
 }
 
 static int cpu_create(void *state, const char *device, const char *name, const struct fg_vgpu_limits *limits, struct fg_error *err)

@@ -2,25 +2,10 @@
 #include "device/dmem.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/io.h"
 #include "base/mem.h"
-
-/* One "REGION VALUE" line of a file. */
-static bool value_of(const char *folder, const char *file, const char *region, uint64_t *ret)
-{
-    FG_AUTO_FREE char *path = fg_path_join(folder, file);
-    FG_AUTO_STR struct fg_str text = {0};
-    size_t n = strlen(region);
-    if (fg_read_file(path, 65536, &text, NULL) != 0)
-        return false;
-    for (const char *line = fg_str_cstr(&text); line && *line; line = strchr(line, '\n') ? strchr(line, '\n') + 1 : NULL)
-        if (strncmp(line, region, n) == 0 && line[n] == ' ')
-            return *ret = strtoull(line + n, NULL, 10), true;
-    return false;
-}
 
 /* The region of the device's own memory: of those that name it, the first that is vram. */
 static bool find_region(const char *capacity, const char *pci, char *region)
@@ -69,5 +54,3 @@ int fg_dmem_set(const char *folder, const char *region, uint64_t bytes, struct f
     FG_AUTO_FREE char *text = fg_asprintf("%s %llu", region, (unsigned long long)bytes);
     return fg_write_existing(path, text, err);
 }
-
-bool fg_dmem_current(const char *folder, const char *region, uint64_t *ret) { return value_of(folder, "dmem.current", region, ret); }

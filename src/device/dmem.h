@@ -10,5 +10,3 @@
 bool fg_dmem_open(const char *mount, const char *group, const char *pci, char *region, char why[160]);
 /* The limit of one vGPU's folder. */
 int fg_dmem_set(const char *folder, const char *region, uint64_t bytes, struct fg_error *err);
-/* What it holds now; false: not told. */
-bool fg_dmem_current(const char *folder, const char *region, uint64_t *ret_bytes);

@@ -68,7 +68,7 @@ int fg_leased_check(const struct fg_leased *l, const char *device, const char *n
 int fg_leased_create(struct fg_leased *l, const char *device, const char *name, const struct fg_vgpu_limits *limits, uint64_t host_bytes,
                      struct fg_error *err)
 {
-    if (fg_leased_check(l, device, name, err) != 0 || fg_cpu_host_part(l->host, name, host_bytes, limits->share_permille, err) != 0)
+    if (fg_leased_check(l, device, name, err) != 0 || fg_cpu_host_part(l->host, name, host_bytes, limits, err) != 0)
         return -1;
     int rc = fg_leases_make(l->leases, device, name, limits->memory_bytes, limits->share_permille, limits->borrowed, err);
     if (rc != 0 && err && err->code == FG_E_CONFLICT)
@@ -80,7 +80,7 @@ int fg_leased_resize(struct fg_leased *l, const char *device, const char *name, 
 {
     if (fg_leased_check(l, device, name, err) != 0 || fg_leases_set(l->leases, name, limits->memory_bytes, limits->share_permille, err) != 0)
         return -1;
-    return fg_cpu_host_part(l->host, name, host_bytes, limits->share_permille, err);
+    return fg_cpu_host_part(l->host, name, host_bytes, limits, err);
 }
 
 void fg_leased_add_nodes(struct fg_vgpu_entry *e, const char *const *patterns, size_t count)
@@ -154,6 +154,8 @@ bool fg_leased_add_front_end(struct fg_vgpu_entry *e, const char *ours, const ch
 
 uint64_t fg_leased_host_bytes(const struct fg_leased *l, uint64_t device_bytes, const struct fg_vgpu_limits *limits)
 {
+    if (limits->host_bytes)
+        return limits->host_bytes;
     double part = (double)limits->memory_bytes / (double)FG_MAX(device_bytes, 1);
     part = FG_MIN(FG_MAX(part, fg_own_permille(limits) / 1000.0), 1.0);
     return FG_MIN(FG_MAX(GIB, (uint64_t)(part * (double)l->host_bytes)), FG_MAX(l->host_bytes, GIB));

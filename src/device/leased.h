@@ -56,7 +56,7 @@ void fg_leased_add_facts(struct fg_vgpu_entry *e, const char *const *patterns, s
 bool fg_leased_add_front_end(struct fg_vgpu_entry *e, const char *ours, const char *folder, const char *name, const char *driver);
 /* Where our front end NAME is: SHIMS/FOLDER as installed, or SHIMS/built as built; the caller's to free. NULL: nowhere. */
 char *fg_leased_front_end(const struct fg_leased *l, const char *folder, const char *built, const char *name);
-/* Memory on the host for a vGPU of a device of its own memory: the larger of its two parts of the device, a GiB at least. */
+/* Memory on the host for a vGPU of a device of its own memory: what was asked for, else the larger of its two parts of the device, a GiB at least. */
 uint64_t fg_leased_host_bytes(const struct fg_leased *l, uint64_t device_bytes, const struct fg_vgpu_limits *limits);
 
 /* Audit by look.h and judge.h; fields of for_what that name this vGPU are filled in. truth: what else is known of it (nvidia: by

@@ -250,6 +250,11 @@ int fg_leases_move_to(struct fg_leases *l, const char *name, const char *device,
     return rc;
 }
 
+int fg_leases_hold(struct fg_leases *l, const char *name, const char *device, struct fg_error *err)
+{
+    return fg_vgpu_server_move_to(l->server, name, device, err);
+}
+
 int fg_leases_moved(struct fg_leases *l, const char *name, struct fg_error *err)
 {
     int rc = fg_vgpu_server_moved(l->server, name, err);

@@ -61,6 +61,8 @@ int fg_leases_park(struct fg_leases *leases, const char *name, bool parked, stru
 int fg_leases_aside(struct fg_leases *leases, const char *name, struct fg_error *err);
 int fg_leases_back(struct fg_leases *leases, const char *name, uint64_t *ret_missing_bytes, uint32_t *ret_missing_permille, struct fg_error *err);
 int fg_leases_move_to(struct fg_leases *leases, const char *name, const char *device, struct fg_error *err);
+/* As move_to, for one that runs: the place alone, no order that outlives the agent. */
+int fg_leases_hold(struct fg_leases *leases, const char *name, const char *device, struct fg_error *err);
 int fg_leases_moved(struct fg_leases *leases, const char *name, struct fg_error *err);
 /* Where it was to move by the last move_to, of an agent before this one as well: the order is a file beside the limits, since an agent
  * that is killed cannot know where the driver had got with it. "": nowhere. */

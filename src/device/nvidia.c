@@ -39,7 +39,7 @@ struct state {
     char why_no_limits[160];
     struct fg_reclaim_params reclaim;
     struct fg_reclaimer *reclaimer;      /* NULL: nobody is parked */
-    bool moves;                          /* who is parked may come back on another device of the kind */
+    bool moves, moves_running;           /* who is parked may come back on another device of the kind; who runs may be moved there */
     FG_VEC(struct gpu) gpus;
 };
 _Static_assert(offsetof(struct state, l) == 0, "what fg_leased_sample and others take");
@@ -123,8 +123,9 @@ static int nvidia_open(const struct fg_backend_options *o, void **ret, struct fg
     driver_limits(s, s->why_no_limits);
     s->reclaim = (struct fg_reclaim_params){.idle_ns = o->reclaim_idle_s * INT64_C(1000000000),
                                             .when = o->reclaim_always ? FG_RECLAIM_ALWAYS : FG_RECLAIM_WANTED};
-    s->moves = s->reclaim.idle_ns && o->reclaim_move;
-    if (s->reclaim.idle_ns)
+    s->moves_running = o->reclaim_move_running;
+    s->moves = (s->reclaim.idle_ns && o->reclaim_move) || s->moves_running;
+    if (s->reclaim.idle_ns || s->moves)
         start_reclaimer(s);
     *ret = s;
     return 0;
@@ -199,6 +200,7 @@ static void fill(struct state *s, struct gpu *g, struct fg_device *d)
     d->memory_level = g->ladder.memory;
     d->share_level = g->ladder.share;
     d->healthy = fg_health_step(&g->health, g->seen.lost || !g->listed, g->seen.ecc_uncorrected, g->seen.throttle, why) && !missing;
+    d->moves = s->moves_running && !g->seen.mig && s->reclaimer && fg_reclaimer_moves(s->reclaimer);
     fg_reclaimer_drain(s->reclaimer, d->name, !d->healthy);
     if (!d->healthy)
         snprintf(d->level_why, sizeof d->level_why, "%s", missing ? missing : why);
@@ -243,7 +245,7 @@ static struct gpu *find(struct state *s, const char *device, struct fg_error *er
 /* What is parked lies in the host's memory, and counts as the task's there. */
 static uint64_t host_bytes(const struct state *s, const struct gpu *g, const struct fg_vgpu_limits *limits)
 {
-    return fg_leased_host_bytes(&s->l, g->seen.total_bytes, limits) + (s->reclaim.idle_ns ? limits->memory_bytes : 0);
+    return fg_leased_host_bytes(&s->l, g->seen.total_bytes, limits) + (s->reclaim.idle_ns || s->moves ? limits->memory_bytes : 0);
 }
 
 static int nvidia_create(void *state, const char *device, const char *name, const struct fg_vgpu_limits *limits, struct fg_error *err)

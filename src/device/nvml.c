@@ -25,12 +25,11 @@
     X(nvmlDeviceGetMigMode, device_2uints, 0) X(nvmlDeviceGetMaxMigDeviceCount, device_uint, 0) \
     X(nvmlDeviceGetMigDeviceHandleByIndex, device_child, 0) X(nvmlDeviceGetAttributes_v2, attributes, 0) \
     X(nvmlDeviceGetCurrentClocksThrottleReasons, device_ull, 0) X(nvmlDeviceGetTotalEccErrors, ecc, 0) \
-    X(nvmlDeviceGetTemperature, device_by_uint, 0) X(nvmlDeviceGetPowerUsage, device_uint, 0) \
-    X(nvmlDeviceGetTotalEnergyConsumption, device_ull, 0) X(nvmlDeviceGetComputeRunningProcesses_v3, processes, 0) \
-    X(nvmlDeviceGetComputeRunningProcesses_v2, processes, 0) X(nvmlDeviceGetGraphicsRunningProcesses_v3, processes, 0) \
-    X(nvmlDeviceGetProcessUtilization, process_samples, 0) X(nvmlEventSetCreate, event_create, 0) X(nvmlEventSetFree, event_free, 0) \
+    X(nvmlDeviceGetComputeRunningProcesses_v3, processes, 0) X(nvmlDeviceGetComputeRunningProcesses_v2, processes, 0) \
+    X(nvmlDeviceGetGraphicsRunningProcesses_v3, processes, 0) X(nvmlDeviceGetProcessUtilization, process_samples, 0) \
+    X(nvmlEventSetCreate, event_create, 0) X(nvmlEventSetFree, event_free, 0) \
     X(nvmlDeviceRegisterEvents, event_register, 0) X(nvmlEventSetWait_v2, event_wait, 0) \
-    X(nvmlDeviceSetMemoryLimits_v1, set_limits, 0) X(nvmlDeviceGetMemoryLimits_v1, get_limits, 0)
+    X(nvmlDeviceSetMemoryLimits_v1, set_limits, 0)
 
 struct fg_nvml {
     void *library;
@@ -175,12 +174,6 @@ static void read_state(const struct fg_nvml *n, nvmlDevice_t device, struct fg_n
     if (n->nvmlDeviceGetTotalEccErrors &&
         n->nvmlDeviceGetTotalEccErrors(device, NVML_MEMORY_ERROR_TYPE_UNCORRECTED, NVML_VOLATILE_ECC, &v) == NVML_SUCCESS)
         gpu->ecc_uncorrected = v;
-    if (n->nvmlDeviceGetTemperature && n->nvmlDeviceGetTemperature(device, NVML_TEMPERATURE_GPU, &w) == NVML_SUCCESS)
-        gpu->temperature_c = w;
-    if (n->nvmlDeviceGetPowerUsage && n->nvmlDeviceGetPowerUsage(device, &w) == NVML_SUCCESS)
-        gpu->power_mw = w;
-    if (n->nvmlDeviceGetTotalEnergyConsumption && n->nvmlDeviceGetTotalEnergyConsumption(device, &v) == NVML_SUCCESS)
-        gpu->energy_mj = v;
 }
 
 /* The instances of a GPU in MIG mode follow it; they share its state. */
@@ -312,7 +305,7 @@ int fg_nvml_free(const struct fg_nvml *n, const char *uuid, uint64_t *ret_bytes,
 
 bool fg_nvml_can_limit(const struct fg_nvml *n)
 {
-    return n->nvmlDeviceSetMemoryLimits_v1 && n->nvmlDeviceGetMemoryLimits_v1 && fg_nvml_driver_major(n) >= LIMITS_SINCE;
+    return n->nvmlDeviceSetMemoryLimits_v1 && fg_nvml_driver_major(n) >= LIMITS_SINCE;
 }
 
 int fg_nvml_limit(struct fg_nvml *n, const char *uuid, const char *cgroup, uint64_t hard_bytes, struct fg_error *err)
@@ -325,19 +318,4 @@ int fg_nvml_limit(struct fg_nvml *n, const char *uuid, const char *cgroup, uint6
         return -1;
     nvmlReturn_t status = n->nvmlDeviceSetMemoryLimits_v1(device, &limits);
     return status == NVML_SUCCESS ? 0 : fg_fail(err, FG_E_UNSUPPORTED, "the driver sets no memory limit for %s: %s", cgroup, text_of(n, status));
-}
-
-int fg_nvml_limit_used(struct fg_nvml *n, const char *uuid, const char *cgroup, uint64_t *ret_bytes, struct fg_error *err)
-{
-    nvmlDevice_t device;
-    nvmlGetMemoryLimits_v1_t limits = {.nameSpace = cgroup};
-    if (!fg_nvml_can_limit(n))
-        return fg_fail(err, FG_E_UNSUPPORTED, "driver %s keeps no memory limits (615 and later do)", n->driver);
-    if (handle_of(n, uuid, &device, err) != 0)
-        return -1;
-    nvmlReturn_t status = n->nvmlDeviceGetMemoryLimits_v1(device, &limits);
-    if (status != NVML_SUCCESS)
-        return fg_fail(err, FG_E_UNSUPPORTED, "the driver does not tell the limit of %s: %s", cgroup, text_of(n, status));
-    *ret_bytes = limits.currentUsed;
-    return 0;
 }

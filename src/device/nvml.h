@@ -24,8 +24,6 @@ struct fg_nvml_gpu {
     bool lost;                       /* fallen off the bus, or wants a reset */
     uint64_t throttle;               /* nvmlClocksEventReason* bits, of now */
     uint64_t ecc_uncorrected;        /* since the driver was loaded; 0 where there is no ECC */
-    uint32_t temperature_c, power_mw;
-    uint64_t energy_mj;              /* since the driver was loaded; 0: not told */
 };
 struct fg_nvml_process { uint32_t pid; uint64_t used_bytes; /* UINT64_MAX: not told */ };
 struct fg_nvml_busy { uint32_t pid; uint32_t percent; /* of SM time, over about a second */ };
@@ -55,5 +53,3 @@ bool fg_nvml_fault(struct fg_nvml *nvml, struct fg_nvml_fault *ret);
 /* Memory limits of a cgroup, kept by the driver (r615 and later; cgroup v2; root). */
 bool fg_nvml_can_limit(const struct fg_nvml *nvml);
 int fg_nvml_limit(struct fg_nvml *nvml, const char *uuid, const char *cgroup, uint64_t hard_bytes, struct fg_error *err);
-/* What the driver counts for the cgroup. */
-int fg_nvml_limit_used(struct fg_nvml *nvml, const char *uuid, const char *cgroup, uint64_t *ret_bytes, struct fg_error *err);

@@ -295,40 +295,6 @@ int fg_opencl_list(const struct fg_opencl_probe *probe, struct fg_opencl_list *r
     return ret->count > 0 ? 0 : fail_none(&last, err);
 }
 
-static void hint_devices(const struct fg_opencl_list *list, struct fg_error *err)
-{
-    FG_AUTO_STR struct fg_str text = {0};
-    for (size_t i = 0; i < list->count; i++)
-        fg_str_addf(&text, "%s%s (%s)", i ? ", " : "", list->devices[i].name, list->devices[i].kind);
-    fg_fail_hint(err, "There is %s.", text.len ? fg_str_cstr(&text) : "none");
-}
-
-const struct fg_opencl_device *fg_opencl_find(const struct fg_opencl_list *list, const char *word, struct fg_error *err)
-{
-    const struct fg_opencl_device *like = NULL;
-    bool several = false;
-    size_t digits = strspn(word, "0123456789");
-    FG_AUTO_STR struct fg_str named = {0};
-    fg_str_addf(&named, "%s%s", digits && !word[digits] ? "opencl" : "", word);
-    for (size_t i = 0; i < list->count; i++) {
-        const struct fg_opencl_device *device = &list->devices[i];
-        if (fg_streq(device->name, fg_str_cstr(&named)) || fg_streq(device->kind, word))
-            return device;
-        if (*word && strcasestr(device->kind, word)) {
-            several = like != NULL;
-            like = device;
-        }
-    }
-    if (like && !several)
-        return like;
-    if (several)
-        fg_fail(err, FG_E_INVALID, "more than one device is like '%s'", word);
-    else
-        fg_fail(err, FG_E_NOT_FOUND, "there is no device '%s'", word);
-    hint_devices(list, err);
-    return NULL;
-}
-
 const char *fg_opencl_type_name(enum fg_opencl_type type)
 {
     static const char *const names[] = {"other", "cpu", "accelerator", "gpu"};

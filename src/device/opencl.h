@@ -35,10 +35,6 @@ struct fg_opencl_probe {
  * FG_E_UNSUPPORTED: no loader, no driver or no device; the hint names the packages. FG_E_TIMEOUT: a driver hangs.
  * Forks: the caller must not hold locks that a driver might want. */
 int fg_opencl_list(const struct fg_opencl_probe *probe, struct fg_opencl_list *ret, struct fg_error *err);
-/* Which device a user means: its number, its name, or a part of its kind that only one has. NULL with *err:
- * FG_E_NOT_FOUND, or FG_E_INVALID when several have it; the hint lists what there is. */
-const struct fg_opencl_device *fg_opencl_find(const struct fg_opencl_list *list, const char *word,
-                                              struct fg_error *err);
 /* File name stems of the drivers that a folder of .icd files names ("libpocl.so"), at most max, the caller's to free. */
 size_t fg_opencl_drivers(const char *vendors, char **ret, size_t max);
 /* The device in the words of its drivers, the same for every user of the machine: platform, kind, and which of those that are

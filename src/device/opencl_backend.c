@@ -194,7 +194,7 @@ uint64_t fg_opencl_host_bytes(const struct fg_opencl_device *device, const struc
 {
     double part = (double)limits->memory_bytes / (double)FG_MAX(device->memory_bytes, 1);
     part = FG_MIN(FG_MAX(part, fg_own_permille(limits) / 1000.0), 1.0);
-    uint64_t bytes = FG_MAX(GIB, (uint64_t)(part * (double)host_bytes));
+    uint64_t bytes = limits->host_bytes ? limits->host_bytes : FG_MAX(GIB, (uint64_t)(part * (double)host_bytes));
     return FG_MIN(bytes + (device->type == FG_OPENCL_CPU ? limits->memory_bytes : 0), FG_MAX(host_bytes, GIB));
 }
 

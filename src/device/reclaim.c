@@ -98,6 +98,11 @@ static enum fg_reclaim_action while_running(struct fg_reclaim *r, const struct f
 {
     watch_idle(r, in, now);
     r->why = !in->movable ? "it held memory that cannot be put aside" : !in->host_room ? "the host has no room for a copy" : "it runs";
+    if (in->told && in->movable && in->host_room && in->processes && !(r->refused_members && r->refused_members == in->members)) {
+        r->bell = in->bell;
+        r->called = true;                /* wherever it gets to: it runs, and wants to go on */
+        return begin(r, p, in, now, FG_RECLAIM_PARKING, FG_RECLAIM_PARK, "it is moved");
+    }
     int64_t enough = in->urgent ? FG_MIN(p->idle_ns, URGENT_NS) : p->idle_ns;
     if (!p->idle_ns || !in->movable || !in->host_room || !in->used_bytes || now - r->idle_since_ns < enough || now < r->not_before_ns ||
         (r->refused_members && r->refused_members == in->members) || (p->when == FG_RECLAIM_WANTED && !in->wanted && !in->urgent))

@@ -11,7 +11,9 @@
  *
  * "A call" is: the front end rang, a job or a waiting thread is in the books, the processes use the processor as if they had
  * woken, or peek_ns are over. The last two are for calls that the front end does not wrap: they wait inside the driver and
- * nobody rings. So a vGPU whose processes are busy on the host is not parked at all. */
+ * nobody rings. So a vGPU whose processes are busy on the host is not parked at all.
+ *
+ * One that is told to move is parked as it runs: its gate is closed, what is under way drains, and it comes back at once. */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
@@ -46,6 +48,7 @@ struct fg_reclaim_input {
     bool host_room;          /* the host has memory for the copy */
     bool room, elsewhere;    /* for it to come back: where it was, on another device of the kind */
     bool ordered;            /* it is to come back elsewhere, called or not, and nowhere else until that is taken back */
+    bool told;               /* it is to be parked, idle or not, to be brought back elsewhere */
     bool urgent;             /* it is in the place of one who has called: parked at once if it is idle */
     uint32_t processes;
     uint64_t members;        /* a word that changes when its processes change */

@@ -75,7 +75,7 @@ static void adopt(struct fg_reclaimer *r, struct vgpu *v, const struct fg_lease_
         fg_log_warn("%s: %s", v->name, err.text);
 }
 
-static void look_at_all(struct fg_reclaimer *r)
+void reclaimer_look(struct fg_reclaimer *r)
 {
     size_t n = fg_leases_look(r->config.leases, r->looks, LEASES_MAX);
     for (size_t i = 0; i < r->vgpus.count; i++)
@@ -141,7 +141,7 @@ static struct fg_reclaim_input see(struct fg_reclaimer *r, struct vgpu *v, int64
         .movable = v->look.movable && strncmp(v->look.device, "MIG-", 4) != 0,
         .wanted = reclaimer_is_drained(r, v->look.device) || (known && claims_on(r, v->look.device) > free_bytes), .urgent = reclaimer_is_urgent(r, v),
         .host_room = v->machine.state != FG_RECLAIM_RUNNING || host_free() >= v->look.used_bytes + HOST_SPARE,
-        .room = reclaimer_has_place(r, v, known, free_bytes, now), .ordered = *v->to != 0, .elsewhere = elsewhere,
+        .room = reclaimer_has_place(r, v, known, free_bytes, now), .ordered = *v->to != 0, .elsewhere = elsewhere, .told = *v->park_for != 0,
         .processes = v->look.processes, .members = members, .work = v->look.work + v->look.used_bytes, .bell = v->look.bell,
         .used_bytes = v->look.used_bytes, .host_ns = v->host_ns, .reply = reply};
 }
@@ -216,6 +216,10 @@ static void follow(struct fg_reclaimer *r, struct vgpu *v, enum fg_reclaim_state
 {
     struct fg_error err;
     const struct fg_reclaim *m = &v->machine;
+    if (*v->park_for) {
+        reclaimer_follow_move(r, v, before, in, now);
+        return;
+    }
     if (before == FG_RECLAIM_PARKING && m->state == FG_RECLAIM_PARKED && in->reply == FG_REPLY_DONE &&
         fg_leases_aside(r->config.leases, v->name, &err) != 0)
         fg_log_warn("%s: %s", v->name, err.text);
@@ -230,7 +234,7 @@ static bool turn(struct fg_reclaimer *r)
 {
     bool any = false;
     pthread_mutex_lock(&r->mutex);
-    look_at_all(r);
+    reclaimer_look(r);
     for (size_t i = 0; i < r->vgpus.count; i++) {
         struct vgpu *v = r->vgpus.items[i];
         int64_t now = reclaimer_now_ns();
@@ -269,7 +273,11 @@ static void *run(void *arg)
     if (fg_checkpoint_probe(r->program, r->driver, &moves, &err) != 0) {
         fg_log_warn("idle device memory is not reclaimed: %s", err.text);
         r->config.params.idle_ns = 0;    /* who is parked is brought back all the same, or ends with the driver's reason */
+        moves = false;
     }
+    pthread_mutex_lock(&r->mutex);
+    r->moves = moves;
+    pthread_mutex_unlock(&r->mutex);
     while (rest(r, turn(r) ? FAST_NS : SLOW_NS))
         ;
     return NULL;
@@ -285,15 +293,17 @@ int fg_reclaimer_start(struct fg_reclaimer **ret, const struct fg_reclaimer_conf
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_cond_init(&r->stop, &attr);
     pthread_condattr_destroy(&attr);
-    if (pthread_create(&r->thread, NULL, run, r) == 0) {
+    int code = pthread_create(&r->thread, NULL, run, r);
+    if (code == 0) {
         *ret = r;
         return 0;
     }
-    r->stopping = true;
+    pthread_mutex_destroy(&r->mutex);
+    pthread_cond_destroy(&r->stop);
     free(r->program);
     free(r->driver);
     free(r);
-    return fg_fail(err, FG_E_INTERNAL, "start the thread that reclaims idle memory: %m");
+    return fg_fail(err, FG_E_INTERNAL, "start the thread that reclaims idle memory: %s", strerror(code));
 }
 
 void fg_reclaimer_stop(struct fg_reclaimer *r)

@@ -32,7 +32,9 @@ bool fg_reclaimer_lost(struct fg_reclaimer *reclaimer, const char *name, char te
 enum fg_reclaim_state fg_reclaimer_state(struct fg_reclaimer *reclaimer, const char *name);
 /* Where its memory is, as fg_device_backend.parking says; false: it is not known yet. Any thread. */
 bool fg_reclaimer_parking(struct fg_reclaimer *reclaimer, const char *name, struct fg_vgpu_parking *ret);
-/* As fg_device_backend.move. FG_E_CONFLICT: it is not parked. Any thread. */
+/* Whether vGPUs that run can be moved: known once the driver was asked. Any thread. */
+bool fg_reclaimer_moves(struct fg_reclaimer *reclaimer);
+/* As fg_device_backend.move. FG_E_CONFLICT: it is on its way already. Any thread. */
 int fg_reclaimer_move(struct fg_reclaimer *reclaimer, const char *name, const char *to, struct fg_error *err);
 /* Whether the device takes no more tasks: who is idle there is parked, so that it can be moved. NULL and any thread are fine. */
 void fg_reclaimer_drain(struct fg_reclaimer *reclaimer, const char *device, bool drained);

@@ -3,9 +3,11 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "device/reclaimer_private.h"
 
+#define BEGIN_NS    INT64_C(5000000000)  /* told to move, and something is in the way of its being parked: it stays */
 #define LACK_NS     INT64_C(100000000)   /* before it is said: a borrower that is idle is being parked by then */
 
 int64_t reclaimer_now_ns(void)
@@ -90,6 +92,10 @@ bool fg_reclaimer_parking(struct fg_reclaimer *r, const char *name, struct fg_vg
     *ret = (struct fg_vgpu_parking){.state = FG_PARKING_NONE};
     pthread_mutex_lock(&r->mutex);
     const struct vgpu *v = reclaimer_vgpu(r, name);
+    if (!v) {                            /* it came since the last look */
+        reclaimer_look(r);
+        v = reclaimer_vgpu(r, name);
+    }
     if (v) {
         const struct fg_reclaim *m = &v->machine;
         bool lacks = v->lacks_since_ns && reclaimer_now_ns() - v->lacks_since_ns >= LACK_NS;
@@ -99,7 +105,7 @@ bool fg_reclaimer_parking(struct fg_reclaimer *r, const char *name, struct fg_vg
         ret->used_bytes = v->look.used_bytes;
         ret->missing_bytes = lacks ? v->missing_bytes : 0;
         ret->missing_permille = lacks ? v->missing_permille : 0;
-        ret->moving = *v->to && !v->move_failed;
+        ret->moving = (*v->to || *v->park_for) && !v->move_failed;
         ret->move_failed = v->move_failed;
         memcpy(ret->device, v->look.device, sizeof ret->device);
     }
@@ -107,21 +113,82 @@ bool fg_reclaimer_parking(struct fg_reclaimer *r, const char *name, struct fg_vg
     return v != NULL;
 }
 
+bool fg_reclaimer_moves(struct fg_reclaimer *r)
+{
+    pthread_mutex_lock(&r->mutex);
+    bool moves = r->moves;
+    pthread_mutex_unlock(&r->mutex);
+    return moves;
+}
+
+/* --- moves --- */
+
+/* One that runs: what is known to be in the way is said before it is stopped for it. */
+static int tell(struct fg_reclaimer *r, struct vgpu *v, const char *to, struct fg_error *err)
+{
+    if (!r->moves)
+        return fg_fail(err, FG_E_UNSUPPORTED, "the driver cannot bring device memory back on another device");
+    if (!v->look.movable || strncmp(v->look.device, "MIG-", 4) == 0)
+        return fg_fail(err, FG_E_UNAVAILABLE, "vGPU '%s' held memory that cannot be put aside", v->name);
+    if (!v->look.processes || v->look.unseen)
+        return fg_fail(err, FG_E_UNAVAILABLE, "vGPU '%s' has no processes, or some that cannot be seen", v->name);
+    if (fg_leases_hold(r->config.leases, v->name, to, err) != 0)
+        return -1;
+    snprintf(v->park_for, sizeof v->park_for, "%s", to);
+    return 0;
+}
+
+static void stay(struct fg_reclaimer *r, struct vgpu *v)
+{
+    struct fg_error err;
+    *v->park_for = '\0';
+    v->move_failed = true;
+    if (fg_leases_hold(r->config.leases, v->name, NULL, &err) != 0)
+        fg_log_warn("%s: %s", v->name, err.text);
+}
+
+/* The order outlives the agent from the moment that the driver has put it aside, and not before: whoever finds it locked, and no
+ * order, knows that it is still where it was. Its own place is not given away meanwhile. */
+void reclaimer_follow_move(struct fg_reclaimer *r, struct vgpu *v, enum fg_reclaim_state before, const struct fg_reclaim_input *in, int64_t now)
+{
+    struct fg_error err;
+    enum fg_reclaim_state state = v->machine.state;
+    if (state == FG_RECLAIM_PARKED && before == FG_RECLAIM_PARKING && in->reply == FG_REPLY_DONE) {
+        if (fg_leases_move_to(r->config.leases, v->name, v->park_for, &err) == 0) {
+            memcpy(v->to, v->park_for, sizeof v->to);
+            v->ordered_ns = now;
+            *v->park_for = '\0';
+            return;
+        }
+        fg_log_warn("%s: %s", v->name, err.text);
+        stay(r, v);
+    } else if (state != FG_RECLAIM_PARKING && (before == FG_RECLAIM_PARKING || now - v->ordered_ns > BEGIN_NS)) {
+        stay(r, v);
+    }
+}
+
 int fg_reclaimer_move(struct fg_reclaimer *r, const char *name, const char *to, struct fg_error *err)
 {
     int rc = 0;
     pthread_mutex_lock(&r->mutex);
+    reclaimer_look(r);                   /* it may have come since */
     struct vgpu *v = reclaimer_vgpu(r, name);
     bool parked = v && v->machine.state == FG_RECLAIM_PARKED, going = v && v->machine.state == FG_RECLAIM_RESTORING && v->elsewhere;
-    if (!v || (to && !parked) || going)
-        rc = fg_fail(err, FG_E_CONFLICT, "vGPU '%s' is %s", name, going ? "on its way" : "not parked");
+    bool runs = v && (v->machine.state == FG_RECLAIM_RUNNING || v->machine.state == FG_RECLAIM_PARKING);
+    if (!v || (to && !parked && !runs) || going)
+        rc = fg_fail(err, FG_E_CONFLICT, "vGPU '%s' is %s", name, going ? "on its way" : "being brought back");
+    else if (to && runs)
+        rc = tell(r, v, to, err);
     else if (!to || strcmp(to, v->to) != 0)
         rc = fg_leases_move_to(r->config.leases, name, to, err);
     if (rc == 0) {
-        snprintf(v->to, sizeof v->to, "%s", to ? to : "");
+        if (!to || parked) {
+            snprintf(v->to, sizeof v->to, "%s", to ? to : "");
+            *v->park_for = '\0';
+        }
         v->ordered_ns = reclaimer_now_ns();
         v->move_failed = false;
-    } else if (err && err->code == FG_E_CONFLICT && parked) {
+    } else if (err && err->code == FG_E_CONFLICT && (parked || runs)) {
         err->code = FG_E_UNAVAILABLE;
     }
     pthread_mutex_unlock(&r->mutex);

@@ -23,6 +23,7 @@ struct vgpu {
     uint64_t missing_bytes;
     uint32_t missing_permille;
     int64_t lacks_since_ns;
+    char park_for[64];                   /* told to move there while it ran, and not parked yet; a place is held for it; "": not */
     char to[64];                         /* where it is to be brought back; "": where it was */
     bool elsewhere, move_failed;         /* the step that runs is there */
     bool adopted;                        /* by this agent, and not running since */
@@ -34,17 +35,21 @@ struct fg_reclaimer {
     pthread_t thread;
     pthread_mutex_t mutex;               /* the list itself, states and ends; the thread alone changes them */
     pthread_cond_t stop;
-    bool stopping;
+    bool stopping, moves;                /* moves: the driver can bring back elsewhere */
     FG_VEC(struct vgpu *) vgpus;
     FG_VEC(struct name { char text[64]; }) drained;   /* devices */
     struct fg_lease_look looks[LEASES_MAX];
 };
 
 int64_t reclaimer_now_ns(void);
-/* The mutex is held in all of these. NULL: it is not known. */
+/* The mutex is held in all of these. Looks at all leases anew; then pointers to them may be of others. */
+void reclaimer_look(struct fg_reclaimer *r);
+/* NULL: it is not known. */
 struct vgpu *reclaimer_vgpu(struct fg_reclaimer *r, const char *name);
 bool reclaimer_is_drained(const struct fg_reclaimer *r, const char *device);
 /* Take its place back, in the books of the device and by what the driver has free; says what others have of it. */
 bool reclaimer_has_place(struct fg_reclaimer *r, struct vgpu *v, bool known, uint64_t free_bytes, int64_t now);
+/* Told to move while it ran: parked now, it is ordered there; or it did not come to that, and stays. */
+void reclaimer_follow_move(struct fg_reclaimer *r, struct vgpu *v, enum fg_reclaim_state before, const struct fg_reclaim_input *in, int64_t now);
 /* Its place is wanted back by one who was parked. */
 bool reclaimer_is_urgent(const struct fg_reclaimer *r, const struct vgpu *v);

@@ -8,7 +8,7 @@
 #include "base/units.h"
 #include "model/price.h"
 
-static const char *const phases[] = {"queue", "pull", "load", "run"};
+static const char *const phases[] = {"queue", "pull", "load", "run", "host"};
 _Static_assert(FG_COUNT(phases) == FG_PHASE_COUNT, "a name for each phase");
 
 const char *fg_phase_name(enum fg_phase phase) { return (size_t)phase < FG_PHASE_COUNT ? phases[phase] : "?"; }
@@ -52,17 +52,23 @@ int64_t fg_meter_task(const struct fg_task *task, uint64_t device_memory_bytes, 
     *ret_count = 1;
     if (!lease->device)
         return 0;
-    const int64_t times[] = {0, task->outcome.pull_ns, task->outcome.load_ns, task->outcome.run_ns};
+    const int64_t times[] = {0, task->outcome.pull_ns, task->outcome.load_ns, task->outcome.run_ns, task->outcome.run_ns};
+    const int last = lease->host ? FG_PHASE_HOST : FG_PHASE_RUN;
     uint32_t permille = fg_billed_permille(lease->memory_bytes, device_memory_bytes, lease->share_permille);
-    for (int phase = FG_PHASE_PULL; phase < FG_PHASE_COUNT; phase++)
+    for (int phase = FG_PHASE_PULL; phase <= last; phase++)
         lines[(*ret_count)++] = (struct fg_line){.phase = (enum fg_phase)phase, .time_ns = FG_MAX(times[phase], 0),
-                                                 .share_permille = permille};
-    struct fg_line *run = &lines[FG_PHASE_RUN];
-    run->price_nanousd_per_s = lease->price_nanousd_per_s;
-    if (!fg_reason_is_ours(task->outcome.reason))
-        run->amount_nanousd = fg_slice_cost(run->time_ns, permille, run->price_nanousd_per_s);
-    assert(run->amount_nanousd >= 0);
-    return run->amount_nanousd;
+                                                 .share_permille = phase == FG_PHASE_HOST ? lease->host_permille : permille};
+    int64_t sum = 0;
+    for (int phase = FG_PHASE_RUN; phase <= last; phase++) {
+        struct fg_line *l = &lines[phase];
+        l->price_nanousd_per_s = phase == FG_PHASE_HOST ? lease->host_price_nanousd_per_s : lease->price_nanousd_per_s;
+        if (!fg_reason_is_ours(task->outcome.reason))
+            l->amount_nanousd = fg_slice_cost(l->time_ns, l->share_permille, l->price_nanousd_per_s);
+        assert(l->amount_nanousd >= 0);
+        if (__builtin_add_overflow(sum, l->amount_nanousd, &sum))
+            sum = INT64_MAX;
+    }
+    return sum;
 }
 
 /* Times print like money: both are billionths of a whole, exact in decimals. */

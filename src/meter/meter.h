@@ -2,12 +2,13 @@
  *
  *   amount = time_ns x price_nanousd_per_s x max(memory share, compute share) / 10^9, rounded half up, in 128 bits
  *
- * Phases queue, pull, load and run are separate lines; only run is priced (DESIGN 10). What failed through our
+ * A part of the machine's processor that is held beside the device has a line of its own, host: the same time at the price of that
+ * processor, max(memory share, cores / all cores) of it. Phases queue, pull, load and run are separate lines; only run and host are priced (DESIGN 10). What failed through our
  * fault (fg_reason_is_ours) is free: its lines are there with amount 0. */
 #pragma once
 #include "model/task.h"
 
-enum fg_phase { FG_PHASE_QUEUE, FG_PHASE_PULL, FG_PHASE_LOAD, FG_PHASE_RUN, FG_PHASE_COUNT };
+enum fg_phase { FG_PHASE_QUEUE, FG_PHASE_PULL, FG_PHASE_LOAD, FG_PHASE_RUN, FG_PHASE_HOST, FG_PHASE_COUNT };
 struct fg_line {
     enum fg_phase phase;
     int64_t time_ns;

@@ -14,6 +14,7 @@ struct fg_device {
     enum fg_level memory_level, share_level; /* what the agent can enforce on it */
     char level_why[200];                 /* why not higher, for people */
     bool healthy;
+    bool moves;                          /* its agent can bring a running task from it to another device like it, and the other way */
 };
 struct fg_node {
     fg_id id;

@@ -107,6 +107,8 @@ void fg_event_encode(const struct fg_event *ev, struct fg_str *out)
     case FG_EV_NODE_LOST: { __auto_type src = &ev->lost; FG_LOST_FIELDS(FG_PUT) break; }
     case FG_EV_TENANT_WEIGHTED: { __auto_type src = &ev->weighted; FG_WEIGHTED_FIELDS(FG_PUT) break; }
     case FG_EV_PRICE_SET: { __auto_type src = &ev->priced; FG_PRICED_FIELDS(FG_PUT) break; }
+    case FG_EV_NODE_DRAINED:
+    case FG_EV_NODE_RESUMED: { __auto_type src = &ev->drained; FG_DRAINED_FIELDS(FG_PUT) break; }
     case FG_EV_TASK_CANCEL_REQUESTED:
     case FG_EV_TASK_HELD:
     case FG_EV_TASK_RELEASED:
@@ -200,6 +202,8 @@ static int decode_body(const struct fg_getter *g, struct fg_event *ev)
         return 0;
     }
     case FG_EV_PRICE_SET: { __auto_type dst = &ev->priced; FG_PRICED_FIELDS(FG_GET) return 0; }
+    case FG_EV_NODE_DRAINED:
+    case FG_EV_NODE_RESUMED: { __auto_type dst = &ev->drained; FG_DRAINED_FIELDS(FG_GET) return 0; }
     case FG_EV_TASK_CANCEL_REQUESTED:
     case FG_EV_TASK_HELD:
     case FG_EV_TASK_RELEASED: return 0;

@@ -3,6 +3,8 @@
 #pragma once
 #include "model/device.h"
 
+#define FG_DRAIN_REASON 101              /* its text, with the 0 */
+
 struct fg_event {
     uint64_t seq;                        /* position in the log, from 1 */
     int64_t time_ns;
@@ -20,12 +22,14 @@ struct fg_event {
         struct fg_outcome finished;
         struct { uint64_t epoch; } released;
         struct { uint64_t epoch; uint32_t lent_permille; } resized;
-        struct { uint64_t epoch; fg_device_id device; uint64_t bytes; } parked;  /* lease.parked, called, resumed, moving, moved */
+        struct { uint64_t epoch; fg_device_id device; uint64_t bytes; fg_id whom; } parked;  /* lease.parked, called, resumed, moving, moved;
+                                          * whom: the waiting task that a move makes room for */
         struct { int64_t cost_nanousd; char *lines; } settled;   /* lines: JSON array of priced lines */
         struct { struct fg_node node; struct fg_device *devices; size_t count; } joined;
         struct { fg_id node; } lost;
         struct { uint32_t weight; } weighted;    /* tenant.weighted */
         struct { char kind[64]; int64_t nanousd_per_s, spot_nanousd_per_s; bool unset; } priced;   /* price.set; kind "": of those without one */
+        struct { fg_id node; fg_device_id device; int64_t since_ns; char reason[FG_DRAIN_REASON]; bool now; } drained;  /* node.drained, resumed; device 0: all */
     };
 };
 void fg_event_fini(struct fg_event *ev);

@@ -10,6 +10,8 @@
     X(U32, "share", need.share_permille, 0) \
     X(U32, "share_max", need.share_max_permille, 0) \
     X(CHARS, "device_kind", need.device_kind, ) \
+    X(U32, "cpus", need.cpus_milli, 0) \
+    X(U64, "host_memory", need.host_bytes, 0) \
     X(I64, "queue_limit", limits.queue_ns, 0) \
     X(I64, "startup_limit", limits.startup_ns, FG_DEFAULT_STARTUP_NS) \
     X(I64, "run_limit", limits.run_ns, FG_DEFAULT_RUN_NS) \
@@ -64,9 +66,16 @@
     X(I64, "parked", parked_ns, 0) \
     X(I64, "parked_us", parked_us, 0) \
     X(U32, "moving_to", moving_to, 0) \
+    X(U32, "moved_from", moved_from, 0) \
+    X(TASK, "moved_for", moved_for, ) \
     X(I64, "granted", granted_ns, 0) \
     X(I64, "deadline", deadline_ns, 0) \
     X(I64, "price_per_s", price_nanousd_per_s, 0) \
+    X(U32, "host", host, 0) \
+    X(U32, "cpus", cpus_milli, 0) \
+    X(U64, "host_memory", host_bytes, 0) \
+    X(U32, "host_permille", host_permille, 0) \
+    X(I64, "host_price_per_s", host_price_nanousd_per_s, 0) \
     X(LEVEL, "memory_level", memory_level, FG_LEVEL_NONE) \
     X(LEVEL, "share_level", share_level, FG_LEVEL_NONE)
 
@@ -120,7 +129,8 @@
     X(LEVEL, "memory_level", memory_level, FG_LEVEL_NONE) \
     X(LEVEL, "share_level", share_level, FG_LEVEL_NONE) \
     X(CHARS, "level_why", level_why, ) \
-    X(BOOL, "healthy", healthy, true)
+    X(BOOL, "healthy", healthy, true) \
+    X(BOOL, "moves", moves, false)
 
 #define FG_QUEUED_FIELDS(X) \
     X(REASON, "reason", reason, FG_REASON_NONE) \
@@ -132,7 +142,7 @@
 #define FG_STARTED_FIELDS(X) X(I64, "pull_ns", pull_ns, 0)
 #define FG_RELEASED_FIELDS(X) X(U64, "epoch", epoch, 0)
 #define FG_RESIZED_FIELDS(X) X(U64, "epoch", epoch, 0) X(U32, "lent", lent_permille, 0)
-#define FG_PARKED_FIELDS(X) X(U64, "epoch", epoch, 0) X(U32, "device", device, 0) X(U64, "bytes", bytes, 0)
+#define FG_PARKED_FIELDS(X) X(U64, "epoch", epoch, 0) X(U32, "device", device, 0) X(U64, "bytes", bytes, 0) X(TASK, "for", whom, )
 #define FG_SETTLED_FIELDS(X) \
     X(I64, "cost", cost_nanousd, 0) \
     X(TEXT, "lines", lines, )
@@ -142,4 +152,10 @@
     X(I64, "per_s", nanousd_per_s, 0) \
     X(I64, "spot_per_s", spot_nanousd_per_s, 0) \
     X(BOOL, "unset", unset, false)
+#define FG_DRAINED_FIELDS(X) \
+    X(NODE, "node", node, ) \
+    X(U32, "device", device, 0) \
+    X(I64, "since", since_ns, 0) \
+    X(CHARS, "reason", reason, ) \
+    X(BOOL, "now", now, false)
 #define FG_WEIGHTED_FIELDS(X) X(U32, "weight", weight, 1)

@@ -21,6 +21,12 @@ uint32_t fg_price_permille(uint64_t memory_bytes, uint64_t device_memory_bytes, 
     return (uint32_t)FG_MAX(FG_MIN(larger, (u128)1000), (u128)1);
 }
 
+uint32_t fg_price_host_permille(uint64_t bytes, uint64_t memory_bytes, uint32_t cpus_milli, uint32_t cores)
+{
+    uint32_t share = cores ? (uint32_t)FG_MIN(((uint64_t)cpus_milli + cores - 1) / cores, (uint64_t)1000) : 1000;
+    return fg_price_permille(bytes, memory_bytes, cpus_milli ? share : 0);
+}
+
 int64_t fg_price_of(int64_t time_ns, uint32_t permille, int64_t nanousd_per_s)
 {
     if (time_ns <= 0 || nanousd_per_s <= 0)

@@ -13,6 +13,8 @@ int64_t fg_price_hour(int64_t nanousd_per_s);
 /* What of a device a slice is priced as: max(memory share, compute share) in permille, rounded up, 1..1000.
  * A device whose memory is not known (0) is priced by compute alone. */
 uint32_t fg_price_permille(uint64_t memory_bytes, uint64_t device_memory_bytes, uint32_t share_permille);
+/* Of a machine's processor, for a part that is held beside a device: max(memory share, cores / all cores), likewise. */
+uint32_t fg_price_host_permille(uint64_t bytes, uint64_t memory_bytes, uint32_t cpus_milli, uint32_t cores);
 /* time_ns x permille/1000 x nanousd_per_s, rounded half up once, in 128 bits. Saturates at INT64_MAX; a negative
  * time or price costs nothing. */
 int64_t fg_price_of(int64_t time_ns, uint32_t permille, int64_t nanousd_per_s);

@@ -44,7 +44,6 @@ const char *fg_level_name(enum fg_level level) { return (size_t)level < FG_COUNT
     return -1
 
 int fg_state_by_name(const char *name) { FIND(states[i].name, FG_STATE_COUNT); }
-int fg_event_by_name(const char *name) { FIND(events[i].name, FG_EVENT_COUNT); }
 int fg_reason_by_name(const char *name) { FIND(reasons[i].name, FG_REASON_COUNT); }
 int fg_class_by_name(const char *name) { FIND(classes[i], FG_COUNT(classes)); }
 int fg_priority_by_name(const char *name) { FIND(priorities[i], FG_PRIORITY_COUNT); }

@@ -41,7 +41,6 @@ const char *fg_class_name(enum fg_class class);
 const char *fg_priority_name(enum fg_priority priority);
 const char *fg_level_name(enum fg_level level);
 int fg_state_by_name(const char *name);
-int fg_event_by_name(const char *name);
 int fg_reason_by_name(const char *name);
 int fg_class_by_name(const char *name);
 int fg_priority_by_name(const char *name);

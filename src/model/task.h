@@ -24,6 +24,10 @@ struct fg_need {
     uint32_t share_permille;             /* of one device, 1..1000 */
     uint32_t share_max_permille;         /* elastic: may be lent idle share up to this in all; 0: its share is all it gets */
     char device_kind[64];                /* "" is any */
+    /* Beside the device, on the processor of its machine: thousandths of a core and bytes of host memory. 0: not asked, not counted.
+     * Where the device is that processor they are the least that its share and memory come to (fg_ask_of). */
+    uint32_t cpus_milli;
+    uint64_t host_bytes;
 };
 struct fg_limits {
     int64_t queue_ns;                    /* 0: none */
@@ -109,9 +113,16 @@ struct fg_lease {
     uint64_t parked_bytes;               /* what of its memory was put aside when it was parked last */
     int64_t parked_ns, parked_us;        /* when it was parked, 0: it is not; for how long before that */
     fg_device_id moving_to;              /* a place is held for it there until its agent says how the move ended; 0: none */
+    fg_device_id moved_from;             /* where it was before its last move; 0: it was never moved */
+    fg_id moved_for;                     /* the task that the last move, or the one under way, makes room for; NONE: none */
     int64_t resized_ns, lent_us;         /* when that last changed; sum of permille x us lent until then */
     int64_t granted_ns, deadline_ns;     /* deadline moves with heartbeats; only its last recorded value is stored */
     int64_t price_nanousd_per_s;         /* of the whole device, frozen at grant */
+    fg_device_id host;                   /* the processor of the machine on which it holds a part beside its device; 0: none was asked for */
+    uint32_t cpus_milli;                 /* held there, and of its memory */
+    uint64_t host_bytes;
+    uint32_t host_permille;              /* what of it that counts as: the larger of its parts of cores and memory */
+    int64_t host_price_nanousd_per_s;    /* of that whole device, frozen at grant */
     enum fg_level memory_level, share_level;
 };
 

@@ -100,7 +100,9 @@ static char *show(char *buf, size_t n, enum fg_field_type type, int64_t v)
 {
     if (type == FG_FIELD_BYTES)
         return fg_format_bytes(buf, n, (uint64_t)v);
-    if (type == FG_FIELD_PERCENT)
+    if (type == FG_FIELD_CORES)
+        snprintf(buf, n, "%g", (double)v / 1000);
+    else if (type == FG_FIELD_PERCENT)
         snprintf(buf, n, v % 10 ? "%" PRId64 ".%" PRId64 : "%" PRId64, v / 10, v % 10);
     else if (type == FG_FIELD_SECONDS && v >= 86400 && v % 86400 == 0)
         snprintf(buf, n, "%" PRId64 " day%s", v / 86400, v == 86400 ? "" : "s");
@@ -158,6 +160,25 @@ static int read_percent(struct parse *p, const json_t *value, const struct fg_ta
         return fail_type(p->err, at, value, "a number of percent");
     }
     return *ret < f->min || *ret > f->max ? fail_range(p, f, at) : 0;
+}
+
+/* Cores, kept in thousandths rounded to nearest. */
+static int read_cores(struct parse *p, const json_t *value, const struct fg_task_field *f, const struct fg_where *at, int64_t *ret)
+{
+    double cores = json_number_value(value);
+    if (json_is_string(value)) {
+        char *end;
+        cores = strtod(json_string_value(value), &end);
+        if (end == json_string_value(value) || *end)
+            return fail_type(p->err, at, value, "a number of cores");
+    } else if (!json_is_number(value)) {
+        fail_type(p->err, at, value, "a number of cores");
+        return fg_fail_hint(p->err, "Write a number, e.g. 4 or 0.5.");
+    }
+    if (!(cores * 1000 >= (double)f->min && cores * 1000 <= (double)f->max))
+        return fail_range(p, f, at);
+    *ret = llround(cores * 1000);
+    return 0;
 }
 
 static int read_seconds(struct parse *p, const json_t *value, const struct fg_task_field *f, const struct fg_where *at, int64_t *ret)
@@ -233,6 +254,10 @@ static void store_number(struct fg_spec *spec, const char *path, int64_t v)
         spec->need.share_permille = (uint32_t)v;
     else if (strcmp(path, "resources.share_max") == 0)
         spec->need.share_max_permille = (uint32_t)v;
+    else if (strcmp(path, "resources.cpus") == 0)
+        spec->need.cpus_milli = (uint32_t)v;
+    else if (strcmp(path, "resources.host_memory") == 0)
+        spec->need.host_bytes = (uint64_t)v;
     else if (strcmp(path, "limits.queue") == 0)
         spec->limits.queue_ns = v;
     else if (strcmp(path, "limits.startup") == 0)
@@ -276,6 +301,7 @@ static int read_number(struct parse *p, const json_t *value, const struct fg_tas
     int64_t v = 0;
     int rc = f->type == FG_FIELD_BYTES     ? read_bytes(p, value, f, at, &v)
              : f->type == FG_FIELD_PERCENT ? read_percent(p, value, f, at, &v)
+             : f->type == FG_FIELD_CORES   ? read_cores(p, value, f, at, &v)
              : f->type == FG_FIELD_SECONDS ? read_seconds(p, value, f, at, &v)
              : f->type == FG_FIELD_MONEY   ? read_money(p, value, at, &v)
                                            : read_integer(p, value, f, at, &v);

@@ -9,7 +9,7 @@
 int fg_task_spec_parse(const json_t *object, struct fg_spec *ret_spec, struct fg_error *err);
 /* The table, for help and the manual. */
 enum fg_field_type {
-    FG_FIELD_STRING, FG_FIELD_INTEGER, FG_FIELD_NUMBER, FG_FIELD_BOOLEAN, FG_FIELD_BYTES, FG_FIELD_PERCENT,
+    FG_FIELD_STRING, FG_FIELD_INTEGER, FG_FIELD_NUMBER, FG_FIELD_BOOLEAN, FG_FIELD_BYTES, FG_FIELD_PERCENT, FG_FIELD_CORES,
     FG_FIELD_SECONDS, FG_FIELD_MONEY, FG_FIELD_ENUM, FG_FIELD_STRINGS, FG_FIELD_MAP, FG_FIELD_INPUT, FG_FIELD_OBJECT
 };
 struct fg_task_field { const char *path; enum fg_field_type type; bool required; int64_t min, max; const char *choices, *fallback, *doc; };

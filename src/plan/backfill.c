@@ -123,7 +123,7 @@ static uint32_t in_the_way(const struct fg_backfill *b, uint32_t node, const str
 {
     const struct pk_node *n = &b->pack->nodes.items[node];
     uint32_t used = 0, need = t->gpus, tasks = 0, per_gpu[FG_PACK_GPUS_MAX] = {0};
-    if (!n->live || n->closed || !pk_fits_whole(&n->whole, t))
+    if (n->closed || !pk_fits_whole(&n->whole, t))
         return UINT32_MAX;
     for (uint32_t k = n->first_task; k != FG_PACK_NONE; k = b->pack->tasks.items[k].next) {
         const struct pk_task *task = &b->pack->tasks.items[k];
@@ -252,7 +252,7 @@ static double best_hole(const struct fg_backfill *b, const struct fg_pack_type *
     const struct pk_node *n = &b->pack->nodes.items[node];
     double least = INFINITY;
     uint32_t at = 0;
-    if (!n->live || n->closed || n->room.cpu < t->cpu_milli || n->room.memory < (int64_t)t->memory_bytes ||
+    if (n->closed || n->room.cpu < t->cpu_milli || n->room.memory < (int64_t)t->memory_bytes ||
         (t->kinds && !(t->kinds >> n->room.kind & 1)))
         return INFINITY;
     for (uint32_t g = 0; g < n->room.gpus; g++) {
@@ -289,7 +289,7 @@ static bool has_free_gpu(const struct fg_backfill *b, uint32_t node)
 static bool has_hole(const struct fg_backfill *b, uint32_t node)
 {
     const struct pk_node *n = &b->pack->nodes.items[node];
-    for (uint32_t g = 0; n->live && g < n->room.gpus; g++)
+    for (uint32_t g = 0; g < n->room.gpus; g++)
         if (b->holes_worth.worth[n->room.milli[g]] > 0)
             return true;
     return false;
@@ -392,7 +392,7 @@ static void fill(struct fg_backfill *b, uint32_t node, double now)
         uint32_t held = b->holds.items[i].node;
         if (settle(b, &b->holds.items[i])) {
             fill(b, held, now);          /* what the big task left */
-            i = 0;
+            i = (size_t)-1;              /* holds changed their places */
         }
     }
 }

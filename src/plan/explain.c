@@ -27,38 +27,98 @@ static const char *percent(char *buf, size_t n, uint32_t permille)
     return buf;
 }
 
+/* "4", "0.5" */
+static const char *cores(char *buf, size_t n, uint32_t milli)
+{
+    int left = snprintf(buf, n, "%u.%03u", milli / 1000, milli % 1000);
+    while (left > 0 && (buf[left - 1] == '0' || buf[left - 1] == '.')) {
+        bool point = buf[--left] == '.';
+        buf[left] = 0;
+        if (point)
+            break;
+    }
+    return buf;
+}
+
+/* What the whole machine could never give beside the device. */
+static bool never_beside(const struct fg_plan_device *d, const struct fg_ask *ask, struct fg_block *b)
+{
+    char want[40], has[40];
+    if ((ask->host_milli || ask->host_bytes) && !d->cores) {
+        b->cpus_missing_milli = ask->host_milli;
+        b->host_missing_bytes = ask->host_bytes;
+        snprintf(b->text, sizeof b->text, "the task asks for cores or memory beside it, and no processor of its machine is known");
+        return true;
+    }
+    if (ask->host_milli > (uint64_t)d->cores * 1000) {
+        b->cpus_missing_milli = ask->host_milli - d->cores * 1000;
+        snprintf(b->text, sizeof b->text, "its machine has %u cores; the task needs %s beside it", d->cores, cores(want, sizeof want, ask->host_milli));
+        return true;
+    }
+    if (ask->host_bytes > d->host_memory_bytes) {
+        b->host_missing_bytes = ask->host_bytes - d->host_memory_bytes;
+        snprintf(b->text, sizeof b->text, "its machine has %s of memory; the task needs %s beside it",
+                 fg_format_bytes(has, sizeof has, d->host_memory_bytes), fg_format_bytes(want, sizeof want, ask->host_bytes));
+        return true;
+    }
+    return false;
+}
+
 /* It never can: true, with the text. */
 static bool never_fits(const struct fg_plan_device *d, const struct fg_need *need, struct fg_block *b)
 {
     char want[40], has[40];
+    struct fg_ask ask = fg_ask_of(d, need);
     b->reason = FG_REASON_INVALID;
     if (need->device_kind[0] && strcmp(need->device_kind, d->kind) != 0) {
         snprintf(b->text, sizeof b->text, "it is of kind '%.50s'; the task asks for '%.50s'", d->kind, need->device_kind);
         return true;
     }
-    if (need->memory_bytes > d->memory_bytes) {
-        b->memory_missing_bytes = need->memory_bytes - d->memory_bytes;
+    if (ask.memory_bytes > d->memory_bytes) {
+        b->memory_missing_bytes = ask.memory_bytes - d->memory_bytes;
         snprintf(b->text, sizeof b->text, "the whole device has %s of memory; the task needs %s",
-                 fg_format_bytes(has, sizeof has, d->memory_bytes), fg_format_bytes(want, sizeof want, need->memory_bytes));
+                 fg_format_bytes(has, sizeof has, d->memory_bytes), fg_format_bytes(want, sizeof want, ask.memory_bytes));
         return true;
     }
-    if (need->share_permille > 1000) {
-        b->share_missing_permille = need->share_permille - 1000;
+    if (ask.share_permille > 1000) {
+        b->share_missing_permille = ask.share_permille - 1000;
         snprintf(b->text, sizeof b->text, "the task needs more than the whole device");
         return true;
     }
-    return false;
+    return never_beside(d, &ask, b);
+}
+
+/* What is not free of the machine's processor, behind what is not free of the device. */
+static bool lacks_beside(const struct fg_plan_device *d, const struct fg_ask *ask, struct fg_block *b)
+{
+    char want[40], has[40];
+    size_t len = strlen(b->text);
+    const char *also = len ? "; " : "";
+    if (ask->host_milli > d->host_free_milli) {
+        b->cpus_missing_milli = ask->host_milli - d->host_free_milli;
+        snprintf(b->text + len, sizeof b->text - len, "%sneeds %s cores beside it, the machine has %s free", also,
+                 cores(want, sizeof want, ask->host_milli), cores(has, sizeof has, d->host_free_milli));
+        also = "; ";
+    }
+    len = strlen(b->text);
+    if (ask->host_bytes > d->host_free_bytes) {
+        b->host_missing_bytes = ask->host_bytes - d->host_free_bytes;
+        snprintf(b->text + len, sizeof b->text - len, "%sneeds %s beside it, the machine has %s free", also,
+                 fg_format_bytes(want, sizeof want, ask->host_bytes), fg_format_bytes(has, sizeof has, d->host_free_bytes));
+    }
+    return b->cpus_missing_milli || b->host_missing_bytes;
 }
 
 /* It cannot now: true, with the text and what is missing. */
 static bool lacks_room(const struct fg_plan_device *d, const struct fg_need *need, struct fg_block *b)
 {
     char memory[40], share[16];
+    struct fg_ask ask = fg_ask_of(d, need);
     b->reason = FG_REASON_WAITING_CAPACITY;
-    if (need->memory_bytes > d->memory_free_bytes)
-        b->memory_missing_bytes = need->memory_bytes - d->memory_free_bytes;
-    if (need->share_permille > d->share_free_permille)
-        b->share_missing_permille = need->share_permille - d->share_free_permille;
+    if (ask.memory_bytes > d->memory_free_bytes)
+        b->memory_missing_bytes = ask.memory_bytes - d->memory_free_bytes;
+    if (ask.share_permille > d->share_free_permille)
+        b->share_missing_permille = ask.share_permille - d->share_free_permille;
     fg_format_bytes(memory, sizeof memory, b->memory_missing_bytes);
     percent(share, sizeof share, b->share_missing_permille);
     if (!d->usable)
@@ -69,9 +129,7 @@ static bool lacks_room(const struct fg_plan_device *d, const struct fg_need *nee
         snprintf(b->text, sizeof b->text, "needs %s more memory", memory);
     else if (b->share_missing_permille)
         snprintf(b->text, sizeof b->text, "needs %s %% more share", share);
-    else
-        return false;
-    return true;
+    return (d->usable && lacks_beside(d, &ask, b)) || b->text[0];
 }
 
 size_t fg_explain(const struct fg_snapshot *snap, const struct fg_plan_task *task, struct fg_block *blocks, size_t max)

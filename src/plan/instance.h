@@ -11,6 +11,8 @@
 #include "plan/assign.h"
 
 #define FG_INSTANCE_TIME_MOST (INT64_C(10) * 365 * 86400 * 1000000000)  /* of one task: ten years */
+#define FG_INSTANCE_END_MOST (INT64_C(100) * 365 * 86400 * 1000000000)  /* no task may end later, whatever waits before it: a hundred years */
+#define FG_INSTANCE_COST_MOST INT64_C(1000000000000000000)               /* of a plan: a billion dollars */
 #define FG_INSTANCE_TASKS_MOST 1000000u
 #define FG_INSTANCE_VGPUS_MOST 100000u
 
@@ -81,7 +83,8 @@ struct fg_pair fg_instance_pair(const struct fg_instance *in, uint32_t task, uin
 /* --- one vGPU's turn --- */
 struct fg_turn { uint32_t task; int64_t start_ns, end_ns, cost_nanousd; };
 /* When the n tasks in turns[] run on the vGPU, in order of start: by earliest deadline, then shortest, then as given.
- * false: one would pass its deadline or the horizon, or a gang would not start at once; the turns are filled all the same. */
+ * false: one would pass its deadline or the horizon, or a gang would not start at once; the turns are filled all the same.
+ * What would end after FG_INSTANCE_END_MOST, and all behind it, ends a nanosecond later than that. */
 bool fg_instance_turns(const struct fg_instance *in, uint32_t vgpu, struct fg_turn *turns, size_t n);
 
 struct fg_instance_left { uint32_t task; char text[200]; };
@@ -97,6 +100,7 @@ struct fg_instance_plan {
     uint64_t iterations;
     int64_t bound_ns, first_ns;          /* when bound and first plan stood */
 };
-/* options as of the assignment solver; start is not used. Returns 0, or -1 with *err; then *ret is untouched. */
+/* options as of the assignment solver; start is not used. Returns 0, or -1 with *err (FG_E_INVALID: the plan would cost more than
+ * FG_INSTANCE_COST_MOST); then *ret is untouched. */
 int fg_instance_solve(const struct fg_instance *in, const struct fg_assign_options *o, struct fg_instance_plan *ret, struct fg_error *err);
 void fg_instance_plan_fini(struct fg_instance_plan *p);

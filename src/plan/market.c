@@ -9,6 +9,7 @@
 #include "plan/pack/private.h"
 
 #define TYPES_MOST 64u                   /* kept; the rarest gives way */
+#define TYPES_BESIDE 256u                /* with cores and host memory there are more */
 #define ONE 1024u                        /* a task, in counts that are halved again and again */
 #define AGE_PARTS 16                     /* forgotten in so many steps a half-life */
 #define QUANTUM 20                       /* thousandths: finer steps tell apart what is as good (decision 0023) */
@@ -37,6 +38,14 @@ void fg_demand_destroy(struct fg_demand *d)
 
 uint64_t fg_demand_arrived(const struct fg_demand *d) { return d->arrived; }
 
+size_t fg_demand_count(const struct fg_demand *d) { return d->wishes.count; }
+
+const struct fg_need *fg_demand_at(const struct fg_demand *d, size_t at, uint64_t *ret_count)
+{
+    *ret_count = d->wishes.items[at].count;
+    return &d->wishes.items[at].need;
+}
+
 static void age(struct fg_demand *d, int64_t now_ns)
 {
     if (d->half_life_ns <= 0 || now_ns - d->aged_ns < d->half_life_ns / AGE_PARTS)
@@ -46,12 +55,19 @@ static void age(struct fg_demand *d, int64_t now_ns)
     d->aged_ns = now_ns;
 }
 
-/* Four leading bits of the memory and steps of 1 % of the share: enough to tell needs apart, few enough to keep. */
+static uint64_t leading(uint64_t v)
+{
+    uint64_t step = v ? (UINT64_C(1) << (63 - __builtin_clzll(v))) / 8 : 1;
+    return step > 1 ? (v + step - 1) / step * step : v;
+}
+
+/* Four leading bits of memory and cores and steps of 1 % of the share: enough to tell needs apart, few enough to keep. */
 static struct fg_need rounded(const struct fg_need *need)
 {
     struct fg_need r = {.share_permille = (need->share_permille + 9) / 10 * 10};
-    uint64_t step = need->memory_bytes ? (UINT64_C(1) << (63 - __builtin_clzll(need->memory_bytes))) / 8 : 1;
-    r.memory_bytes = step > 1 ? (need->memory_bytes + step - 1) / step * step : need->memory_bytes;
+    r.memory_bytes = leading(need->memory_bytes);
+    r.cpus_milli = (uint32_t)leading(need->cpus_milli);
+    r.host_bytes = leading(need->host_bytes);
     memcpy(r.device_kind, need->device_kind, sizeof r.device_kind);
     return r;
 }
@@ -64,14 +80,15 @@ void fg_demand_add(struct fg_demand *d, const struct fg_need *need, int64_t now_
     d->arrived++;
     for (size_t i = 0; i < d->wishes.count; i++) {
         struct wish *w = &d->wishes.items[i];
-        if (w->need.share_permille == r.share_permille && w->need.memory_bytes == r.memory_bytes && strcmp(w->need.device_kind, r.device_kind) == 0) {
+        if (w->need.share_permille == r.share_permille && w->need.memory_bytes == r.memory_bytes && w->need.cpus_milli == r.cpus_milli &&
+            w->need.host_bytes == r.host_bytes && strcmp(w->need.device_kind, r.device_kind) == 0) {
             w->count += ONE;
             return;
         }
         if (w->count < d->wishes.items[rarest].count)
             rarest = i;
     }
-    if (d->wishes.count < TYPES_MOST)
+    if (d->wishes.count < (fg_asks_host(need) ? TYPES_BESIDE : TYPES_MOST))
         fg_vec_push(&d->wishes, (struct wish){r, ONE});
     else
         d->wishes.items[rarest] = (struct wish){r, ONE};

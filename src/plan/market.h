@@ -14,6 +14,8 @@ struct fg_demand *fg_demand_create(int64_t half_life_ns);       /* 0: never forg
 void fg_demand_destroy(struct fg_demand *d);
 /* A task with this need arrived; need is complete. */
 void fg_demand_add(struct fg_demand *d, const struct fg_need *need, int64_t now_ns);
+size_t fg_demand_count(const struct fg_demand *d);               /* of needs that are kept */
+const struct fg_need *fg_demand_at(const struct fg_demand *d, size_t at, uint64_t *ret_count);
 uint64_t fg_demand_arrived(const struct fg_demand *d);          /* in all, forgotten ones included */
 
 struct fg_market;

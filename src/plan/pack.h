@@ -33,7 +33,6 @@ enum fg_pack_rule {
     FG_PACK_GIVEN                        /* placed by the caller, or moved for another task */
 };
 const char *fg_pack_policy_text(enum fg_pack_policy policy);
-const char *fg_pack_rule_text(enum fg_pack_rule rule);
 
 struct fg_pack_node {
     int64_t cpu_milli;
@@ -69,17 +68,15 @@ struct fg_pack;
 struct fg_pack *fg_pack_create(const struct fg_pack_options *options);
 void fg_pack_destroy(struct fg_pack *p);
 
-/* --- nodes: an index stays what it is until its node is removed, then the next node may get it --- */
+/* --- nodes --- */
 /* FG_E_INVALID: a negative or far too large capacity, too many GPUs, a kind out of range. */
 int fg_pack_add_node(struct fg_pack *p, const struct fg_pack_node *node, uint32_t *ret_index, struct fg_error *err);
-/* The tasks on it are gone, too. */
-void fg_pack_remove_node(struct fg_pack *p, uint32_t node);
 /* A closed node gets no new tasks and none moved to it (drained, lost, reserved); what runs there stays. */
 void fg_pack_close_node(struct fg_pack *p, uint32_t node, bool closed);
 /* What is free on a node. gpu_milli and gpu_memory_bytes have FG_PACK_GPUS_MAX places, or are NULL. False: no such node. */
 bool fg_pack_free(const struct fg_pack *p, uint32_t node, int64_t *cpu_milli, uint64_t *memory_bytes, uint32_t *gpu_milli,
                   uint64_t *gpu_memory_bytes);
-uint32_t fg_pack_node_count(const struct fg_pack *p);        /* indices in use are below it */
+uint32_t fg_pack_node_count(const struct fg_pack *p);        /* indices are below it */
 
 /* --- types: equal needs are one type; the number is good for the life of p --- */
 int fg_pack_type_of(struct fg_pack *p, const struct fg_pack_type *type, uint32_t *ret_type, struct fg_error *err);
@@ -87,8 +84,6 @@ const struct fg_pack_type *fg_pack_type_at(const struct fg_pack *p, uint32_t typ
 /* count tasks of this type have arrived, or are expected. What was told is what fastgpu and fgd call typical and what the
  * prices come from; they are worked out anew when the sum has grown by an eighth, so that no single arrival costs much. */
 void fg_pack_expect(struct fg_pack *p, uint32_t type, uint64_t count);
-/* Forget: all counts times keep_permille / 1000. For a history with a half-life. */
-void fg_pack_age(struct fg_pack *p, uint32_t keep_permille);
 /* Price of a kind of node's GPUs in thousandths: typed demand over supply, 1000 where they are equal (price.c). */
 int64_t fg_pack_price(struct fg_pack *p, uint32_t node);
 

@@ -11,25 +11,6 @@
 #include "model/price.h"
 #include "plan/place_private.h"
 
-int64_t fg_expected_cost(const struct fg_plan_device *device, const struct fg_need *need, int64_t time_ns)
-{
-    uint32_t permille = fg_price_permille(need->memory_bytes, device->memory_bytes, need->share_permille);
-    return fg_price_of(time_ns, permille, device->price_nanousd_per_s);
-}
-
-int64_t fg_expected_cost_of(const struct fg_plan_device *device, const struct fg_plan_task *task, int64_t time_ns)
-{
-    uint32_t permille = fg_price_permille(task->need.memory_bytes, device->memory_bytes, task->need.share_permille);
-    bool spot = task->spec->spot && device->spot_nanousd_per_s > 0;
-    return fg_price_of(time_ns, permille, spot ? device->spot_nanousd_per_s : device->price_nanousd_per_s);
-}
-
-bool fg_could_hold(const struct fg_plan_device *d, const struct fg_need *need)
-{
-    return (!need->device_kind[0] || strcmp(need->device_kind, d->kind) == 0) && need->memory_bytes <= d->memory_bytes &&
-           need->share_permille <= 1000;
-}
-
 static const char *task_name(const struct fg_spec *spec)
 {
     return spec->model ? spec->model : spec->program ? spec->program : "";
@@ -40,6 +21,8 @@ static uint32_t mix(uint32_t hash, uint64_t v) { return (uint32_t)((hash ^ v ^ v
 static uint32_t hash_task(const struct fg_plan_task *t)
 {
     uint32_t hash = mix(mix(mix(t->need.share_permille, t->need.memory_bytes), (uint64_t)t->spec->limits.run_ns), t->spec->type + 8u * t->spec->spot);
+    if (fg_asks_host(&t->need))
+        hash = mix(mix(hash, t->need.cpus_milli), t->need.host_bytes);
     for (const char *c = task_name(t->spec); *c; c++)
         hash = (hash ^ (unsigned char)*c) * 16777619u;
     return hash;
@@ -48,13 +31,15 @@ static uint32_t hash_task(const struct fg_plan_task *t)
 static bool same_group(const struct fg_plan_task *a, const struct fg_plan_task *b)
 {
     return a->need.memory_bytes == b->need.memory_bytes && a->need.share_permille == b->need.share_permille &&
+           a->need.cpus_milli == b->need.cpus_milli && a->need.host_bytes == b->need.host_bytes &&
            a->spec->limits.run_ns == b->spec->limits.run_ns && a->spec->type == b->spec->type && a->spec->spot == b->spec->spot &&
            strcmp(a->need.device_kind, b->need.device_kind) == 0 && strcmp(task_name(a->spec), task_name(b->spec)) == 0;
 }
 
+/* What was free beside a device is not noted: who asks for it too is said to lack room. */
 static bool was_free(const struct round *r, const struct fg_need *need)
 {
-    for (size_t i = 0; i < r->taken.count; i++) {
+    for (size_t i = 0; i < r->taken.count && !fg_asks_host(need); i++) {
         const struct taken *t = &r->taken.items[i];
         if (need->memory_bytes <= t->memory_bytes && need->share_permille <= t->share_permille &&
             fg_could_hold(&r->rooms->models.items[t->model].like, need))
@@ -100,7 +85,28 @@ static struct group *find_group(struct round *r, const struct fg_plan_task *t)
 static int by_offer(const void *a, const void *b, void *offers)
 {
     const struct offer *x = (const struct offer *)offers + *(const uint32_t *)a, *y = (const struct offer *)offers + *(const uint32_t *)b;
-    return x->cost != y->cost ? (x->cost < y->cost ? -1 : 1) : x->time_ns < y->time_ns ? -1 : x->time_ns > y->time_ns;
+    return x->weighed != y->weighed ? (x->weighed < y->weighed ? -1 : 1) : x->time_ns < y->time_ns ? -1 : x->time_ns > y->time_ns;
+}
+
+/* What a part of a processor costs depends on how large that is. It does not decide between machines: each is weighed with the least
+ * that such a part, or such a place on a processor, costs on any. */
+static void weigh(struct round *r, const struct group *g)
+{
+    struct fg_plan_task alone = *g->task;
+    int64_t least[2] = {INT64_MAX, INT64_MAX};
+    alone.need.cpus_milli = 0;
+    alone.need.host_bytes = 0;
+    for (int pass = 0; pass < 2; pass++)
+        for (size_t k = 0; k < g->order_count; k++) {
+            uint32_t m = r->orders.items[g->order + k];
+            const struct fg_plan_device *like = &r->rooms->models.items[m].like;
+            struct offer *o = &r->offers.items[g->offers + m];
+            int64_t own = like->is_host ? 0 : fg_expected_cost_of(like, &alone, o->time_ns);
+            if (pass == 0)
+                least[like->is_host] = FG_MIN(least[like->is_host], o->cost - own);
+            else
+                o->weighed = own + least[like->is_host];
+        }
 }
 
 static void price_group(struct round *r, struct group *g)
@@ -113,17 +119,20 @@ static void price_group(struct round *r, struct group *g)
     g->least_cost = INT64_MAX;
     for (size_t m = 0; m < r->rooms->models.count; m++) {
         const struct room_model *model = &r->rooms->models.items[m];
-        struct offer offer = {-1, 0, 0};
+        struct offer offer = {-1, -1, 0, 0};
         if (model->usable && fg_could_hold(&model->like, &g->task->need)) {
             if (!kind || strcmp(kind, model->like.kind) != 0)
                 fg_estimate(r->snap->history, g->task->spec, kind = model->like.kind, g->task->need.share_permille, &e);
-            offer = (struct offer){fg_expected_cost_of(&model->like, g->task, e.mean_ns), e.mean_ns, e.p95_ns};
+            int64_t cost = fg_expected_cost_of(&model->like, g->task, e.mean_ns);
+            offer = (struct offer){cost, cost, e.mean_ns, e.p95_ns};
             g->least_cost = FG_MIN(g->least_cost, offer.cost);
             fg_vec_push(&r->orders, (uint32_t)m);
         }
         fg_vec_push(&r->offers, offer);
     }
     g->order_count = r->orders.count - g->order;
+    if (fg_asks_host(&g->task->need))
+        weigh(r, g);
     if (g->order_count > 1)
         qsort_r(&r->orders.items[g->order], g->order_count, sizeof *r->orders.items, by_offer, &r->offers.items[g->offers]);
 }
@@ -166,23 +175,19 @@ static void take(struct round *r, const struct group *g, size_t task, const stru
     const struct offer *best = offer_of(r, g, c->best);
     const struct fg_plan_device *d = &r->snap->devices[c->best];
     struct room *room = room_at(r, c->best);
+    struct fg_ask ask = fg_ask_of(d, &t->need);
     struct fg_placement p = {
-        .task = t->id, .device = d->id, .share_permille = t->need.share_permille, .memory_bytes = t->need.memory_bytes,
+        .task = t->id, .device = d->id, .share_permille = ask.share_permille, .memory_bytes = ask.memory_bytes,
+        .cpus_milli = ask.host_milli, .host_bytes = ask.host_bytes,
         .placed = {.rule = (uint16_t)c->rule, .expected_ns = best->time_ns, .expected_cost_nanousd = best->cost}};
     tell_other(r, g, c->second, &p.placed.second_device, &p.placed.runner_up_cost_nanousd);
     tell_other(r, g, c->third, &p.placed.third_device, &p.placed.third_cost_nanousd);
     fg_vec_push(&r->plan.placements, p);
-    const struct fg_reservation *held = room->reservation ? &r->snap->reservations[room->reservation - 1] : NULL;
-    bool on_spare = held && !fg_id_eq(held->group, round_group_of(t)) && t->rank <= held->rank && best->p95_ns > held->start_ns - r->snap->now_ns;
-    fg_vec_push(&r->done, (struct done){.task = task, .device = c->best, .group = (uint32_t)(g - r->groups.items),
-                .on_spare = on_spare, .pinned = room->reservation || t->together > 1 || t->deadline_ns,
-                .before = {room->memory_bytes, room->spare_memory_bytes, room->share_permille, room->spare_share_permille}});
+    fg_vec_push(&r->done, (struct done){.task = task, .device = c->best, .group = (uint32_t)(g - r->groups.items), .ask = ask,
+                .pinned = room->reservation || t->together > 1 || t->deadline_ns || fg_asks_host(&t->need)});
     note_taken(r, room);
-    rooms_change(r->rooms, c->best, room->memory_bytes - t->need.memory_bytes, room->share_permille - t->need.share_permille);
-    if (on_spare) {
-        room->spare_memory_bytes -= t->need.memory_bytes;
-        room->spare_share_permille -= t->need.share_permille;
-    }
+    rooms_take(r->rooms, c->best, &ask, -1);
+    round_take_spare(r, t, best, &r->done.items[r->done.count - 1]);
     r->plan.cost_nanousd = add_money(r->plan.cost_nanousd, best->cost);
     r->plan.bound_nanousd = add_money(r->plan.bound_nanousd, g->least_cost);
 }
@@ -206,10 +211,8 @@ static void undo(struct round *r, size_t keep, int64_t cost, int64_t bound)
 {
     while (r->done.count > keep) {
         const struct done *last = &r->done.items[--r->done.count];
-        struct room *room = room_at(r, last->device);
-        room->spare_memory_bytes = last->before.spare_memory_bytes;
-        room->spare_share_permille = last->before.spare_share_permille;
-        rooms_change(r->rooms, last->device, last->before.memory_bytes, last->before.share_permille);
+        round_give_spare(r, last);
+        rooms_take(r->rooms, last->device, &last->ask, 1);
     }
     r->plan.placements.count = keep;
     r->plan.cost_nanousd = cost;
@@ -217,7 +220,7 @@ static void undo(struct round *r, size_t keep, int64_t cost, int64_t bound)
 }
 
 /* Tasks [first, first + n): all or none. */
-static bool place_together(struct round *r, struct group *g, size_t first, size_t n)
+static bool place_all(struct round *r, struct group *g, size_t first, size_t n)
 {
     size_t keep = r->done.count;
     int64_t cost = r->plan.cost_nanousd, bound = r->plan.bound_nanousd;
@@ -237,17 +240,26 @@ static bool full(const struct fg_snapshot *snap, int rank)
     return n >= FG_RESERVATIONS_MAX;
 }
 
+static bool place_together(struct round *r, struct group *g, size_t first, size_t n)
+{
+    bool done = false;
+    for (int side = SIDE_ANY; side <= (n > 1 && fg_asks_host(&g->task->need) ? SIDE_ON : SIDE_ANY) && !done; side++) {
+        r->side = (enum side)side;
+        done = place_all(r, g, first, n);
+    }
+    r->side = SIDE_ANY;
+    return done;
+}
+
 /* A blocked task becomes a head of the line of its own when what is held already is of no use to it. */
 static bool wants_reservation(const struct round *r, const struct group *g, const struct fg_plan_task *t)
 {
     const struct fg_snapshot *snap = r->snap;
     if (!snap->reserve || t->no_reserve || g->reason == FG_REASON_INVALID || full(snap, t->rank))
         return false;
-    for (size_t k = 0; k < r->held.count; k++) {
-        size_t i = r->held.items[k];
-        if (snap->reservations[room_at(r, i)->reservation - 1].rank >= t->rank && fg_could_hold(&snap->devices[i], &t->need))
+    for (size_t k = 0; k < r->held.count; k++)
+        if (round_held_rank(r, r->held.items[k], &t->need) >= t->rank && fg_could_hold(&snap->devices[r->held.items[k]], &t->need))
             return false;
-    }
     return true;
 }
 
@@ -279,38 +291,6 @@ static void serve(struct round *r, size_t first, size_t n)
         fg_vec_push(&r->plan.waiting, (struct fg_id_reason){r->snap->tasks[first + i].id, g->reason});
 }
 
-/* Its index; device_count: there is none. They mostly stand by id. */
-static size_t find_device(const struct fg_snapshot *snap, fg_device_id id)
-{
-    size_t lo = 0, hi = snap->device_count;
-    while (lo < hi) {
-        size_t mid = (lo + hi) / 2;
-        if (snap->devices[mid].id < id)
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    if (lo < snap->device_count && snap->devices[lo].id == id)
-        return lo;
-    for (lo = 0; lo < snap->device_count && snap->devices[lo].id != id;)
-        lo++;
-    return lo;
-}
-
-static void hold(struct round *r, uint32_t reservation, const struct fg_reserved *part)
-{
-    size_t i = find_device(r->snap, part->device);
-    if (i == r->snap->device_count)
-        return;
-    struct room *room = room_at(r, i);
-    if (!room->reservation)
-        fg_vec_push(&r->held, i);
-    room->reservation = reservation;
-    room->spare_memory_bytes = part->spare_memory_bytes;
-    room->spare_share_permille = part->spare_share_permille;
-    rooms_lift(r->rooms, i, true);
-}
-
 static void begin(struct round *r, const struct fg_snapshot *snap)
 {
     *r = (struct round){.snap = snap, .slot_count = 16, .rooms = snap->rooms ? snap->rooms : fg_rooms_create()};
@@ -320,17 +300,16 @@ static void begin(struct round *r, const struct fg_snapshot *snap)
     for (size_t i = 0; !snap->rooms && i < snap->device_count; i++)
         fg_rooms_set(r->rooms, i, &snap->devices[i]);
     rooms_learn(r->rooms, snap->demand);
-    for (size_t i = 0; i < snap->reservation_count; i++)
-        for (size_t k = 0; k < snap->reservations[i].count; k++)
-            hold(r, (uint32_t)i + 1, &snap->reservations[i].parts[k]);
+    for (size_t i = 0; i < snap->task_count && !r->rooms->beside; i++)
+        if (fg_asks_host(&snap->tasks[i].need))
+            rooms_look_beside(r->rooms);
+    rooms_pack_learn(r->rooms, snap->demand);
+    round_hold(r);
 }
 
 static void end(struct round *r)
 {
-    for (size_t k = 0; k < r->held.count; k++) {
-        room_at(r, r->held.items[k])->reservation = 0;
-        rooms_lift(r->rooms, r->held.items[k], false);
-    }
+    round_let_go(r);
     if (!r->snap->rooms)
         fg_rooms_destroy(r->rooms);
     fg_vec_fini(&r->groups);

@@ -36,7 +36,18 @@ struct fg_plan_device {
     int64_t price_nanousd_per_s;
     int64_t spot_nanousd_per_s;          /* for spot tasks; 0: as price */
     bool usable;                         /* healthy and its node connected */
+    /* The processor of its machine, of which tasks may hold a part beside the device; for devices that stand alone all 0. */
+    uint32_t machine;                    /* the same number for all devices of a machine, from 1 */
+    fg_device_id host;                   /* that processor; 0: none is known */
+    bool is_host;                        /* it is that itself */
+    uint32_t cores;                      /* 0: no processor of the machine is known */
+    const char *host_kind;               /* borrowed; NULL: none */
+    uint64_t host_memory_bytes, host_free_bytes;
+    uint32_t host_free_milli;            /* thousandths of a core; of a processor exactly what share_free_permille rounds down */
+    int64_t host_price_nanousd_per_s, host_spot_nanousd_per_s;
 };
+/* What a need comes to on one device. */
+struct fg_ask { uint64_t memory_bytes, host_bytes; uint32_t share_permille, host_milli; };
 struct fg_plan_task {
     fg_id id;
     const struct fg_spec *spec;          /* borrowed */
@@ -54,6 +65,7 @@ struct fg_reserved {
     uint32_t tasks;                      /* of its gang */
     uint64_t spare_memory_bytes;
     uint32_t spare_share_permille;
+    bool beside;                         /* the processor of their machine, on which a part beside their devices is held */
 };
 #define FG_RESERVATIONS_MAX 8u
 struct fg_reservation {
@@ -86,6 +98,8 @@ struct fg_placement {
     fg_device_id device;
     uint32_t share_permille;             /* of the device's compute, 1..1000 */
     uint64_t memory_bytes;
+    uint32_t cpus_milli;                 /* beside the device, on the processor of its machine */
+    uint64_t host_bytes;
     struct fg_placed placed;             /* rule, expected time and cost */
 };
 /* Why one task did not get one device. */
@@ -95,6 +109,8 @@ struct fg_block {
     enum fg_reason reason;               /* waiting_capacity, waiting_priority, invalid */
     uint64_t memory_missing_bytes;
     uint32_t share_missing_permille;
+    uint64_t host_missing_bytes;         /* beside it */
+    uint32_t cpus_missing_milli;
     int64_t free_ns;                     /* when it is expected to be gone; 0: not known */
     char text[200];
 };
@@ -116,8 +132,12 @@ void fg_plan_fini(struct fg_plan *plan);
 /* Explain one task against every device of snap as it stands: one block per device that cannot take it now (invalid
  * where it never can: wrong kind, or more than the whole device). Returns how many were written, at most max. */
 size_t fg_explain(const struct fg_snapshot *snap, const struct fg_plan_task *task, struct fg_block *blocks, size_t max);
-/* Cost of a slice over time: the one formula, for plan and quote. */
-int64_t fg_expected_cost(const struct fg_plan_device *device, const struct fg_need *need, int64_t time_ns);
-int64_t fg_expected_cost_of(const struct fg_plan_device *device, const struct fg_plan_task *task, int64_t time_ns); /* spot or not */
+/* Cost of a slice over time, spot or not: the one formula, for plan and quote. */
+int64_t fg_expected_cost_of(const struct fg_plan_device *device, const struct fg_plan_task *task, int64_t time_ns);
+/* Of a device that is its machine's processor a task holds the larger of its share and of its cores, and both memories. */
+struct fg_ask fg_ask_of(const struct fg_plan_device *device, const struct fg_need *need);
+static inline bool fg_asks_host(const struct fg_need *need) { return need->cpus_milli || need->host_bytes; }
+/* Whether the ask fits in what is free. */
+bool fg_has_room(const struct fg_plan_device *device, const struct fg_ask *ask);
 /* Whether the device, empty and usable, could hold it. */
 bool fg_could_hold(const struct fg_plan_device *device, const struct fg_need *need);

@@ -12,13 +12,13 @@ struct group {                           /* tasks that ask the same */
     size_t order, order_count;           /* where the models that could hold it are listed, by cost and then time */
     int64_t least_cost;                  /* over all devices that could ever hold it */
 };
-struct offer { int64_t cost, time_ns, p95_ns; };  /* cost -1: no device of the model can hold it */
-struct free_room { uint64_t memory_bytes, spare_memory_bytes; uint32_t share_permille, spare_share_permille; };
+struct offer { int64_t cost, weighed, time_ns, p95_ns; };  /* cost -1: no device of the model can hold it; weighed: what it is compared by */
 struct done {
     size_t task, device;                 /* indices */
     uint32_t group;
-    bool on_spare, pinned;               /* pinned: its place depends on more than cost */
-    struct free_room before;             /* of the device */
+    bool pinned;                         /* its place depends on more than cost */
+    bool on_spare, beside_spare;         /* taken of what a head of the line leaves of the device, and of its machine's processor */
+    struct fg_ask ask;
 };
 struct taken { uint32_t model, share_permille; uint64_t memory_bytes; };
 
@@ -33,6 +33,9 @@ struct round {
     FG_VEC(struct done) done;            /* of each placement */
     uint32_t *slots;                     /* group index + 1, 0 empty; a power of two, more than twice the tasks */
     size_t slot_count;
+    struct { uint32_t room, list; } ranked[16];  /* by the packer, for the task that is looked at: of a list the first is best */
+    uint32_t ranked_count, ranked_lists;
+    enum side { SIDE_ANY, SIDE_BESIDE, SIDE_ON } side;    /* of processors that are asked for: a gang that does not fit on both is tried on one */
     struct fg_plan plan;
 };
 
@@ -49,6 +52,20 @@ struct choice round_choose(struct round *r, const struct group *g, const struct 
 fg_id round_group_of(const struct fg_plan_task *t);                 /* in whose name a reservation for it is */
 bool round_has_room(const struct round *r, size_t device, const struct fg_need *need);
 bool round_any_room(const struct round *r, const struct fg_need *need);      /* on one that is held too */
+
+/* hold.c: what is held for heads of the line is lifted out of the order, and looked at one by one */
+void round_hold(struct round *r);
+void round_let_go(struct round *r);
+int round_held_rank(const struct round *r, size_t device, const struct fg_need *need);  /* of whom it is held for; INT_MIN: nobody */
+bool round_may_use(const struct round *r, size_t device, const struct fg_plan_task *t, const struct offer *offer);
+void round_take_spare(struct round *r, const struct fg_plan_task *t, const struct offer *offer, struct done *done);
+void round_give_spare(struct round *r, const struct done *done);
+
+/* Whether a device may be used by a task that asks for a part of a processor: a processor itself, or those beside it. */
+static inline bool round_on_side(const struct round *r, bool is_host, const struct fg_need *need)
+{
+    return r->side == SIDE_ANY || !fg_asks_host(need) || is_host == (r->side == SIDE_ON);
+}
 
 /* improve.c: the same tasks, cheaper. Leaves the plan alone where nothing is to be gained; then plan.bound is the better
  * one of both that are known. True: rooms have changed, and what found none may fit now. */

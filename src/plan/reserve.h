@@ -17,13 +17,17 @@ struct fg_plan_lease {                   /* what runs */
     uint64_t memory_bytes;
     uint32_t share_permille;
     int64_t end_ns, latest_ns;           /* predicted; by its limits */
+    fg_device_id host;                   /* on which it holds a part beside its device; 0: none */
+    uint32_t host_milli;
+    uint64_t host_bytes;
 };
 /* Reserve for task (and its gang) where it can start first. leases change places. True and *ret filled,
  * its parts the caller's to free; false: no end of what runs would make room for it. Devices that other reservations of
  * the snapshot hold are not used. */
 bool fg_reserve(const struct fg_snapshot *snap, const struct fg_plan_task *task, struct fg_plan_lease *leases, size_t count,
                 struct fg_reservation *ret);
-/* What others may hold on the device of part beyond the start: what will be free then, less what it is held for. */
+/* A need that asks for a part of its machine's processor has that held, too, as a part of its own; where leases of the whole machine
+ * must be among leases. What others may hold on the device of part beyond the start: what will be free then, less what it is held for. */
 void fg_reserve_spare(const struct fg_plan_device *device, const struct fg_need *need, const struct fg_plan_lease *leases, size_t count,
                       int64_t start_ns, struct fg_reserved *part);
 void fg_reservation_fini(struct fg_reservation *r);

@@ -9,6 +9,9 @@
  * share decides how full a device is, what has share enough is all that comes after one place in the order, and the
  * memory alone is searched for; in the other treap it is the reverse. So a search is O(log n), and so is a change.
  *
+ * Tasks may ask for a part of the machine's processor beside the device (machine.c). Once one has, every node also knows the most
+ * that is free beside the devices below it, so that a device is found fast though most machines have no processor left.
+ *
  * One round of fg_place() at a time may use it. No clock, no I/O; not for two threads at once. */
 #pragma once
 #include "plan/place.h"
@@ -26,6 +29,8 @@ size_t fg_rooms_count(const struct fg_rooms *rooms);
 /* Forget those from index count on. */
 void fg_rooms_cut(struct fg_rooms *rooms, size_t count);
 
+/* How many of this need could start at most, by what is free in sum on the models that can hold it. O(models). */
+size_t fg_rooms_most(const struct fg_rooms *rooms, const struct fg_need *need);
 /* What is free on usable devices that have both some memory and some share left: in sum, and at most on one. */
 struct fg_rooms_free { uint64_t memory, largest_memory, share; uint32_t largest_share; };
 void fg_rooms_free(const struct fg_rooms *rooms, struct fg_rooms_free *ret);

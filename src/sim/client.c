@@ -27,6 +27,10 @@ static void make_spec(struct world *w, struct fg_spec *spec)
         spec->need.share_permille = (uint32_t)between(w, 1, chance(w, 100) ? 20 : 5) * 50;
     if (chance(w, 200))
         spec->need.share_max_permille = FG_MAX(spec->need.share_permille, (uint32_t)between(w, 1, 20) * 50);
+    if (chance(w, 200))
+        spec->need.cpus_milli = (uint32_t)between(w, 1, 40) * 125;
+    if (chance(w, 150))
+        spec->need.host_bytes = (uint64_t)between(w, 1, 8) << 29;
     if (chance(w, 100))
         snprintf(spec->need.device_kind, sizeof spec->need.device_kind, "%s", kinds[rnd(w, chance(w, 100) ? 4 : 3)]);
     spec->limits.startup_ns = between(w, 20, 120) * SEC;
@@ -103,7 +107,7 @@ static void submit(struct world *w)
     if (keyed)
         in.submit.idempotency = key;
     if (server_ask(w, &in, &err) == 0 && keyed)
-        fg_vec_push(&c->repeats, (struct repeat){fg_strdup(key), in.task, false});
+        fg_vec_push(&c->repeats, (struct repeat){fg_strdup(key), in.task});
     else
         may_refuse(w, &spec, &err);
     *oracle_task(&w->oracle, in.task) = (struct watched){.id = in.task, .attempts_allowed = 1u + spec.retries,
@@ -171,6 +175,35 @@ static void ask(struct world *w, enum fg_input_kind kind, fg_id task)
         broken(w, "refused: %s", err.text);
 }
 
+/* Of a machine or of one of its devices; what is drained is soon resumed. */
+static void drain(struct world *w)
+{
+    struct fg_device_view views[MACHINES_MAX * DEVICES_MAX];
+    struct fg_error err;
+    size_t n = w->server.core ? fg_core_devices(w->server.core, views, FG_COUNT(views)) : 0;
+    if (!n)
+        return;
+    const struct fg_device *d = views[rnd(w, n)].device;
+    struct fg_input in = {.kind = FG_IN_DRAIN, .drain = {.node = d->node, .device = chance(w, 500) ? d->id : 0, .reason = chance(w, 500) ? "dust" : NULL,
+                                                         .now = chance(w, 300), .resume = fg_core_drain(w->server.core, d->node, d->id, NULL) && chance(w, 700)}};
+    server_ask(w, &in, &err);
+}
+
+/* So that in the end all that waits can start. */
+static void resume_all(struct world *w)
+{
+    struct fg_device_view views[MACHINES_MAX * DEVICES_MAX];
+    struct fg_input all[2 * MACHINES_MAX * DEVICES_MAX];
+    struct fg_error err;
+    size_t n = fg_core_devices(w->server.core, views, FG_COUNT(views));
+    for (size_t i = 0; i < n; i++) {
+        all[2 * i] = (struct fg_input){.kind = FG_IN_DRAIN, .drain = {.node = views[i].device->node, .device = views[i].device->id, .resume = true}};
+        all[2 * i + 1] = (struct fg_input){.kind = FG_IN_DRAIN, .drain = {.node = views[i].device->node, .resume = true}};
+    }
+    for (size_t i = 0; i < 2 * n; i++)
+        server_ask(w, &all[i], &err);
+}
+
 static void act(struct world *w, int who, uint64_t what, void *data)
 {
     struct fg_core_counts counts = {0};
@@ -192,6 +225,8 @@ static void act(struct world *w, int who, uint64_t what, void *data)
         snprintf(in.price.price.kind, sizeof in.price.price.kind, "%s", kinds[rnd(w, 3)]);
         server_ask(w, &in, &err);
     }
+    if (chance(w, 15))
+        drain(w);
     if (chance(w, 150))
         ask(w, FG_IN_CANCEL, some_task(w));
     if (chance(w, 20))
@@ -215,6 +250,7 @@ static void release_some(struct world *w, int who, uint64_t what, void *data)
         at(w, w->now + SEC, release_some, 0, 0, NULL);
         return;
     }
+    resume_all(w);
     for (size_t i = 0; i < w->oracle.tasks.count; i++)
         if (i % 2) {
             const struct fg_task *t = fg_core_task(w->server.core, w->oracle.tasks.items[i].id);

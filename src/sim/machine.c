@@ -333,7 +333,7 @@ void machine_init(struct world *w, int index)
                                 .memory_level = FG_LEVEL_KERNEL, .share_level = FG_LEVEL_KERNEL};
         snprintf(d->name, sizeof d->name, "dev%zu", i);
         snprintf(d->kind, sizeof d->kind, "%s", kinds[rnd(w, FG_COUNT(kinds))]);
-        snprintf(d->backend, sizeof d->backend, "cpu");
+        snprintf(d->backend, sizeof d->backend, "%s", strcmp(d->kind, "cpu") == 0 ? "cpu" : "opencl");
     }
     m->on = m->agent_up = true;
     at(w, w->now + between(w, 0, HEARTBEAT_NS), beat, index, 0, NULL);

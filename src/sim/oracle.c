@@ -38,6 +38,15 @@ void oracle_acked(struct world *w, fg_id submitted, fg_id canceled)
 
 /* --- the log --- */
 
+/* A permille of n cores is n thousandths of a core. */
+static bool beyond(const struct oracle *o, fg_device_id d)
+{
+    uint64_t units = o->units[d] ? o->units[d] : 1;
+    return o->leased[d].memory > o->memory[d] || o->leased[d].share * units + o->leased[d].host_milli > 1000 * units;
+}
+
+static fg_id *drained_node(struct oracle *o, fg_id node);
+
 static void granted(struct world *w, struct watched *t, const struct fg_lease *l)
 {
     struct oracle *o = &w->oracle;
@@ -50,8 +59,45 @@ static void granted(struct world *w, struct watched *t, const struct fg_lease *l
     t->lease = *l;
     o->leased[l->device].memory += l->memory_bytes;
     o->leased[l->device].share += l->share_permille;
-    if (o->leased[l->device].memory > o->memory[l->device] || o->leased[l->device].share > 1000)
-        broken(w, "device %u is leased beyond its capacity", l->device);
+    if (l->host) {
+        o->leased[l->host].memory += l->host_bytes;
+        o->leased[l->host].host_milli += l->cpus_milli;
+    }
+    if (beyond(o, l->device) || (l->host && beyond(o, l->host)))
+        broken(w, "device %u or what is beside it is leased beyond its capacity", l->device);
+    fg_id *node = drained_node(o, o->node[l->device]);
+    if (o->drained[l->device] || (node && !fg_id_is_none(*node)))
+        broken(w, "device %u is leased while it is drained", l->device);
+}
+
+/* Where the node stands among those that are drained, or a free place. */
+static fg_id *drained_node(struct oracle *o, fg_id node)
+{
+    fg_id *free = NULL;
+    for (size_t i = 0; i < FG_COUNT(o->drained_nodes); i++) {
+        if (fg_id_eq(o->drained_nodes[i], node))
+            return &o->drained_nodes[i];
+        free = fg_id_is_none(o->drained_nodes[i]) ? &o->drained_nodes[i] : free;
+    }
+    return free;
+}
+
+static void drained(struct oracle *o, const struct fg_event *ev)
+{
+    bool on = ev->kind == FG_EV_NODE_DRAINED;
+    if (ev->drained.device)
+        o->drained[ev->drained.device] = on;
+    else
+        *drained_node(o, ev->drained.node) = on ? ev->drained.node : FG_ID_NONE;
+}
+
+static void joined(struct oracle *o, const struct fg_event *ev)
+{
+    for (size_t i = 0; i < ev->joined.count; i++) {
+        o->memory[ev->joined.devices[i].id] = ev->joined.devices[i].memory_bytes;
+        o->units[ev->joined.devices[i].id] = ev->joined.devices[i].units;
+        o->node[ev->joined.devices[i].id] = ev->joined.node.id;
+    }
 }
 
 static void released(struct world *w, struct watched *t, uint64_t epoch)
@@ -61,6 +107,10 @@ static void released(struct world *w, struct watched *t, uint64_t epoch)
         broken(w, "%s released epoch %llu, holds %llu", short_id(t->id), (unsigned long long)epoch, (unsigned long long)t->lease_epoch);
     o->leased[t->lease.device].memory -= t->lease.memory_bytes;
     o->leased[t->lease.device].share -= t->lease.share_permille + t->lease.lent_permille;
+    if (t->lease.host) {
+        o->leased[t->lease.host].memory -= t->lease.host_bytes;
+        o->leased[t->lease.host].host_milli -= t->lease.cpus_milli;
+    }
     t->lease_epoch = 0;
     if (t->live)
         broken(w, "the lease of %s is released while it runs", short_id(t->id));
@@ -75,7 +125,7 @@ static void resized(struct world *w, struct watched *t, uint64_t epoch, uint32_t
     if (t->lease.share_permille + lent > FG_MAX(t->share_max, t->lease.share_permille))
         broken(w, "%s is lent %u permille, asked for %u in all", short_id(t->id), lent, t->share_max);
     *share += lent - t->lease.lent_permille;
-    if (*share > 1000)
+    if (beyond(&w->oracle, t->lease.device))
         broken(w, "device %u is lent beyond its capacity", t->lease.device);
     t->lease.lent_permille = lent;
     w->result->resized++;
@@ -142,8 +192,9 @@ void oracle_event(struct world *w, const struct fg_event *ev)
     if (ev->seq != ++w->oracle.last_seq)
         broken(w, "event %llu where %llu was due", (unsigned long long)ev->seq, (unsigned long long)w->oracle.last_seq);
     if (ev->kind == FG_EV_NODE_JOINED)
-        for (size_t i = 0; i < ev->joined.count; i++)
-            w->oracle.memory[ev->joined.devices[i].id] = ev->joined.devices[i].memory_bytes;
+        joined(&w->oracle, ev);
+    else if (ev->kind == FG_EV_NODE_DRAINED || ev->kind == FG_EV_NODE_RESUMED)
+        drained(&w->oracle, ev);
     else if (ev->kind != FG_EV_NODE_LOST && ev->kind != FG_EV_TENANT_WEIGHTED && ev->kind != FG_EV_PRICE_SET)
         task_event(w, ev);
 }
@@ -203,14 +254,29 @@ void oracle_resize(struct world *w, int machine, struct attempt *a, uint32_t len
 
 /* --- the end --- */
 
+/* Its first processor is what tasks hold parts of beside its other devices. */
+static struct fg_plan_device empty_device(const struct machine *m, size_t at)
+{
+    const struct fg_device *d = &m->devices[at];
+    struct fg_plan_device plan = {.kind = d->kind, .memory_bytes = d->memory_bytes};
+    size_t host = 0;
+    while (host < m->device_count && strcmp(m->devices[host].backend, "cpu") != 0)
+        host++;
+    if (host == m->device_count)
+        return plan;
+    plan.is_host = host == at;
+    plan.cores = m->devices[host].units;
+    plan.host_memory_bytes = m->devices[host].memory_bytes;
+    return plan;
+}
+
 /* Nothing is free for it on devices that run nothing: there is none that could hold it. */
 static bool fits_nowhere(const struct world *w, const struct fg_task *t)
 {
     for (int i = 0; i < w->machine_count; i++)
         for (size_t j = 0; j < w->machines[i].device_count; j++) {
-            const struct fg_device *d = &w->machines[i].devices[j];
-            const struct fg_need *need = &t->spec.need;
-            if (need->memory_bytes <= d->memory_bytes && (!need->device_kind[0] || strcmp(need->device_kind, d->kind) == 0))
+            struct fg_plan_device d = empty_device(&w->machines[i], j);
+            if (fg_could_hold(&d, &t->spec.need))
                 return false;
         }
     return true;
@@ -235,13 +301,22 @@ static bool gang_fits_nowhere(const struct world *w, const struct watched *t, co
     bool held = false;
     uint64_t want = waiting_of_gang(w, t, &held);
     const struct fg_need *need = &task->spec.need;
-    for (int i = 0; i < w->machine_count; i++)
+    uint64_t on = 0;                     /* the processors themselves, for those who ask for parts of them */
+    for (int i = 0; i < w->machine_count; i++) {
+        uint64_t beside = 0, most = UINT64_MAX;
         for (size_t j = 0; j < w->machines[i].device_count; j++) {
-            const struct fg_device *d = &w->machines[i].devices[j];
-            if (!need->device_kind[0] || strcmp(need->device_kind, d->kind) == 0)
-                room += FG_MIN(d->memory_bytes / need->memory_bytes, (uint64_t)(1000 / need->share_permille));
+            struct fg_plan_device d = empty_device(&w->machines[i], j);
+            struct fg_ask ask = fg_ask_of(&d, need);
+            if (!fg_could_hold(&d, need))
+                continue;
+            uint64_t fits = FG_MIN(d.memory_bytes / ask.memory_bytes, (uint64_t)(1000 / ask.share_permille));
+            *(d.is_host && fg_asks_host(need) ? &on : &beside) += fits;
+            most = need->cpus_milli ? FG_MIN(most, d.cores * 1000u / need->cpus_milli) : most;
+            most = need->host_bytes ? FG_MIN(most, d.host_memory_bytes / need->host_bytes) : most;
         }
-    return held || room < want;
+        room += FG_MIN(beside, most);
+    }
+    return held || FG_MAX(room, on) < want;
 }
 
 static void final_task(struct world *w, const struct watched *t)

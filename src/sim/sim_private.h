@@ -132,7 +132,7 @@ struct client {
     uint64_t made;                       /* ids */
     size_t oldest;                       /* index in the oracle's tasks: all before it have ended */
     bool stopped;
-    FG_VEC(struct repeat { char *idempotency; fg_id task; bool acked; }) repeats;
+    FG_VEC(struct repeat { char *idempotency; fg_id task; }) repeats;
 };
 void client_start(struct world *w);
 void client_wind_down(struct world *w);
@@ -157,8 +157,11 @@ struct oracle {
     FG_VEC(struct watched) tasks;
     uint32_t *slots; size_t slot_count;
     uint64_t last_seq, last_epoch;
-    struct { uint64_t memory; uint32_t share; } leased[MACHINES_MAX * DEVICES_MAX + 1], used[MACHINES_MAX][DEVICES_MAX];
+    struct { uint64_t memory; uint32_t share; uint64_t host_milli; } leased[MACHINES_MAX * DEVICES_MAX + 1], used[MACHINES_MAX][DEVICES_MAX];
     uint64_t memory[MACHINES_MAX * DEVICES_MAX + 1];
+    uint32_t units[MACHINES_MAX * DEVICES_MAX + 1];
+    fg_id node[MACHINES_MAX * DEVICES_MAX + 1], drained_nodes[MACHINES_MAX];
+    bool drained[MACHINES_MAX * DEVICES_MAX + 1];
 };
 void oracle_event(struct world *w, const struct fg_event *ev);               /* it is on disk now */
 void oracle_batch(struct world *w, const struct batch *b);                   /* all of it is, in one transaction */

@@ -1,4 +1,4 @@
-/* keys.c - keys, tenants and who owns a blob: rare, so each is its own transaction that the loop thread waits for. */
+/* keys.c - keys, tenants: rare, so each is its own transaction that the loop thread waits for. And who owns a blob. */
 #include <stdio.h>
 #include "store/internal.h"
 #include "base/io.h"
@@ -143,32 +143,6 @@ int fg_store_tenant_ensure(struct fg_store *store, const char *name, fg_id fresh
 }
 
 /* --- blobs --- */
-
-struct blob_owner { const char *sha256; fg_id tenant; uint64_t size; int64_t now_ns; };
-
-static int own_blob(struct fg_store *store, struct fg_db *db, void *arg, struct fg_error *err)
-{
-    const struct blob_owner *what = arg;
-    sqlite3_stmt *stmt = fg_db_stmt(db, FG_SQL_BLOB_OWN, err);
-    if (!stmt)
-        return -1;
-    fg_db_bind_text(stmt, 1, what->sha256);
-    fg_db_bind_id(db, stmt, 2, what->tenant);
-    sqlite3_bind_int64(stmt, 3, (sqlite3_int64)what->size);
-    sqlite3_bind_int64(stmt, 4, what->now_ns);
-    return fg_db_step(db, FG_SQL_BLOB_OWN, err);
-}
-
-int fg_store_blob_own(struct fg_store *store, const char *sha256, fg_id tenant, uint64_t size, int64_t now_ns, struct fg_error *err)
-{
-    if (!fg_is_sha256(sha256))
-        return fg_fail(err, FG_E_INVALID, "not a SHA-256 in lower-case hex");
-    uint64_t known;
-    if (fg_store_blob_owned(store, sha256, tenant, &known))
-        return 0;
-    struct blob_owner what = { sha256, tenant, size, now_ns };
-    return fg_store_call(store, own_blob, &what, err);
-}
 
 bool fg_store_blob_owned(struct fg_store *store, const char *sha256, fg_id tenant, uint64_t *ret_size)
 {

@@ -81,6 +81,5 @@ int fg_store_key_get(struct fg_store *store, fg_id id, struct fg_store_key *ret,
 int fg_store_key_revoke(struct fg_store *store, fg_id id, int64_t now_ns, struct fg_error *err);
 int fg_store_key_list(struct fg_store *store, fg_id tenant, void (*fn)(void *arg, const struct fg_store_key *key), void *arg, struct fg_error *err); /* NONE: all */
 int fg_store_tenant_ensure(struct fg_store *store, const char *name, fg_id fresh_id, fg_id *ret, struct fg_error *err);
-/* A blob belongs to every tenant that uploaded it. Its bytes are files (store/blob.h). */
-int fg_store_blob_own(struct fg_store *store, const char *sha256, fg_id tenant, uint64_t size, int64_t now_ns, struct fg_error *err);
+/* A blob belongs to every tenant that uploaded it. Its bytes are files (store/blob.h); a batch says so, in owns. */
 bool fg_store_blob_owned(struct fg_store *store, const char *sha256, fg_id tenant, uint64_t *ret_size);

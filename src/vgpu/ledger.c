@@ -28,7 +28,6 @@ static inline uint64_t pack_total(uint64_t bytes, unsigned slot, uint64_t seq)
 {
     return bytes << 22 | (uint64_t)slot << 14 | (seq & SHORT_MASK);
 }
-static inline uint64_t bytes_of(uint64_t word) { return word >> 22; }
 static inline int64_t delta_of(uint64_t intent) { return (int64_t)intent >> 22; }
 static inline uint64_t seq_of(uint64_t word) { return word & SEQ_MASK; }
 static inline uint64_t next_seq(uint64_t used) { return (used + 1) & SEQ_MASK; }
@@ -43,7 +42,7 @@ static void help(struct fg_counters *counters, uint64_t total)
     uint64_t intent = fg_get(&slot->intent);
     /* total unchanged since: used and intent are those of this operation, not of one many wraps later */
     if (seq_of(intent) == seq && fg_get(&counters->total) == total)
-        fg_cas(&slot->used, &used, pack_slot(bytes_of(used) + (uint64_t)delta_of(intent), seq));
+        fg_cas(&slot->used, &used, pack_slot(fg_total_bytes(used) + (uint64_t)delta_of(intent), seq));
 }
 
 static void raise(uint64_t *peak, uint64_t value)
@@ -66,22 +65,22 @@ static inline __attribute__((always_inline)) enum outcome carry_out(struct fg_co
             if (fg_get(&slot->used) != used)
                 return OVERTAKEN; /* only a reaper sees this: another did it */
         }
-        sum = bytes_of(total) + (uint64_t)delta;
+        sum = fg_total_bytes(total) + (uint64_t)delta;
         if (delta > 0 && sum > quota)
             return REFUSED;
-        if (delta < 0 && bytes_of(total) < (uint64_t)-delta)
+        if (delta < 0 && fg_total_bytes(total) < (uint64_t)-delta)
             sum = 0; /* the task spoiled its page; stay in range */
     } while (!fg_cas(&counters->total, &total, pack_total(sum, index, seq)));
     if (delta > 0) {
         raise(&counters->peak_bytes, sum);
-        raise(&slot->peak, bytes_of(used) + (uint64_t)delta);
+        raise(&slot->peak, fg_total_bytes(used) + (uint64_t)delta);
     }
     return DONE;
 }
 
 static inline uint64_t after(uint64_t used, int64_t delta)
 {
-    return pack_slot(bytes_of(used) + (uint64_t)delta, next_seq(used));
+    return pack_slot(fg_total_bytes(used) + (uint64_t)delta, next_seq(used));
 }
 
 /* One operation of this process. In two copies, up and down. */
@@ -90,8 +89,8 @@ static inline __attribute__((always_inline)) enum outcome change(struct fg_lease
     struct fg_slot *slot = lease->slot;
     fg_lock(&lease->lock);
     uint64_t used = fg_get(&slot->used);
-    if (delta < 0 && bytes_of(used) < (uint64_t)-delta)
-        delta = -(int64_t)bytes_of(used); /* a shim credits twice: never a neighbour's bytes */
+    if (delta < 0 && fg_total_bytes(used) < (uint64_t)-delta)
+        delta = -(int64_t)fg_total_bytes(used); /* a shim credits twice: never a neighbour's bytes */
     fg_put(&slot->intent, (uint64_t)delta << 22 | next_seq(used));
     enum outcome outcome = carry_out(lease->counters, (unsigned)(slot - lease->counters->slots), used, delta, quota);
     if (outcome == DONE)
@@ -100,12 +99,12 @@ static inline __attribute__((always_inline)) enum outcome change(struct fg_lease
     return outcome;
 }
 
-uint64_t fg_ledger_used(const struct fg_counters *counters) { return bytes_of(fg_get(&counters->total)); }
+uint64_t fg_ledger_used(const struct fg_counters *counters) { return fg_total_bytes(fg_get(&counters->total)); }
 
 uint64_t fg_ledger_slot_used(struct fg_counters *counters, unsigned slot)
 {
     help(counters, fg_get(&counters->total));
-    return bytes_of(fg_get(&counters->slots[slot].used));
+    return fg_total_bytes(fg_get(&counters->slots[slot].used));
 }
 
 static void keep(uint64_t *gone, uint64_t *count)
@@ -123,15 +122,15 @@ static void credit_dead(struct fg_counters *counters, unsigned index, uint64_t d
         uint64_t before = fg_get(&slot->intent);
         help(counters, fg_get(&counters->total));
         uint64_t used = fg_get(&slot->used);
-        if (fg_get(&slot->owner) != dead || !bytes_of(used))
+        if (fg_get(&slot->owner) != dead || !fg_total_bytes(used))
             return;
         /* exchanged, not stored: a reaper that slept must not write into the intent of the slot's next owner */
-        uint64_t intent = -bytes_of(used) << 22 | next_seq(used);
+        uint64_t intent = -fg_total_bytes(used) << 22 | next_seq(used);
         if (before != intent && !fg_cas(&slot->intent, &before, intent))
             continue;
-        if (carry_out(counters, index, used, -(int64_t)bytes_of(used), 0) == DONE) {
+        if (carry_out(counters, index, used, -(int64_t)fg_total_bytes(used), 0) == DONE) {
             uint64_t seen = used;
-            fg_cas(&slot->used, &seen, after(used, -(int64_t)bytes_of(used)));
+            fg_cas(&slot->used, &seen, after(used, -(int64_t)fg_total_bytes(used)));
         }
     }
 }
@@ -365,18 +364,17 @@ enum fg_ledger_status fg_ledger_find(struct fg_ledger *ledger, uint64_t key, str
     return look(ledger, key, ret, 0);
 }
 
-/* Forget the records of owner, or all (owner 0): every table is walked once. */
-static uint64_t drop(struct fg_ledger *ledger, uint64_t owner)
+uint64_t fg_ledger_drop_owner(struct fg_ledger *ledger, uint64_t owner)
 {
     uint64_t bytes = 0;
-    if (!ready(ledger))
+    if (!owner || !ready(ledger))
         return 0;
     for (unsigned s = 0; s < FG_LEDGER_SHARDS; s++) {
         struct fg_shard *shard = &ledger->shards[s];
         fg_lock(&shard->lock);
         for (uint32_t i = 0; shard->live && i <= shard->mask;) {
             struct fg_record *at = &shard->places[i];
-            if (!at->key || (owner && at->owner != owner)) {
+            if (!at->key || at->owner != owner) {
                 i++;
                 continue;
             }
@@ -388,9 +386,6 @@ static uint64_t drop(struct fg_ledger *ledger, uint64_t owner)
     fg_ledger_credit(ledger, bytes);
     return bytes;
 }
-
-uint64_t fg_ledger_drop_owner(struct fg_ledger *ledger, uint64_t owner) { return owner ? drop(ledger, owner) : 0; }
-uint64_t fg_ledger_drop_all(struct fg_ledger *ledger) { return drop(ledger, 0); }
 
 void fg_ledger_view(const struct fg_lease *lease, struct fg_memory_view *ret)
 {

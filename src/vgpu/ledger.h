@@ -68,8 +68,6 @@ enum fg_ledger_status fg_ledger_restore(struct fg_ledger *ledger, const struct f
 enum fg_ledger_status fg_ledger_find(struct fg_ledger *ledger, uint64_t key, struct fg_record *ret);
 /* A context, pool or graph is gone: forget and credit all records of this owner (not 0). Returns the bytes. O(live). */
 uint64_t fg_ledger_drop_owner(struct fg_ledger *ledger, uint64_t owner);
-/* The device was reset: forget and credit all records of this process. */
-uint64_t fg_ledger_drop_all(struct fg_ledger *ledger);
 
 /* What memory queries answer. One load each: all views agree. */
 struct fg_memory_view { uint64_t quota_bytes, used_bytes, free_bytes, peak_bytes; };
@@ -77,7 +75,7 @@ void fg_ledger_view(const struct fg_lease *lease, struct fg_memory_view *ret);
 uint64_t fg_ledger_live(struct fg_ledger *ledger); /* records of this process */
 
 /* --- for the server and for tests: any process, concurrently with all else --- */
-static inline uint64_t fg_total_bytes(uint64_t word) { return word >> 22; }
+static inline uint64_t fg_total_bytes(uint64_t word) { return word >> 22; } /* bytes:42 sequence:22 */
 uint64_t fg_ledger_used(const struct fg_counters *counters);
 /* Bytes charged to a slot, an operation in flight completed first. */
 uint64_t fg_ledger_slot_used(struct fg_counters *counters, unsigned slot);

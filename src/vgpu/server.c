@@ -209,10 +209,10 @@ int fg_vgpu_admit(struct fg_vgpu_server *server, const struct fg_lease_spec *spe
         return fg_fail(err, FG_E_CONFLICT, "device '%s' cannot be held alone: %u other leases are on it", device->name, held.leases);
     if (held.memory_bytes + spec->memory_bytes > device->memory_bytes)
         return fg_fail(err, FG_E_CONFLICT, "device '%s' has %llu bytes left to lease, not %llu", device->name,
-                       (unsigned long long)(device->memory_bytes - held.memory_bytes), (unsigned long long)spec->memory_bytes);
+                       (unsigned long long)(device->memory_bytes - FG_MIN(held.memory_bytes, device->memory_bytes)), (unsigned long long)spec->memory_bytes);
     if (held.share_permille + spec->share_permille > 1000)
         return fg_fail(err, FG_E_CONFLICT, "device '%s' has %u permille of its compute left to lease, not %u", device->name,
-                       1000 - held.share_permille, spec->share_permille);
+                       1000 - FG_MIN(held.share_permille, 1000u), spec->share_permille);
     if (held.leases + 2 >= FG_ARBITER_MAX) /* one place is for the guest */
         return fg_fail(err, FG_E_CONFLICT, "device '%s' has %u leases already", device->name, held.leases);
     return 0;

@@ -92,7 +92,7 @@ int fg_vgpu_server_aside(struct fg_vgpu_server *server, const char *id, struct f
 /* Take its place again; it is held from then on. FG_E_CONFLICT: others have it, *ret says how much is missing. */
 struct fg_lease_missing { uint64_t memory_bytes; uint32_t share_permille; };
 int fg_vgpu_server_back(struct fg_vgpu_server *server, const char *id, struct fg_lease_missing *ret, struct fg_error *err);
-/* Hold a place for a lease that is aside on another device, beside its own; NULL: no longer. Then moved: that device is its own
+/* Hold a place for a lease on another device, beside its own; NULL: no longer. Then moved: that device is its own
  * and it is aside no more. Errors as open. */
 int fg_vgpu_server_move_to(struct fg_vgpu_server *server, const char *id, const char *device, struct fg_error *err);
 int fg_vgpu_server_moved(struct fg_vgpu_server *server, const char *id, struct fg_error *err);

@@ -75,7 +75,7 @@ int fg_vgpu_server_move_to(struct fg_vgpu_server *server, const char *id, const 
 {
     int result = -1;
     pthread_mutex_lock(&server->mutex);
-    struct lease *lease = parked_lease(server, id, err);
+    struct lease *lease = fg_vgpu_lease_by_id(server, id, err);
     struct device *to = lease && name ? fg_vgpu_device_by_name(server, name) : NULL, *before = lease ? lease->to : NULL;
     if (lease && name && !to)
         fg_fail(err, FG_E_NOT_FOUND, "there is no device '%s'", name);

@@ -51,6 +51,8 @@ static const struct fg_field lease_fields[] = {
     {"memory_bytes", F_U64, 0, AT(struct fg_lease, memory_bytes)},
     {"share_permille", F_U32, 0, AT(struct fg_lease, share_permille)},
     {"borrowed", F_BOOL, OPTIONAL, AT(struct fg_lease, borrowed)},
+    {"cpus_milli", F_U32, OPTIONAL, AT(struct fg_lease, cpus_milli)},
+    {"host_bytes", F_U64, OPTIONAL, AT(struct fg_lease, host_bytes)},
     {"granted_ns", F_I64, 0, AT(struct fg_lease, granted_ns)},
     {"deadline_ns", F_I64, 0, AT(struct fg_lease, deadline_ns)},
     {"price_nanousd_per_s", F_I64, 0, AT(struct fg_lease, price_nanousd_per_s)},
@@ -70,6 +72,7 @@ static const struct fg_field device_fields[] = {
     {"share_level", F_NAME, 0, AT(struct fg_device, share_level), &level_names},
     {"level_why", F_TEXT, 0, AT(struct fg_device, level_why)},
     {"healthy", F_BOOL, 0, AT(struct fg_device, healthy)},
+    {"moves", F_BOOL, OPTIONAL, AT(struct fg_device, moves)},
 };
 static const struct fg_fields device_table = {device_fields, FG_COUNT(device_fields)};
 

@@ -53,7 +53,12 @@ static void encode_value(const struct fg_field *f, const char *p, struct fg_str 
 
 static bool is_absent(const struct fg_field *f, const char *p)
 {
-    return (f->flags & OPTIONAL) && (f->kind == F_STRING ? *(char *const *)p == NULL : *p == '\0');
+    static const char zero[16];
+    if (!(f->flags & OPTIONAL))
+        return false;
+    if (f->kind == F_STRING || f->kind == F_TEXT)
+        return f->kind == F_STRING ? *(char *const *)p == NULL : *p == '\0';
+    return f->size <= sizeof zero && memcmp(p, zero, f->size) == 0;      /* a number whose first byte is 0 is there */
 }
 
 void fg_fields_encode(const struct fg_fields *fields, const void *struct_base, struct fg_str *out)

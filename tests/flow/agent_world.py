@@ -109,3 +109,22 @@ def make_world(tmp_path):
     yield make
     for w in made:
         w.close()
+
+
+def lease_outlives_agent(world, program, device, **more):
+    """A quarter of its memory is taken before the agent is killed: another agent knows of it, and the fifth allocation of 16 MiB of 64
+    is refused. program: Python that has say() and alloc(mib)."""
+    task = world.server.start(["python3", "-c", program + """
+import time
+say(alloc(16)[0])
+while not os.path.exists("go"):
+    time.sleep(0.05)
+say(*[alloc(16)[0] for _ in range(4)])
+"""], device=device, memory=64 << 20, share=500, **more)
+    world.server.wait_text(task, "0")
+    world.agent.kill()
+    world.agent.run()
+    world.server.wait_hello(2)
+    (world.attempt_dir(task) / "work" / "go").write_text("")
+    assert world.server.finished(task)["state"] == "succeeded"
+    assert world.server.text(task).split() == ["0", "0", "0", "0", "2"]

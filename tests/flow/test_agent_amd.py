@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from agent_world import ROOT_ONLY, make_world, until  # noqa: F401
+from agent_world import ROOT_ONLY, lease_outlives_agent, make_world, until  # noqa: F401
 from fake_server import BUILD
 import fake_server
 
@@ -133,20 +133,7 @@ say(os.environ["ROCR_VISIBLE_DEVICES"], os.environ["LD_LIBRARY_PATH"])
 
 
 def test_a_restarted_agent_takes_the_lease_over(world):  # noqa: F811
-    task = world.server.start(["python3", "-c", PROGRAM + """
-import time
-say(alloc(16)[0])
-while not os.path.exists("go"):
-    time.sleep(0.05)
-say(*[alloc(16)[0] for _ in range(4)])
-"""], device=gpus(world)[0]["name"], memory=64 * MIB, share=500)
-    world.server.wait_text(task, "0")
-    world.agent.kill()
-    world.agent.run()
-    world.server.wait_hello(2)
-    (world.attempt_dir(task) / "work" / "go").write_text("")
-    assert world.server.finished(task)["state"] == "succeeded"
-    assert world.server.text(task).split() == ["0", "0", "0", "0", "2"]
+    lease_outlives_agent(world, PROGRAM, gpus(world)[0]["name"])
 
 
 def test_two_tasks_of_half_a_device_run_beside_each_other_and_a_third_does_not(world):  # noqa: F811

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from agent_world import make_world, until  # noqa: F401
+from agent_world import lease_outlives_agent, make_world, until  # noqa: F401
 from fake_server import BUILD
 
 MIB = 1 << 20
@@ -123,20 +123,7 @@ say(os.environ["CUDA_VISIBLE_DEVICES"].split("-")[0])
 
 
 def test_a_restarted_agent_takes_the_lease_over(world):  # noqa: F811
-    task = world.server.start(["python3", "-c", PROGRAM + """
-say(alloc(16)[0])
-import time
-while not os.path.exists("go"):
-    time.sleep(0.05)
-say(*[alloc(16)[0] for _ in range(4)])
-"""], device=gpus(world)[0]["name"], memory=64 * MIB, share=500, env={"FGPU_FAKE_CUDA_SETUP": SETUP})
-    world.server.wait_text(task, "0")
-    world.agent.kill()
-    world.agent.run()
-    world.server.wait_hello(2)
-    (world.attempt_dir(task) / "work" / "go").write_text("")
-    assert world.server.finished(task)["state"] == "succeeded"
-    assert world.server.text(task).split() == ["0", "0", "0", "0", "2"]
+    lease_outlives_agent(world, PROGRAM, gpus(world)[0]["name"], env={"FGPU_FAKE_CUDA_SETUP": SETUP})
 
 
 def test_a_device_that_is_too_hot_takes_no_more_tasks_and_is_taken_back(world, tmp_path):  # noqa: F811

@@ -1,7 +1,6 @@
 """The fgpu command, driven as a user drives it: against the real server and agent, in folders of its own."""
 import json
 import os
-import pathlib
 import re
 import shutil
 import signal
@@ -9,46 +8,10 @@ import subprocess
 
 import pytest
 
+from cli_world import FGPU, Fgpu, NEEDS_FGPU, alone, running  # noqa: F401
 from harness import PATIENCE_S, ROOT, eventually
 
-BUILD = pathlib.Path(os.environ.get("FGPU_BUILD", ROOT / "build"))
-FGPU = pathlib.Path(os.environ.get("FGPU_BIN", BUILD / "src" / "cli" / "fgpu"))
-pytestmark = pytest.mark.skipif(not FGPU.exists(), reason=f"{FGPU} is not built")
-
-
-class Fgpu:
-    """fgpu with an environment of its own."""
-
-    def __init__(self, folder):
-        self.data, self.home, self.work = folder / "data", folder / "home", folder / "work"
-        for made in (self.home, self.work):
-            made.mkdir()
-        self.env = {k: v for k, v in os.environ.items() if not k.startswith(("FGPU_", "XDG_"))}
-        self.env.update(HOME=str(self.home), XDG_CONFIG_HOME=str(self.home / "config"), FGPU_DATA_DIR=str(self.data))
-
-    def start(self, *args, cwd=None, **more):
-        return subprocess.Popen([str(FGPU), *map(str, args)], env=self.env, cwd=cwd or self.work, stdout=subprocess.PIPE,
-                                stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, **more)
-
-    def raw(self, *args, cwd=None, stdin=None, timeout=PATIENCE_S, env=None):
-        return subprocess.run([str(FGPU), *map(str, args)], env={**self.env, **(env or {})}, cwd=cwd or self.work,
-                              capture_output=True, input=stdin, timeout=timeout)
-
-    def __call__(self, *args, code=0, **more):
-        """stdout of a call that must end with this exit status."""
-        ran = self.raw(*args, **more)
-        assert ran.returncode == code, f"fgpu {args}: {ran.returncode}\n{ran.stdout.decode()}\n{ran.stderr.decode()}"
-        self.err = ran.stderr.decode()
-        return ran.stdout.decode()
-
-    def fails(self, code, *args, **more):
-        """stderr of a call that must fail with this exit status."""
-        self(*args, code=code, **more)
-        return self.err
-
-    def one(self, *args, **more):
-        at = args.index("--") if "--" in args else len(args)
-        return json.loads(self(*args[:at], "--json", *args[at:], **more))
+pytestmark = NEEDS_FGPU
 
 
 @pytest.fixture(scope="module")
@@ -56,14 +19,6 @@ def fgpu(tmp_path_factory):
     """One system for the tests that only use it."""
     made = Fgpu(tmp_path_factory.mktemp("cli"))
     made("up", "--detach", "--listen", "127.0.0.1:0")
-    yield made
-    made("down", "--kill")
-
-
-@pytest.fixture
-def alone(tmp_path):
-    """Folders for tests that start and stop a system of their own."""
-    made = Fgpu(tmp_path)
     yield made
     made("down", "--kill")
 
@@ -348,10 +303,6 @@ def test_hold_release_cancel_retry(fgpu):
     assert fgpu.fails(4, "cancel", "tsk_7ZZZZZZZZZZZZZZZZZZZZZZZZZ")
 
 
-def running(fgpu, task):
-    return eventually(lambda: fgpu.one("get", task)["state"] == "running")
-
-
 def test_wait_gives_up_in_time(fgpu):
     task = fgpu("submit", "--no-workdir", "--", "sleep", "100").strip()
     assert "has not ended" in fgpu.fails(6, "wait", "--timeout", "1s", task)
@@ -396,6 +347,30 @@ def test_events_tell_a_tasks_life(fgpu):
     kinds = [json.loads(line)["event"] for line in fgpu("events", "last", "--follow", "--json").splitlines()]
     assert kinds[0] == "task.submitted" and kinds[-1] == "task.settled" and "task.started" in kinds
     assert "task.settled" in fgpu("events", "last")
+
+
+def test_a_machine_is_drained_and_waited_for(alone):  # noqa: F811
+    alone("up", "--detach", "--listen", "127.0.0.1:0")
+    eventually(lambda: alone("devices", "--json"))
+    node = alone.one("nodes")["name"]
+    there = alone("submit", "-q", "--no-workdir", "--", "sh", "-c", "while [ ! -e go ]; do sleep 0.05; done").strip()
+    eventually(lambda: alone.one("get", there)["state"] == "running")
+    told = alone("nodes", "drain", node, "--reason", "new fans")
+    assert told.splitlines()[0] == f"{node} is draining; still there:" and there in told
+    assert "draining (1 task)" in alone("nodes") and "new fans" in alone("nodes") and "draining" in alone("devices")
+    waits = alone("submit", "-q", "--no-workdir", "--", "true").strip()
+    assert f"for new fans: fgpu nodes resume {node}" in alone("why", waits)
+    waiting = alone.start("nodes", "drain", node, "--wait")
+    alone("cancel", there)
+    assert waiting.communicate(timeout=PATIENCE_S)[1].decode() == f"{node} is empty\n" and waiting.returncode == 0
+    assert "drained" in alone("nodes") and alone.one("get", waits)["state"] == "queued"
+    assert alone("devices", "drain", f"{node}/cpu0") == f"{node}/cpu0 is drained and empty\n"
+    alone("devices", "resume", "cpu0")
+    assert alone.err == f"its machine is drained still: fgpu nodes resume {node}\n"
+    assert alone("nodes", "resume", node) == f"{node} takes tasks\n"
+    alone("wait", waits)
+    assert "no machine is called 'nobody'" in alone.fails(4, "nodes", "drain", "nobody")
+    assert "no device is called 'nobody/cpu0'" in alone.fails(4, "devices", "drain", "nobody/cpu0")
 
 
 def test_the_system_can_be_looked_at(fgpu):
@@ -458,92 +433,3 @@ def test_interrupted_twice_it_cancels_it(fgpu):
     assert "being canceled" in err
     fgpu.fails(1, "wait", "last")
     assert fgpu.one("get", "last")["state"] == "canceled"
-
-
-# --- up and down ---
-
-def pid_of(fgpu, name):
-    return int(re.findall(name + r" started, pid (\d+)", (fgpu.data / "up.log").read_text())[-1])
-
-
-def test_up_prints_what_a_newcomer_needs_and_may_be_repeated(alone):
-    first = alone("up", "--detach", "--listen", "127.0.0.1:0")
-    url = re.search(r"http://\S+", first)[0]
-    for word in ("key     fgpu_", str(alone.home / "config"), str(alone.data), "cpu0", "limits: memory", "fgpu down"):
-        assert word in first
-    assert oct((alone.home / "config" / "fastgpu" / "credentials").stat().st_mode)[-3:] == "600"
-    before = (alone.data / "up.log").read_text().count(" started, pid ")
-    assert url in alone("up", "--detach")
-    assert (alone.data / "up.log").read_text().count(" started, pid ") == before
-    assert "already runs" in alone.fails(5, "up")
-    alone("down")
-    assert "no task runs" in alone.err
-    assert "nothing runs" in (alone("down") + alone.err)
-    alone.fails(7, "ps")
-
-
-def test_two_ups_at_once_start_one_system(alone):
-    both = [alone.start("up", "--detach", "-q", "--listen", "127.0.0.1:0", text=True) for _ in range(2)]
-    urls = {p.communicate(timeout=PATIENCE_S)[0] for p in both}
-    assert len(urls) == 1 and all(p.returncode == 0 for p in both)
-
-
-def test_in_the_foreground_it_stops_with_ctrl_c(alone):
-    up = alone.start("up", "-q", "--listen", "127.0.0.1:0", text=True, start_new_session=True)
-    assert up.stdout.readline().startswith("http://")
-    os.killpg(up.pid, signal.SIGINT)
-    assert up.wait(timeout=PATIENCE_S) == 0
-    alone.fails(7, "ps")
-
-
-def test_a_port_that_is_taken_fails_with_the_reason(fgpu, alone):
-    taken = json.loads((fgpu.data / "server.json").read_text())["url"]
-    error = alone.fails(7, "up", "--detach", "--listen", taken[len("http://"):])
-    assert "Address already in use" in error and "serve.log" in error
-
-
-@pytest.mark.parametrize("name", ["serve", "agent"])
-def test_killed_daemons_come_back_and_the_run_goes_on(alone, name):
-    alone("up", "--detach", "--listen", "127.0.0.1:0")
-    run = alone.start("run", "-q", "--no-workdir", "--", "sh", "-c", "for i in 1 2 3 4; do echo $i; sleep 0.5; done; exit 4", text=True)
-    assert run.stdout.readline() == "1\n"
-    os.kill(pid_of(alone, name), signal.SIGKILL)
-    out, err = run.communicate(timeout=PATIENCE_S)
-    assert (run.returncode, out) == (1, "2\n3\n4\n"), err
-    assert alone.one("get", "last")["exit_code"] == 4
-    assert alone.one("get", "last")["attempt"] == 1
-
-
-def test_tasks_outlive_down_and_are_found_again(alone):
-    alone("up", "--detach", "--listen", "127.0.0.1:0")
-    task = alone("submit", "--no-workdir", "--", "sh", "-c", "until [ -e go ]; do sleep 0.05; done; for i in 1 2 3 4; do echo $i; done; exit 5").strip()
-    assert running(alone, task)
-    alone("down")
-    assert "1 task goes on" in alone.err
-    (alone.data / "agent" / "attempts" / f"{task}.1" / "work" / "go").touch()
-    alone("up", "--detach", "--listen", "127.0.0.1:0")
-    alone("wait", task, code=1)
-    assert alone.one("get", task)["exit_code"] == 5
-    assert alone("logs", task) == "1\n2\n3\n4\n"
-
-
-def test_down_kill_leaves_nothing_running(alone):
-    alone("up", "--detach", "--listen", "127.0.0.1:0")
-    task = alone("submit", "--no-workdir", "--share", "100", "--", "sleep", "100").strip()
-    assert running(alone, task)
-    waiting = alone("submit", "--no-workdir", "--share", "100", "--", "true").strip()
-    alone("down", "--kill")
-    assert "no task runs" in alone.err
-    assert not (alone.data / "agent" / "attempts" / f"{waiting}.1").exists()      # it did not take the freed place
-    alone("up", "--detach", "--listen", "127.0.0.1:0")
-    assert alone.one("get", task)["state"] == "canceled"
-    assert "succeeded" in alone("wait", waiting)
-
-
-def test_a_watcher_that_is_killed_takes_its_daemons_along(alone):
-    alone("up", "--detach", "--listen", "127.0.0.1:0")
-    serve = pid_of(alone, "serve")
-    os.kill(int((alone.data / "up.pid").read_text()), signal.SIGKILL)
-    alone("up", "--detach", "--listen", "127.0.0.1:0")
-    assert pid_of(alone, "serve") != serve
-    alone("ps")

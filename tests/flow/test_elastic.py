@@ -6,7 +6,7 @@ import pathlib
 import pytest
 
 from agent_world import ROOT_ONLY, until, world  # noqa: F401
-from test_cli import FGPU, Fgpu
+from cli_world import FGPU, Fgpu
 
 pytestmark = pytest.mark.skipif(not FGPU.exists(), reason=f"{FGPU} is not built")
 

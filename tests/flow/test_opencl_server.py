@@ -7,9 +7,9 @@ import time
 import pytest
 
 from agent_world import until
+from cli_world import FGPU, Fgpu
 from harness import PATIENCE_S
 from test_agent_opencl import MIB, PROGRAM, missing
-from test_cli import FGPU, Fgpu
 
 pytestmark = [pytest.mark.skipif(bool(missing()), reason=missing()), pytest.mark.skipif(not FGPU.exists(), reason=f"{FGPU} is not built"),
               pytest.mark.skipif(os.geteuid() != 0, reason="levels are those of root's agent")]

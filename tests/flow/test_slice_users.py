@@ -10,7 +10,7 @@ import tempfile
 import pytest
 
 from harness import PATIENCE_S, eventually
-from slice_world import MIB, NEEDS_OPENCL, TWO_USERS, Slices, free_bytes
+from slice_world import NEEDS_OPENCL, TWO_USERS, Slices, free_bytes
 
 pytestmark = NEEDS_OPENCL
 USERS = [64801, 64802]

@@ -1,5 +1,4 @@
 """The SDK and the worker are imported from the tree, and nothing of the caller's own settings reaches a test."""
-import os
 import sys
 from pathlib import Path
 

@@ -2,8 +2,8 @@
  *
  *     greedy -> chains, cooled -> prices of tasks -> { dive -> chains, cool } until done
  *
- * The first dives go over all agents; later ones keep the current assignment but for a few agents, drawn at random,
- * and dive over those. Where the knapsacks do not apply (several resources, many agents of one kind) the chains are
+ * The first dives go over all agents; later ones keep the current assignment but for a few agents or some tasks, drawn
+ * at random, and dive over those (docs/decisions/0059-dives-over-parts.md). Where the knapsacks do not apply (several resources, many agents of one kind) the chains are
  * alone, cooled again and again, each time longer. Every loop counts work, never time, so that a run limited by
  * iterations depends on the seed alone. */
 #include "plan/assign/search.h"
@@ -22,7 +22,7 @@ static uint32_t pick(struct search *q, uint64_t bits, double *most_gain)
     const struct agent_state *nobody = &q->s->agents[w->agents - 1];
     *most_gain = INFINITY;
     if (!nobody->count || (bits >> 32 & 3))
-        return random_scale((uint32_t)bits, w->tasks);
+        return q->focus_count ? q->focus[random_scale((uint32_t)bits, q->focus_count)] : random_scale((uint32_t)bits, w->tasks);
     *most_gain = w->unit * (double)(1u << (bits >> 36 & 7));
     return nobody->held[random_scale((uint32_t)random_next(w->random), nobody->count)].task;
 }
@@ -117,27 +117,46 @@ static void keep_current(struct search *q, const uint32_t *agent, int64_t cost)
     q->current_cost = cost;
 }
 
+/* What a dive over a part places anew, into focus: all tasks of a few agents, or some tasks of all agents, 25 to 400. Which of the two finds more, and
+ * how many, differs between instances, so both are drawn. */
+static void free_some(struct search *q, const uint32_t *agent, bool *freed)
+{
+    struct work *w = q->w;
+    uint64_t bits = random_next(w->random);
+    uint32_t want = FG_MIN(25u << random_scale((uint32_t)bits, 5), w->tasks / 2 + 1), chance = (uint32_t)((uint64_t)want * UINT32_MAX / w->tasks);
+    bool agents = bits >> 63;
+    FG_AUTO_FREE bool *open = fg_alloc(w->agents * sizeof *open);
+    if (agents)
+        open_some(q, open);
+    q->focus_count = 0;
+    for (uint32_t j = 0; j < w->tasks; j++) {
+        freed[j] = agent[j] + 1 == w->agents || (agents ? open[agent[j]] : (uint32_t)(random_next(w->random) >> 32) < chance);
+        if (freed[j])
+            q->focus[q->focus_count++] = j;
+    }
+}
+
 /* One dive and what chains make of it. The first go over all agents, the later over some. */
-static void dive_once(struct search *q, struct dive *d, uint32_t round, uint32_t *agent, bool *open)
+static void dive_once(struct search *q, struct dive *d, bool part, uint32_t *agent, bool *freed)
 {
     struct work *w = q->w;
     struct state *s = q->s;
-    bool part = round >= TUNE_DIVES_FULL && q->stale < TUNE_STALE;
-    if (round >= TUNE_DIVES_FULL && !part)
-        q->current_cost = INT64_MAX, q->stale = 0;       /* nothing more to find around here: begin elsewhere */
+    double heat = w->unit * TUNE_POLISH_HEAT;
     if (part) {
         memcpy(agent, q->current, w->tasks * sizeof *agent);
-        open_some(q, open);
+        free_some(q, agent, freed);
+        heat *= 0.5 * (double)(1u << (random_next(w->random) >> 62));
     }
-    dive_run(d, agent, part ? open : NULL);
+    dive_run(d, agent, part ? freed : NULL);
     state_set(s, agent);
     if (s->over == 0)
         work_offer(w, s->agent, s->total);
-    search_anneal(q, &(struct anneal){w->unit * TUNE_POLISH_HEAT, w->unit * TUNE_POLISH_HEAT / 5,
-                                      (uint64_t)TUNE_POLISH * w->tasks, 5, 0.3});
+    uint64_t tasks = part && q->focus_count ? q->focus_count : w->tasks;
+    search_anneal(q, &(struct anneal){heat, heat / 5, TUNE_POLISH * tasks, 5, 0.3});
     search_repair(q);
     if (s->over == 0)
         search_sweep(q);
+    q->focus_count = 0;
     q->stale += part && (s->over > 0 || s->total >= q->current_cost);
     if (s->over == 0 && s->total <= q->current_cost)
         keep_current(q, s->agent, s->total);
@@ -147,9 +166,9 @@ static void search_dives(struct search *q, struct dive *d)
 {
     struct work *w = q->w;
     FG_AUTO_FREE uint32_t *agent = fg_realloc(NULL, w->tasks, sizeof *agent);
-    FG_AUTO_FREE bool *open = fg_alloc(w->agents * sizeof *open);
-    uint64_t began = w->iterations, chains = 0;
-    double attempts = (double)TUNE_LONG * w->tasks;
+    FG_AUTO_FREE bool *freed = fg_alloc(w->tasks * sizeof *freed);
+    uint64_t began = w->iterations, chains = 0, full = 0;
+    double attempts = fmin((double)TUNE_LONG * w->tasks, fmax(TUNE_LONG_ALL, TUNE_FIRST * (double)w->tasks));
     keep_current(q, w->best, w->best_cost);
     uint32_t round = 0, cooling = 0;
     dive_root(d);
@@ -157,7 +176,12 @@ static void search_dives(struct search *q, struct dive *d)
         uint64_t before = w->iterations;
         int64_t known = w->best_cost;
         if (chains * TUNE_CHAIN_SHARE >= before - began || round == 0) {
-            dive_once(q, d, round++, agent, open);
+            bool part = round > 0 && q->stale < TUNE_STALE && (round >= TUNE_DIVES_FULL || full > TUNE_DIVES_COST);
+            if (!part && q->stale >= TUNE_STALE)
+                q->current_cost = INT64_MAX, q->stale = 0; /* nothing more to find around here: begin elsewhere */
+            dive_once(q, d, part, agent, freed);
+            round++;
+            full += part ? 0 : w->iterations - before;
         } else {
             state_set(q->s, w->best);
             double heat = w->tasks <= 100 && cooling++ % 3 == 2 ? 10 : TUNE_LONG_HEAT; /* small ones have the time */
@@ -206,6 +230,7 @@ void fg_assign_search(struct work *w)
     for (uint32_t i = 0; i < FG_COUNT(q->log_table); i++)
         q->log_table[i] = -logf(((float)i + 0.5f) / FG_COUNT(q->log_table));
     q->current = fg_realloc(NULL, w->tasks, sizeof *q->current);
+    q->focus = fg_realloc(NULL, w->tasks, sizeof *q->focus);
     q->current_cost = INT64_MAX;
     q->s = state_create(w);
     if (w->o->start) {
@@ -234,6 +259,6 @@ void fg_assign_search(struct work *w)
     dive_destroy(d);
     chain_fini(&q->chain);
     state_destroy(q->s);
-    free(q->current);
+    free(q->current), free(q->focus), free(q->guests), free(q->guest_first);
     free(q);
 }

@@ -10,6 +10,9 @@ struct search {
     uint32_t *current;              /* what dives over a part start from */
     int64_t current_cost;
     uint32_t stale;                 /* dives over a part since current became cheaper */
+    uint32_t *focus, focus_count;   /* the tasks that chains and sweeps begin with; none: all */
+    struct guest *guests;           /* by kind: who may go there, guests[guest_first[kind] .. guest_first[kind + 1]] (sweep.c) */
+    uint32_t *guest_first;
 };
 
 /* Try `attempts` chains while the temperature falls from t0 to t1. strict is the price of overload, in multiples of

@@ -13,13 +13,14 @@
 #define LOOKS_GUESTS 1024u
 
 struct leave { int64_t delta; uint32_t to; const struct option *option; };
+#define UNKNOWN INT64_MIN
 struct guest { uint32_t task; const struct option *option; };
 struct sweep {
     struct state *s;
-    struct guest *guests;           /* by kind: who may go there, guests[first[kind] .. first[kind + 1]] */
-    uint32_t *first;
+    const struct guest *guests;     /* by kind: who may go there, guests[first[kind] .. first[kind + 1]] */
+    const uint32_t *first;
     const struct option **mine;     /* by kind: the option of the task at hand, or NULL */
-    struct leave *leave;            /* by task: its cheapest move to where there is room; delta INT64_MAX: none */
+    struct leave *leave;            /* by task: its cheapest move to where there is room; delta INT64_MAX: none, INT64_MIN: not known */
 };
 
 static bool fits(const struct state *s, const struct option *o, uint32_t agent, const struct option *gone)
@@ -73,9 +74,9 @@ static void look_ahead(struct sweep *w, uint32_t j, uint32_t i, const struct opt
     for (uint32_t x = 0; x < looks; x++, at = at + 1 < a->count ? at + 1 : 0) {
         uint32_t k = a->held[at].task;
         struct leave *l = &w->leave[k];
-        if (l->delta >= f->delta - delta || !fits(s, o, i, s->option[k]))
+        if ((l->delta != UNKNOWN && l->delta >= f->delta - delta) || !fits(s, o, i, s->option[k]))
             continue;
-        if (l->to == i || !fits(s, l->option, l->to, NULL))
+        if (l->delta == UNKNOWN || l->to == i || !fits(s, l->option, l->to, NULL))
             *l = cheapest_leave(s, k, bits);
         if (l->delta < f->delta - delta)
             *f = (struct found){delta + l->delta, o, i, k, *l};
@@ -120,49 +121,51 @@ static bool improve(struct sweep *w, uint32_t j, uint64_t bits)
         return false;
     if (f.other != ALONE) {
         state_move(s, f.other, f.leave.to, f.leave.option);
-        w->leave[f.other] = cheapest_leave(s, f.other, bits);
+        w->leave[f.other].delta = UNKNOWN;
     }
     state_move(s, j, f.to, f.option);
-    w->leave[j] = cheapest_leave(s, j, bits);
+    w->leave[j].delta = UNKNOWN;
     return true;
 }
 
-static void list_guests(struct sweep *w)
+static void list_guests(struct search *q)
 {
-    const struct work *p = w->s->w;
-    w->first = fg_alloc((p->kinds + 2) * sizeof *w->first);
+    const struct work *p = q->w;
+    uint32_t *first = q->guest_first = fg_alloc((p->kinds + 2) * sizeof *first);
     for (int pass = 0; pass < 2; pass++) {
         for (uint32_t j = 0; j < p->tasks; j++)
             for (uint32_t c = p->class_of[j], x = p->option_first[c]; x < p->option_first[c + 1]; x++)
                 if (p->options[x].kind + 1 == p->kinds)
                     continue;
                 else if (pass == 0)
-                    w->first[p->options[x].kind + 2]++;
+                    first[p->options[x].kind + 2]++;
                 else
-                    w->guests[w->first[p->options[x].kind + 1]++] = (struct guest){j, &p->options[x]};
+                    q->guests[first[p->options[x].kind + 1]++] = (struct guest){j, &p->options[x]};
         for (uint32_t k = 0; pass == 0 && k < p->kinds; k++)
-            w->first[k + 2] += w->first[k + 1];
+            first[k + 2] += first[k + 1];
         if (pass == 0)
-            w->guests = fg_realloc(NULL, (size_t)w->first[p->kinds + 1] + 1, sizeof *w->guests);
+            q->guests = fg_realloc(NULL, (size_t)first[p->kinds + 1] + 1, sizeof *q->guests);
     }
 }
 
 void search_sweep(struct search *q)
 {
     struct work *w = q->w;
-    struct sweep s = {.s = q->s, .leave = fg_realloc(NULL, w->tasks, sizeof *s.leave)};
-    uint64_t moved = w->tasks;
+    if (!q->guests)
+        list_guests(q);
+    struct sweep s = {.s = q->s, .guests = q->guests, .first = q->guest_first, .leave = fg_realloc(NULL, w->tasks, sizeof *s.leave)};
+    uint32_t n = q->focus_count ? q->focus_count : w->tasks;
+    uint64_t moved = n;
     s.mine = fg_alloc(w->kinds * sizeof *s.mine);
-    list_guests(&s);
-    while (moved > w->tasks / 500 && !work_done(w)) {
+    while (moved > n / 500 && !work_done(w)) {
         moved = 0;
         for (uint32_t j = 0; j < w->tasks; j++)
-            s.leave[j] = cheapest_leave(s.s, j, random_next(w->random) >> 32);
-        for (uint32_t j = 0; j < w->tasks && (j % 256 || !work_done(w)); j++)
-            moved += improve(&s, j, random_next(w->random) >> 32);
-        w->iterations += w->tasks / 8 + 1;               /* a task's turn is about an eighth of a chain */
+            s.leave[j].delta = UNKNOWN;
+        for (uint32_t x = 0; x < n && (x % 256 || !work_done(w)); x++)
+            moved += improve(&s, q->focus_count ? q->focus[x] : x, random_next(w->random) >> 32);
+        w->iterations += n / 8 + 1;                      /* a task's turn is about an eighth of a chain */
         if (q->s->over == 0)
             work_offer(w, q->s->agent, q->s->total);
     }
-    free(s.leave), free(s.guests), free(s.first), free(s.mine);
+    free(s.leave), free(s.mine);
 }

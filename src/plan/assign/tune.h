@@ -18,10 +18,13 @@
 #define TUNE_POLISH 5               /* chains per task after a dive */
 #endif
 #ifndef TUNE_POLISH_HEAT
-#define TUNE_POLISH_HEAT 0.4        /* first temperature then, in units */
+#define TUNE_POLISH_HEAT 0.1        /* first temperature then, in units; of parts half to four times that */
 #endif
 #ifndef TUNE_LONG
 #define TUNE_LONG 100               /* chains per task of the first cooling between dives; each next one 1.5 x */
+#endif
+#ifndef TUNE_LONG_ALL
+#define TUNE_LONG_ALL 20e3          /* but at most so many in all for that one, where tasks are many */
 #endif
 #ifndef TUNE_LONG_HEAT
 #define TUNE_LONG_HEAT 0.6          /* first temperature then, in units */
@@ -36,7 +39,10 @@
 #define TUNE_ROOT 300               /* rounds of knapsacks before the first dive */
 #endif
 #ifndef TUNE_ROOT_CELLS
-#define TUNE_ROOT_CELLS 300e6       /* and cells of their tables, whichever is reached first, but at least half the rounds */
+#define TUNE_ROOT_CELLS 300e6       /* and cells of their tables, whichever is reached first, but at least a fifth of the rounds */
+#endif
+#ifndef TUNE_CELLS
+#define TUNE_CELLS 1e6              /* cells of the tables of one round; agents whose share would be larger get the linear answer */
 #endif
 #ifndef TUNE_DIVE_STEPS
 #define TUNE_DIVE_STEPS 25          /* rounds of knapsacks between two fixings */
@@ -55,6 +61,9 @@
 #endif
 #ifndef TUNE_DIVES_FULL
 #define TUNE_DIVES_FULL 4           /* dives over all agents before those over a part */
+#endif
+#ifndef TUNE_DIVES_COST
+#define TUNE_DIVES_COST 10000       /* and iterations of those, beyond which the later follow at once */
 #endif
 #ifndef TUNE_DIVE_AGENTS
 #define TUNE_DIVE_AGENTS 16         /* most agents opened by a dive over a part; the least is half of it */

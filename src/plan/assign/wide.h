@@ -13,7 +13,6 @@ struct wide {
     uint32_t kinds;                 /* without nobody */
     double *price;                  /* [kinds], >= 0 */
     double *capacity;               /* [kinds] */
-    double *best_price;             /* those of the best bound so far */
     double *least;                  /* [classes]: the row's least value at the prices of the last pass; INFINITY: no kind is open */
     struct cell *cells;             /* of class c: cells[first[c] .. first[c + 1]] */
     uint32_t *first;

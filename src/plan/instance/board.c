@@ -8,8 +8,11 @@
 #include "plan/instance/private.h"
 
 #define GRACE_NS (FG_NS_PER_S / 10)
+#define LONG_LANE 2000u
 
-struct outcome { int64_t cost, ends; bool valid; };
+#define MS INT64_C(1000000)
+
+struct outcome { int64_t cost, ends; bool valid; };   /* ends in ms: a million tasks of a hundred years have room in the sum */
 
 /* The lane's tasks, less one, plus another (NOBODY: none). */
 static struct outcome evaluate(struct board *b, uint32_t vgpu, uint32_t less, uint32_t more)
@@ -23,7 +26,7 @@ static struct outcome evaluate(struct board *b, uint32_t vgpu, uint32_t less, ui
         fg_vec_push(&b->turns, (struct fg_turn){.task = more});
     struct outcome o = {.valid = fg_instance_turns(b->in, vgpu, b->turns.items, b->turns.count)};
     for (size_t x = 0; x < b->turns.count; x++)
-        o.cost += b->turns.items[x].cost_nanousd, o.ends += b->turns.items[x].end_ns / 1000;
+        o.cost = add_cost(o.cost, b->turns.items[x].cost_nanousd), o.ends += b->turns.items[x].end_ns / MS;
     b->evaluations++;
     return o;
 }
@@ -60,6 +63,7 @@ static bool late(const struct board *b, int64_t grace_ns)
     return (b->o->interrupt && *b->o->interrupt) || (b->until_ns && b->o->now_ns(b->o->now_arg) >= b->until_ns + grace_ns);
 }
 
+bool board_late(const struct board *b) { return late(b, 0); }
 void board_take(struct board *b, uint32_t task) { take(b, task); }
 void board_settle(struct board *b, uint32_t vgpu) { settle(b, vgpu); }
 
@@ -76,9 +80,10 @@ void board_add(struct board *b, uint32_t task, uint32_t vgpu)
     settle(b, vgpu);
 }
 
-void board_init(struct board *b, const struct fg_instance *in, const uint32_t *vgpu, const struct fg_assign_options *o, int64_t until_ns)
+void board_init(struct board *b, const struct fg_instance *in, const uint32_t *vgpu, const bool *never, const struct fg_assign_options *o,
+                int64_t until_ns)
 {
-    *b = (struct board){.in = in, .o = o, .until_ns = until_ns};
+    *b = (struct board){.in = in, .never = never, .o = o, .until_ns = until_ns};
     b->vgpu = fg_alloc(in->tasks.count * sizeof *b->vgpu);
     b->why = fg_alloc(in->tasks.count + 1);
     b->lanes = fg_alloc(in->vgpus.count * sizeof *b->lanes);
@@ -99,17 +104,39 @@ void board_fini(struct board *b)
     fg_vec_fini(&b->turns);
 }
 
+/* Of a long lane, or where time is up, all go that come too late. Returns whether any did. */
+static bool cut_off(struct board *b, uint32_t vgpu)
+{
+    struct lane *l = &b->lanes[vgpu];
+    uint32_t kept = 0, count = l->count;
+    if (count < LONG_LANE && !late(b, 0))
+        return false;
+    evaluate(b, vgpu, FG_ASSIGN_NOBODY, FG_ASSIGN_NOBODY);
+    for (size_t x = 0; x < b->turns.count; x++) {
+        const struct fg_turn *t = &b->turns.items[x];
+        if (t->end_ns <= last_end(b->in, t->task))
+            l->tasks[kept++] = t->task;
+        else
+            b->vgpu[t->task] = FG_ASSIGN_NOBODY;
+    }
+    l->count = kept;
+    settle(b, vgpu);
+    return kept < count;
+}
+
 /* Of an overfull lane the longest goes among those up to the first that comes too late (Moore, Hodgson 1968). */
 static void thin_out(struct board *b, uint32_t vgpu)
 {
     while (!b->lanes[vgpu].valid) {
+        if (cut_off(b, vgpu))
+            continue;
         uint32_t worst = FG_ASSIGN_NOBODY;
         int64_t longest = -1;
         evaluate(b, vgpu, FG_ASSIGN_NOBODY, FG_ASSIGN_NOBODY);
         for (size_t x = 0; x < b->turns.count; x++) {
             const struct fg_turn *t = &b->turns.items[x];
             const struct fg_instance_task *task = &b->in->tasks.items[t->task];
-            bool late = t->end_ns > latest_end(b->in, t->task) || (t->start_ns > 0 && (task->gang || b->in->at_once)) ||
+            bool late = t->end_ns > last_end(b->in, t->task) || (t->start_ns > 0 && (task->gang || b->in->at_once)) ||
                         (task->budget_nanousd >= 0 && t->cost_nanousd > task->budget_nanousd) || t->end_ns == 0;
             if (t->end_ns - t->start_ns > longest)
                 longest = t->end_ns - t->start_ns, worst = t->task;
@@ -200,9 +227,8 @@ static void place_rest(struct board *b)
 {
     FG_AUTO_FREE uint8_t *homeless = fg_alloc(b->in->tasks.count + 1);
     int64_t grace_ns = FG_MAX(b->o->time_limit_ns / 4, GRACE_NS);
-    char text[8];
     for (uint32_t j = 0; j < b->in->tasks.count; j++) {
-        if (b->vgpu[j] != FG_ASSIGN_NOBODY || never_text(b->in, j, text, sizeof text))
+        if (b->vgpu[j] != FG_ASSIGN_NOBODY || b->never[j])
             continue;
         b->why[j] = late(b, grace_ns) ? LEFT_TIME : LEFT_NO_ROOM;
         homeless[j] = b->why[j] == LEFT_NO_ROOM && !insert(b, j, FG_ASSIGN_NOBODY);

@@ -57,7 +57,7 @@ void fg_instance_fini(struct fg_instance *in)
 static int64_t cost_of(int64_t price_per_h, int64_t time_ns, uint32_t hold_ppm)
 {
     __int128 v = (__int128)price_per_h * time_ns * hold_ppm, unit = (__int128)H_NS * 1000000;
-    return (int64_t)((v + unit - 1) / unit);
+    return (int64_t)FG_MIN((v + unit - 1) / unit, (__int128)FG_INSTANCE_COST_MOST + 1);
 }
 
 static uint32_t hold_of(const struct fg_instance_task *t, const struct fg_instance_vgpu *v)
@@ -164,14 +164,17 @@ static bool may_start(const struct clockwork *c, const struct fg_instance_task *
     return true;
 }
 
-/* Let time run until the first one ends. Returns by how much; those that ended are taken out. */
-static int64_t run_until_end(struct clockwork *c, int64_t now)
+/* Let time run until the first one ends. Those that ended are taken out; false: that is later than anything may end. */
+static bool run_until_end(struct clockwork *c, int64_t *now)
 {
     double step = INFINITY;
     for (size_t x = 0; x < c->running.count; x++)
         step = fmin(step, c->running.items[x].left_ns * slowed(c, x));
+    if (!(step <= (double)(FG_INSTANCE_END_MOST - *now)))
+        return false;
     int64_t dt = (int64_t)ceil(step);
     size_t kept = 0;
+    *now += dt;
     FG_AUTO_FREE double *rate = fg_realloc(NULL, c->running.count, sizeof *rate);
     for (size_t x = 0; x < c->running.count; x++)
         rate[x] = 1 / slowed(c, x);
@@ -183,13 +186,13 @@ static int64_t run_until_end(struct clockwork *c, int64_t now)
             c->running.items[kept++] = r;
             continue;
         }
-        t->end_ns = now + dt;
+        t->end_ns = *now;
         t->cost_nanousd = cost_of(r.price, t->end_ns - t->start_ns, r.hold_ppm);
         c->memory -= c->in->tasks.items[t->task].memory_bytes;
         c->share -= c->in->tasks.items[t->task].share_permille;
     }
     c->running.count = kept;
-    return dt;
+    return true;
 }
 
 static int by_turn(const void *a, const void *b, void *arg)
@@ -209,12 +212,12 @@ bool fg_instance_turns(const struct fg_instance *in, uint32_t vgpu, struct fg_tu
 {
     struct clockwork c = {.in = in, .v = &in->vgpus.items[vgpu], .turns = turns};
     int64_t now = 0;
-    bool ok = true;
+    bool ok = true, in_time = true;
     if (n == 0)
         return true;
     c.slow = c.v->capacity != 1 && (in->slowdown > 1 || in->slowdowns.count > 0);
     for (size_t x = 0; x < n; x++)
-        turns[x].end_ns = fg_instance_pair(in, turns[x].task, vgpu).time_ns;   /* the sort's second key */
+        turns[x].end_ns = fg_instance_pair(in, turns[x].task, vgpu).time_ns, turns[x].cost_nanousd = 0;   /* the sort's second key */
     qsort_r(turns, n, sizeof *turns, by_turn, (void *)in);
     for (size_t x = 0; x < n; x++) {
         const struct fg_instance_task *t = &in->tasks.items[turns[x].task];
@@ -224,19 +227,25 @@ bool fg_instance_turns(const struct fg_instance *in, uint32_t vgpu, struct fg_tu
             turns[x].start_ns = turns[x].end_ns = turns[x].cost_nanousd = 0;
             continue;
         }
-        while (!may_start(&c, t))
-            now += run_until_end(&c, now);
+        while (in_time && !may_start(&c, t))
+            in_time = run_until_end(&c, &now);
+        if (!in_time) {
+            turns[x].start_ns = turns[x].end_ns = FG_INSTANCE_END_MOST + 1;
+            continue;
+        }
         turns[x].start_ns = now;
         ok &= now == 0 || (!t->gang && !in->at_once);
         fg_vec_push(&c.running, (struct runner){(uint32_t)x, (double)p.time_ns,
                                                 p.spot ? c.v->spot_nanousd_per_h : c.v->price_nanousd_per_h, p.hold_ppm});
         c.memory += t->memory_bytes, c.share += t->share_permille;
     }
-    while (c.running.count)
-        now += run_until_end(&c, now);
+    while (in_time && c.running.count)
+        in_time = run_until_end(&c, &now);
+    for (size_t x = 0; x < c.running.count; x++)
+        turns[c.running.items[x].turn].end_ns = FG_INSTANCE_END_MOST + 1;
     for (size_t x = 0; x < n; x++) {
         const struct fg_instance_task *t = &in->tasks.items[turns[x].task];
-        ok &= turns[x].end_ns <= latest_end(in, turns[x].task);
+        ok &= turns[x].end_ns <= last_end(in, turns[x].task);
         ok &= t->budget_nanousd < 0 || turns[x].cost_nanousd <= t->budget_nanousd;
     }
     fg_vec_fini(&c.running);

@@ -79,12 +79,12 @@ static int read_times(struct reader *r, const yaml_node_t *n, const struct field
 static const struct field task_fields[] = {
     {"id", field_id, T(id), "Give every task a name of its own, e.g. id: train-1."},
     {"memory", field_bytes, T(memory_bytes), "Write a size, e.g. memory: 4GB."},
-    {"time", field_time, T(time_ns), NULL},
+    {"time", field_time, T(time_ns), "Write how long it runs, e.g. time: 90m; or times: or work: in its place."},
     {"times", read_times, 0, "Write e.g. times: {a100: 1h, t4: 3h}."},
     {"work", field_positive, T(work_gflop), "Write Gflop, e.g. work: 360000, or with a unit: 360 Tflop."},
-    {"share", field_share, T(share_permille), NULL},
-    {"deadline", field_time, T(deadline_ns), NULL},
-    {"budget", field_money, T(budget_nanousd), NULL},
+    {"share", field_share, T(share_permille), "Write percent of a vGPU's compute, 0.1 to 100, e.g. share: 25."},
+    {"deadline", field_time, T(deadline_ns), "Write by when it should have ended, from the start of the plan, e.g. deadline: 8h."},
+    {"budget", field_money, T(budget_nanousd), "Write US dollars, e.g. budget: 2.50."},
     {"group", read_group, T(group), "Write a name; tasks of one group are planned all or none."},
     {"gang", read_gang, T(gang), "Write a name; tasks of one gang are planned all or none and start together."},
     {"kinds", read_kinds, 0, "Write e.g. kinds: [a100, t4]."},
@@ -114,6 +114,14 @@ static const struct field top_fields[9];
 
 static yaml_node_t *node_at(struct reader *r, int index) { return yaml_document_get_node(&r->doc, index); }
 
+static void hint_keys(struct reader *r, const char *const *names, size_t n)
+{
+    FG_AUTO_STR struct fg_str list = {0};
+    for (size_t x = 0; x < n; x++)
+        fg_str_addf(&list, "%s%s", x ? ", " : "", names[x]);
+    fg_fail_hint(r->err, "Known here: %s.", fg_str_cstr(&list));
+}
+
 static const struct field *find_field(struct reader *r, const struct field *fields, size_t n, const yaml_node_t *key, const char *where)
 {
     const char *names[32];
@@ -126,7 +134,17 @@ static const struct field *find_field(struct reader *r, const struct field *fiel
     fg_fail(r->err, FG_E_INVALID, "line %u: unknown key '%.40s' in %s", line_of(key), word, where);
     if (nearest)
         fg_fail_hint(r->err, "Did you mean '%s'?", nearest);
+    else if (fg_streq(word, "<<"))
+        fg_fail_hint(r->err, "Keys are not merged here: write them out, or give one line a count.");
+    else
+        hint_keys(r, names, n);
     return NULL;
+}
+
+static int fail_twice(struct reader *r, const yaml_node_t *key, const struct field *f)
+{
+    fg_fail(r->err, FG_E_INVALID, "line %u: %s is there twice", line_of(key), f->name);
+    return fg_fail_hint(r->err, "Keep one of them.");
 }
 
 /* Each key of a mapping at most once, each by its field. */
@@ -145,7 +163,7 @@ static int read_mapping(struct reader *r, const yaml_node_t *map, const struct f
             return -1;
         uint32_t bit = 1u << (f - fields);
         if (seen & bit)
-            return fg_fail(r->err, FG_E_INVALID, "line %u: %s is there twice", line_of(key), f->name);
+            return fail_twice(r, key, f);
         seen |= bit;
         if (f->read && f->read(r, node_at(r, p->value), f, obj) < 0)
             return -1;
@@ -258,6 +276,11 @@ static int read_interference(struct reader *r, const yaml_node_t *n)
     }
     if (found != 2 || !s.a || !s.b || s.factor < 1)
         return fail_at(r, line_of(n), "an interference needs two types and a slowdown", "Write e.g. - {types: [bert, resnet], slowdown: 1.3}.");
+    for (size_t x = 0; x < r->in.slowdowns.count; x++) {
+        const struct fg_slowdown *o = &r->in.slowdowns.items[x];
+        if ((o->a == s.a && o->b == s.b) || (o->a == s.b && o->b == s.a))
+            return fail_at(r, line_of(n), "the slowdown of these two types is there twice", "Keep one of the lines: it goes for both.");
+    }
     fg_vec_push(&r->in.slowdowns, s);
     return 0;
 }
@@ -271,11 +294,20 @@ static int read_list(struct reader *r, const yaml_node_t *n, const struct field 
             return -1;
     return 0;
 }
-static int read_tasks(struct reader *r, const yaml_node_t *n, const struct field *f, void *obj) { return read_list(r, n, f, read_task); }
+/* A task and a vGPU may have the same id, whichever list comes first. */
+static void forget_ids(struct reader *r)
+{
+    fg_names_fini(&r->ids);
+    r->id_lines.count = 0;
+}
+static int read_tasks(struct reader *r, const yaml_node_t *n, const struct field *f, void *obj)
+{
+    forget_ids(r);
+    return read_list(r, n, f, read_task);
+}
 static int read_vgpus(struct reader *r, const yaml_node_t *n, const struct field *f, void *obj)
 {
-    fg_names_fini(&r->ids);                              /* a task and a vGPU may have the same id */
-    r->id_lines.count = 0;
+    forget_ids(r);
     return read_list(r, n, f, read_vgpu);
 }
 static int read_slowdowns(struct reader *r, const yaml_node_t *n, const struct field *f, void *obj) { return read_list(r, n, f, read_interference); }
@@ -285,8 +317,8 @@ static const struct field top_fields[9] = {
     {"cost_model", read_model, 0, "Write written (default), fixed (times are the same everywhere) or work (work divided by speed)."},
     {"reference_gflops", field_positive, I(reference_gflops), "Write the speed that times are for, e.g. reference_gflops: 100."},
     {"run", read_run, 0, "Write in_turn (default: a vGPU's tasks wait for each other) or at_once (everything starts now)."},
-    {"horizon", field_time, I(horizon_ns), NULL},
-    {"budget", field_money, I(budget_nanousd), NULL},
+    {"horizon", field_time, I(horizon_ns), "Write by when everything must have ended, e.g. horizon: 24h."},
+    {"budget", field_money, I(budget_nanousd), "Write US dollars for the whole plan, e.g. budget: 100."},
     {"interference", read_slowdowns, 0, "Write lines like - {types: [bert, resnet], slowdown: 1.3}."},
     {"slowdown", field_factor, I(slowdown), "Write how many times longer two tasks take beside each other where nothing else is told, e.g. 1.1."},
 };
@@ -320,7 +352,10 @@ static int finish_pending(struct reader *r, const struct pending *p)
         int64_t v;
         if (name->type != YAML_SCALAR_NODE || field_time(r, node_at(r, x->value), &time_field, &v) < 0)
             return name->type == YAML_SCALAR_NODE ? -1 : fail_at(r, line_of(name), "times should go by kind", "Write e.g. times: {a100: 1h}.");
-        times[fg_names_find(&r->in.kinds, scalar(name))] = v;
+        uint32_t kind = fg_names_find(&r->in.kinds, scalar(name));   /* a kind nobody has: entry 0, which no vGPU looks at */
+        if (kind && times[kind])
+            return fail_at(r, line_of(name), "a kind has two times", "Keep one of them.");
+        times[kind] = v;
     }
     return 0;
 }

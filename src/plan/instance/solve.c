@@ -1,7 +1,6 @@
 /* solve.c - a plan for an instance: what can never run is set aside with its reason, the rest becomes an assignment
  * problem of classes and kinds; its answer is made true on the real schedule (board.c), and its bound holds for it:
  * every constraint of the problem below holds in every valid plan, and beside others a task only takes longer. */
-#include <stdio.h>
 #include <string.h>
 
 #include "base/str.h"
@@ -23,50 +22,6 @@ struct model {
     int64_t unit;                        /* nano-dollars to one of the problem's */
     int64_t ends[FG_ASSIGN_RESOURCES_MAX];
 };
-
-static void format_time(char *buf, size_t n, int64_t ns) { fg_format_duration(buf, n, ns); }
-
-bool never_text(const struct fg_instance *in, uint32_t task, char *text, size_t n)
-{
-    const struct fg_instance_task *t = &in->tasks.items[task];
-    uint32_t best = 0;
-    struct fg_pair shown = {0};
-    char a[32], b[32];
-    for (uint32_t v = 0; v < in->vgpus.count; v++) {
-        struct fg_pair p = fg_instance_pair(in, task, v);
-        if (p.block == FG_PAIR_OK)
-            return false;
-        bool nearer = p.block > shown.block || (p.block == shown.block &&
-            (p.block == FG_PAIR_MEMORY ? in->vgpus.items[v].memory_bytes > in->vgpus.items[best].memory_bytes
-             : p.block == FG_PAIR_BUDGET ? p.cost_nanousd < shown.cost_nanousd : p.time_ns < shown.time_ns));
-        if (nearer)
-            best = v, shown = p;
-    }
-    const char *id = in->vgpus.items[best].id;
-    switch (shown.block) {
-    case FG_PAIR_OK: break;
-    case FG_PAIR_KIND: snprintf(text, n, "no vGPU is of a kind it may use"); break;
-    case FG_PAIR_MEMORY:
-        fg_format_bytes(a, sizeof a, t->memory_bytes), fg_format_bytes(b, sizeof b, in->vgpus.items[best].memory_bytes);
-        if (fg_streq(a, b)) {                            /* rounded, they do not tell what is wrong */
-            snprintf(a, sizeof a, "%llu bytes", (unsigned long long)t->memory_bytes);
-            snprintf(b, sizeof b, "%llu", (unsigned long long)in->vgpus.items[best].memory_bytes);
-        }
-        snprintf(text, n, "it needs %s; the largest vGPU it may use (%s) has %s", a, id, b);
-        break;
-    case FG_PAIR_NO_TIME: snprintf(text, n, "its work cannot be timed: no vGPU it fits on tells its gflops"); break;
-    case FG_PAIR_TOO_LONG: snprintf(text, n, "it would run for more than ten years on every vGPU it fits on"); break;
-    case FG_PAIR_DEADLINE:
-        format_time(a, sizeof a, latest_end(in, task)), format_time(b, sizeof b, shown.time_ns);
-        snprintf(text, n, "it must end within %s and takes %s at least (on %s)", a, b, id);
-        break;
-    case FG_PAIR_BUDGET:
-        snprintf(text, n, "its budget is %s USD and it costs %s USD at least (on %s)", fg_format_money(a, sizeof a, t->budget_nanousd),
-                 fg_format_money(b, sizeof b, shown.cost_nanousd), id);
-        break;
-    }
-    return true;
-}
 
 /* --- classes and kinds --- */
 
@@ -295,7 +250,7 @@ static int64_t drop(struct board *b, uint32_t task)
         const struct fg_instance_task *o = &b->in->tasks.items[j];
         if (b->vgpu[j] == FG_ASSIGN_NOBODY || (j != task && (o->group != t->group || o->gang != t->gang)))
             continue;
-        sum += fg_instance_pair(b->in, j, b->vgpu[j]).cost_nanousd;
+        sum = add_cost(sum, fg_instance_pair(b->in, j, b->vgpu[j]).cost_nanousd);
         board_take(b, j);
         b->why[j] = LEFT_BUDGET;
     }
@@ -306,7 +261,7 @@ static int64_t board_cost(const struct board *b)
 {
     int64_t sum = 0;
     for (uint32_t v = 0; v < b->in->vgpus.count; v++)
-        sum += b->lanes[v].cost;
+        sum = add_cost(sum, b->lanes[v].cost);
     return sum;
 }
 
@@ -343,28 +298,14 @@ static void keep_budget(struct board *b)
     fg_vec_fini(&all);
 }
 
-static void left_text(const struct fg_instance *in, uint32_t j, enum left_why why, char *text, size_t n)
-{
-    const struct fg_instance_task *t = &in->tasks.items[j];
-    char a[32];
-    if (never_text(in, j, text, n))
-        return;
-    if (why == LEFT_TIME)
-        snprintf(text, n, "the time limit ended before a place was looked for: give --time-limit more");
-    else if (why == LEFT_BUDGET)
-        snprintf(text, n, "the plan's budget of %s USD is spent on others", fg_format_money(a, sizeof a, in->budget_nanousd));
-    else if (t->group || t->gang)
-        snprintf(text, n, "its %s '%s' has no room as a whole%s", t->gang ? "gang" : "group",
-                 t->gang ? in->gangs.names.items[t->gang] : in->groups.names.items[t->group], t->gang ? " at the start" : "");
-    else if (in->at_once)
-        snprintf(text, n, "every vGPU it fits on is full: wait with run: in_turn, or add vGPUs");
-    else
-        snprintf(text, n, "no vGPU it fits on is free in time for it to end within %s", fg_format_duration(a, sizeof a, latest_end(in, j)));
-}
-
-static void fill_plan(struct board *b, struct fg_instance_plan *plan)
+static int fill_plan(struct board *b, struct fg_instance_plan *plan, struct fg_error *err)
 {
     const struct fg_instance *in = b->in;
+    if (board_cost(b) > FG_INSTANCE_COST_MOST) {
+        fg_fail(err, FG_E_INVALID, "the plan would cost more than a billion dollars");
+        return fg_fail_hint(err, "Check prices and times (a number without a unit is seconds); or give the plan a budget:, or its tasks.");
+    }
+    FG_AUTO_FREE uint32_t *blocker = board_blockers(b);
     size_t n = in->tasks.count;
     plan->start_ns = fg_alloc(n * sizeof *plan->start_ns), plan->end_ns = fg_alloc(n * sizeof *plan->end_ns);
     plan->cost_nanousd = 0;
@@ -385,10 +326,11 @@ static void fill_plan(struct board *b, struct fg_instance_plan *plan)
     for (uint32_t j = 0; j < n; j++)
         if (b->vgpu[j] == FG_ASSIGN_NOBODY) {
             struct fg_instance_left left = {.task = j};
-            left_text(in, j, (enum left_why)b->why[j], left.text, sizeof left.text);
+            left_text(b, j, blocker, left.text, sizeof left.text);
             fg_vec_push(&plan->left, left);
         }
     plan->vgpu = fg_take_ptr(b->vgpu);
+    return 0;
 }
 
 /* A bound for the tasks that were planned: the problem of them alone. Rounded up it would not be one. */
@@ -417,7 +359,7 @@ static int solve_problem(struct model *m, const struct fg_assign_options *o, uin
     struct fg_assign_result r;
     struct fg_assign_options own = *o;
     if (own.time_limit_ns)
-        own.time_limit_ns = own.time_limit_ns * 3 / 4;   /* the rest is the schedule's */
+        own.time_limit_ns = FG_MAX(own.time_limit_ns / 4 * 3, 1);   /* the rest is the schedule's */
     make_problem(m);
     if (fg_assign_solve(&m->p, &own, &r, err) < 0)
         return -1;
@@ -431,6 +373,15 @@ static int solve_problem(struct model *m, const struct fg_assign_options *o, uin
     return 0;
 }
 
+/* Whether something may be better than the plan as it stands: a task is left that could run, or it costs more than the bound. */
+static bool is_open(const struct model *m, const struct board *b, const struct fg_instance_plan *plan)
+{
+    for (size_t x = 0; x < m->tasks.count; x++)
+        if (b->vgpu[m->tasks.items[x]] == FG_ASSIGN_NOBODY)
+            return true;
+    return m->tasks.count && board_cost(b) > plan->bound_nanousd;
+}
+
 int fg_instance_solve(const struct fg_instance *in, const struct fg_assign_options *o, struct fg_instance_plan *ret, struct fg_error *err)
 {
     struct fg_instance_plan plan = {0};
@@ -439,21 +390,25 @@ int fg_instance_solve(const struct fg_instance *in, const struct fg_assign_optio
     size_t n = in->tasks.count;
     int64_t until = o->time_limit_ns && o->now_ns ? o->now_ns(o->now_arg) + o->time_limit_ns : 0;
     FG_AUTO_FREE uint32_t *vgpu = fg_realloc(NULL, n, sizeof *vgpu);
+    FG_AUTO_FREE bool *never = fg_alloc(n * sizeof *never);
     char text[8];
     memset(vgpu, 0xff, n * sizeof *vgpu);                /* FG_ASSIGN_NOBODY */
     for (uint32_t j = 0; j < n; j++)
-        if (!never_text(in, j, text, sizeof text))
+        if (!(never[j] = never_text(in, j, text, sizeof text)))
             fg_vec_push(&m.tasks, j);
     int rc = m.tasks.count ? solve_problem(&m, o, vgpu, &plan, err) : 0;
     if (rc == 0) {
-        board_init(&b, in, vgpu, o, until ? until - plan.bound_ns : 0);  /* the bound of what is planned takes as long again */
+        board_init(&b, in, vgpu, never, o, until ? until - plan.bound_ns : 0);  /* the bound of what is planned takes as long again */
         board_repair(&b);
         keep_budget(&b);
         board_improve(&b);
+        bool proven = is_open(&m, &b, &plan) && board_exact(&b, m.kind_of, m.p.kinds);
         plan.iterations += b.evaluations;
-        fill_plan(&b, &plan);
+        rc = fill_plan(&b, &plan, err);
         board_fini(&b);
-        if (plan.left.count)
+        if (proven)
+            plan.bound_nanousd = plan.cost_nanousd;
+        else if (rc == 0 && plan.left.count)
             rc = bound_planned(in, o, &plan, err);
         double above = (double)(plan.cost_nanousd - plan.bound_nanousd);
         plan.gap = above > 0 ? above / FG_MAX((double)plan.bound_nanousd, 1.0) : 0;

@@ -59,7 +59,7 @@ static bool fits_without(const struct fg_pack *p, const struct pk_node *n, const
 
 static bool open_to(const struct pk_node *n, const struct fg_pack_type *t)
 {
-    return n->live && !n->closed && pk_fits_whole(&n->whole, t);
+    return !n->closed && pk_fits_whole(&n->whole, t);
 }
 
 static bool find(struct fg_pack *p, uint32_t type, uint32_t moves, struct path *path, uint32_t only);

@@ -54,7 +54,6 @@ double fg_pack_fragmentation(struct fg_pack *p)
     double sum = 0;
     pk_learn(p);
     for (size_t i = 0; i < p->nodes.count; i++)
-        if (p->nodes.items[i].live)
-            sum += pk_fragment(&p->by_count, &p->nodes.items[i].room);
+        sum += pk_fragment(&p->by_count, &p->nodes.items[i].room);
     return sum;
 }

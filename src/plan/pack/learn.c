@@ -13,17 +13,6 @@ void fg_pack_expect(struct fg_pack *p, uint32_t type, uint64_t count)
     p->expected += count;
 }
 
-void fg_pack_age(struct fg_pack *p, uint32_t keep_permille)
-{
-    p->expected = 0;
-    for (size_t i = 0; i < p->types.count; i++) {
-        struct pk_type *t = &p->types.items[i];
-        t->count = t->count * FG_MIN(keep_permille, 1000u) / 1000;
-        p->expected += t->count;
-    }
-    p->learned_at = FG_MIN(p->learned_at, p->expected);
-}
-
 static int compare(int64_t a, int64_t b) { return a < b ? -1 : a > b; }
 
 static int by_need(const void *pa, const void *pb)

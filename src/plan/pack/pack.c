@@ -13,19 +13,11 @@ const char *fg_pack_policy_text(enum fg_pack_policy policy)
     return texts[policy];
 }
 
-const char *fg_pack_rule_text(enum fg_pack_rule rule)
-{
-    static const char *const texts[] = {"", "the only node with room", "least value lost", "the tightest fit of those",
-                                        "the lowest index of those", "placed by the caller"};
-    return texts[rule];
-}
-
 struct fg_pack *fg_pack_create(const struct fg_pack_options *options)
 {
     struct fg_pack *p = fg_alloc(sizeof *p);
     p->options = *options;
     p->log = fg_alloc(PK_LOG * sizeof *p->log);
-    p->known = fg_alloc(PK_KNOWN * sizeof *p->known);
     p->free_task = FG_PACK_NONE;
     p->generation = 1;
     p->epoch = 1;
@@ -39,7 +31,6 @@ void fg_pack_destroy(struct fg_pack *p)
     for (size_t i = 0; i < p->types.count; i++)
         pk_row_drop(p, &p->types.items[i]);
     fg_vec_fini(&p->nodes);
-    fg_vec_fini(&p->free_nodes);
     fg_vec_fini(&p->shapes);
     fg_vec_fini(&p->shape_of);
     fg_vec_fini(&p->shift);
@@ -101,17 +92,10 @@ int fg_pack_add_node(struct fg_pack *p, const struct fg_pack_node *node, uint32_
 {
     if (check_node(node, err) < 0)
         return -1;
-    uint32_t at, version = 0;
-    if (p->free_nodes.count > 0) {
-        at = p->free_nodes.items[--p->free_nodes.count];
-        version = p->nodes.items[at].version;
-    } else {
-        at = (uint32_t)p->nodes.count;
-        fg_vec_add(&p->nodes);
-        fg_vec_add(&p->shape_of);
-    }
-    struct pk_node *n = &p->nodes.items[at];
-    *n = (struct pk_node){.whole = *node, .live = true, .version = version, .first_task = FG_PACK_NONE};
+    uint32_t at = (uint32_t)p->nodes.count;
+    struct pk_node *n = fg_vec_add(&p->nodes);
+    fg_vec_add(&p->shape_of);
+    *n = (struct pk_node){.whole = *node, .first_task = FG_PACK_NONE};
     n->room = (struct pk_room){.cpu = node->cpu_milli, .memory = (int64_t)node->memory_bytes, .gpus = node->gpus, .kind = node->kind};
     for (uint32_t g = 0; g < node->gpus; g++) {
         n->room.milli[g] = FG_PACK_DEVICE;
@@ -137,26 +121,6 @@ int fg_pack_add_node(struct fg_pack *p, const struct fg_pack_node *node, uint32_
     return 0;
 }
 
-void fg_pack_remove_node(struct fg_pack *p, uint32_t node)
-{
-    struct pk_node *n = &p->nodes.items[node];
-    if (!n->live)
-        return;
-    while (n->first_task != FG_PACK_NONE)
-        fg_pack_unplace(p, n->first_task);
-    n->live = false;
-    p->shapes.items[n->shape].nodes--;
-    change_shape(p, n->shape, -(int64_t)n->whole.gpus * FG_PACK_DEVICE);
-    p->totals.gpu_milli -= (uint64_t)n->whole.gpus * FG_PACK_DEVICE;
-    p->totals.gpu_milli_free -= (uint64_t)n->whole.gpus * FG_PACK_DEVICE;
-    p->totals.cpu_milli -= (uint64_t)n->whole.cpu_milli;
-    p->totals.cpu_milli_free -= (uint64_t)n->whole.cpu_milli;
-    p->learned_at = 0;
-    p->generation++;
-    pk_touch(p, node);
-    fg_vec_push(&p->free_nodes, node);
-}
-
 void fg_pack_close_node(struct fg_pack *p, uint32_t node, bool closed)
 {
     if (p->nodes.items[node].closed == closed)
@@ -169,7 +133,7 @@ void fg_pack_close_node(struct fg_pack *p, uint32_t node, bool closed)
 bool fg_pack_free(const struct fg_pack *p, uint32_t node, int64_t *cpu_milli, uint64_t *memory_bytes, uint32_t *gpu_milli,
                   uint64_t *gpu_memory_bytes)
 {
-    if (node >= p->nodes.count || !p->nodes.items[node].live)
+    if (node >= p->nodes.count)
         return false;
     const struct pk_node *n = &p->nodes.items[node];
     *cpu_milli = n->room.cpu;
@@ -280,7 +244,7 @@ struct pk_room pk_room_after(const struct pk_node *n, const struct fg_pack_type 
 /* Whether exactly these GPUs of the node can take the type. */
 static bool fits_at(const struct pk_node *n, const struct fg_pack_type *t, uint32_t gpus)
 {
-    if (!n->live || t->cpu_milli > n->room.cpu || (int64_t)t->memory_bytes > n->room.memory ||
+    if (t->cpu_milli > n->room.cpu || (int64_t)t->memory_bytes > n->room.memory ||
         (t->kinds && !(t->kinds >> n->room.kind & 1)) || (uint32_t)__builtin_popcount(gpus) != t->gpus || gpus >> n->room.gpus)
         return false;
     for (uint32_t g = 0; g < n->room.gpus; g++)

@@ -33,13 +33,13 @@ struct pk_node {
     uint32_t shape;                      /* index of equal empty nodes */
     uint32_t version;                    /* grows with every change */
     uint32_t first_task, tasks;
-    bool live, closed;
+    bool closed;
     uint32_t value_epoch;                /* value is of this epoch and the present room; 0: to be worked out */
     int64_t value;
 };
 struct pk_shape {
     struct fg_pack_node whole;
-    uint32_t nodes;                      /* live */
+    uint32_t nodes;
     uint64_t free_milli;                 /* of their GPUs */
     uint32_t level;                      /* free_milli in PK_LEVELS of all, rounded up */
     int64_t price;                       /* thousandths, price.c */
@@ -116,7 +116,6 @@ struct pk_movable { uint64_t at; FG_VEC(bool) types; };     /* chain.c; at: posi
 struct fg_pack {
     struct fg_pack_options options;
     FG_VEC(struct pk_node) nodes;
-    FG_VEC(uint32_t) free_nodes;
     FG_VEC(struct pk_shape) shapes;
     FG_VEC(struct pk_type) types;
     uint32_t *type_slots, type_slot_count;   /* hash of needs -> type + 1 */
@@ -133,7 +132,7 @@ struct fg_pack {
     uint32_t epoch;                      /* of typicals and prices */
     struct pk_value value;               /* fastgpu's */
     struct pk_fill fill;                 /* likewise */
-    struct pk_known *known;              /* [PK_KNOWN] */
+    struct pk_known *known;              /* [PK_KNOWN], from the first worth on */
     uint64_t filled_at;                  /* expected when it was made; 0: not yet */
     FG_VEC(uint32_t) shape_of;           /* [nodes] their shapes once more, close together */
     FG_VEC(int64_t) shift;               /* row.c */

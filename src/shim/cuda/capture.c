@@ -11,14 +11,11 @@ int fgcu_capturing(CUstream stream)
     return result == CUDA_ERROR_STREAM_CAPTURE_IMPLICIT || (result == CUDA_SUCCESS && status != CU_STREAM_CAPTURE_STATUS_NONE);
 }
 
-CUstreamCaptureMode fgcu_relax(void)
+void fgcu_relax(void)
 {
     CUstreamCaptureMode mode = CU_STREAM_CAPTURE_MODE_RELAXED;
     fgcu_call(cuThreadExchangeStreamCaptureMode)(&mode);
-    return mode;
 }
-
-void fgcu_strict(CUstreamCaptureMode mode) { fgcu_call(cuThreadExchangeStreamCaptureMode)(&mode); }
 
 /* Nothing of ours is open when a capture begins, nor between two calls until it ends. */
 void fgcu_capture_begins(void)

@@ -1,4 +1,4 @@
-/* driver.c - find the driver's functions, attach to the lease. */
+/* driver.c - find the driver's functions; what a program without a lease it can use is told. */
 #include <dlfcn.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,32 +36,13 @@ static __attribute__((constructor)) void find_driver(void)
 
 /* The lease's device by its UUID, in the driver's own terms: then it is the only one that the program sees, whatever order
  * was asked for. A program that asked for none gets none. */
-static void only_device(const char *device)
+void fgcu_only_device(const char *device)
 {
     const char *uuid = strstr(device, "GPU-"), *asked = getenv("CUDA_VISIBLE_DEVICES");
     if (!uuid)
         uuid = strstr(device, "MIG-");
     if (uuid && !(asked && (!*asked || *asked == '-')))
         setenv("CUDA_VISIBLE_DEVICES", uuid, 1);
-}
-
-void fgcu_attach(void)
-{
-    if (fg_get(&fgcu.looked))
-        return;
-    fg_lock(&fgcu.attach_lock);
-    if (!fgcu.looked) {
-        enum fg_lease_status status = fg_lease_attach(&fgcu.lease, NULL);
-        fgcu.refused = status == FG_LEASE_NONE ? FG_LEASE_OK : status;
-        if (status == FG_LEASE_OK) {
-            fg_ledger_init(&fgcu.ledger, &fgcu.lease);
-            fg_gate_init(&fgcu.gate, &fgcu.lease);
-            only_device(fgcu.lease.limits->device);
-            fg_put(&fgcu.attached, 1);
-        }
-        fg_put(&fgcu.looked, 1);
-    }
-    fg_unlock(&fgcu.attach_lock);
 }
 
 CUresult fgcu_do_cuInit(unsigned which, unsigned int flags)

@@ -45,9 +45,13 @@ extern struct fgcu fgcu __attribute__((visibility("hidden")));
 
 static inline int fgcu_attached(void) { return __builtin_expect(fg_get(&fgcu.attached) != 0, 1); }
 
-/* ---- driver.c ---- */
+/* ---- attach.c ---- */
 /* Look for the lease, once. */
 void fgcu_attach(void);
+
+/* ---- driver.c ---- */
+/* The lease's device is the only one that the program sees. A program that asked for none gets none. */
+void fgcu_only_device(const char *device);
 /* dlopen a library of the machine that lies with the driver. */
 void *fgcu_beside(const char *name, int mode);
 /* The hook that the shim exports under this name, or NULL. */
@@ -125,9 +129,8 @@ void fgcu_context_gone(CUcontext context);
 
 /* ---- capture.c ---- */
 int fgcu_capturing(CUstream stream);
-/* Let this thread query events while another captures in global mode. Returns what to give back to fgcu_strict. */
-CUstreamCaptureMode fgcu_relax(void);
-void fgcu_strict(CUstreamCaptureMode mode);
+/* Let this thread, of ours, query events while another captures in global mode. */
+void fgcu_relax(void);
 
 /* ---- lane.c, submit.c ----
  *

@@ -1,4 +1,4 @@
-/* driver.c - find the real library's functions, attach to the lease, and make of HIP what the shared files expect of CUDA. */
+/* driver.c - find the real library's functions, and make of HIP what the shared files expect of CUDA. */
 #include <dlfcn.h>
 #include <link.h>
 #include <stdlib.h>
@@ -74,11 +74,13 @@ static struct {
     fgcu_fn_cuEventRecord record;
     fgcu_fn_cuStreamIsCapturing capturing;
     fgcu_fn_cuMemFreeAsync release;
+    fgcu_fn_cuStreamQuery query;
 } real;
 
 static CUstream by_0(CUstream stream) { return stream == CU_STREAM_LEGACY ? NULL : stream; }
 static CUresult record(CUevent event, CUstream stream) { return real.record(event, by_0(stream)); }
 static CUresult capturing(CUstream stream, CUstreamCaptureStatus *status) { return real.capturing(by_0(stream), status); }
+static CUresult query(CUstream stream) { return real.query(by_0(stream)); }
 static CUresult release(CUdeviceptr pointer, CUstream stream) { return real.release(pointer, by_0(stream)); }
 
 static void make_alike(void)
@@ -86,10 +88,12 @@ static void make_alike(void)
     real.record = fgcu_call(cuEventRecord);
     real.capturing = fgcu_call(cuStreamIsCapturing);
     real.release = FGCU_NEXT(hipFreeAsync, cuMemFreeAsync);
+    real.query = FGCU_NEXT(hipStreamQuery, cuStreamQuery);
     fgcu.next[FGCU_cuEventRecord] = (void *)record;
     fgcu.next[FGCU_cuStreamIsCapturing] = (void *)capturing;
     if (fgcu_has(FGCU_hipFreeAsync))
         fgcu.next[FGCU_hipFreeAsync] = (void *)release;
+    fgcu.next[FGCU_hipStreamQuery] = (void *)query;
     fgcu.next[FGCU_cuCtxGetCurrent] = (void *)current;
     fgcu.next[FGCU_cuCtxPushCurrent_v2] = (void *)push;
     fgcu.next[FGCU_cuCtxPopCurrent_v2] = (void *)pop;
@@ -130,31 +134,11 @@ static void find_range(struct fghip_range *range, const void *address)
 
 void *fgcu_beside(const char *name, int mode) { return fg_beside((const void *)fgcu_beside, name, mode); }
 
-/* The lease's device is the only one that the program sees. A program that asked for none gets none. */
-static void only_device(const char *device)
+void fgcu_only_device(const char *device)
 {
     const char *uuid = strstr(device, "GPU-"), *asked = getenv("ROCR_VISIBLE_DEVICES");
     if (uuid && !(asked && (!*asked || *asked == '-')))
         setenv("ROCR_VISIBLE_DEVICES", uuid, 1);
-}
-
-void fgcu_attach(void)
-{
-    if (fg_get(&fgcu.looked))
-        return;
-    fg_lock(&fgcu.attach_lock);
-    if (!fgcu.looked) {
-        enum fg_lease_status status = fg_lease_attach(&fgcu.lease, NULL);
-        fgcu.refused = status == FG_LEASE_NONE ? FG_LEASE_OK : status;
-        if (status == FG_LEASE_OK) {
-            fg_ledger_init(&fgcu.ledger, &fgcu.lease);
-            fg_gate_init(&fgcu.gate, &fgcu.lease);
-            only_device(fgcu.lease.limits->device);
-            fg_put(&fgcu.attached, 1);
-        }
-        fg_put(&fgcu.looked, 1);
-    }
-    fg_unlock(&fgcu.attach_lock);
 }
 
 /* When the library is loaded: HIP has no first call, and it reads the environment at whichever comes first. With a lease that

@@ -18,11 +18,12 @@ static struct fk_capture *captures;
 static uint64_t next_id = 1;
 static __thread int thread_mode = CU_STREAM_CAPTURE_MODE_GLOBAL;
 
-bool fk_no_captures(void) { return !captures; }
+/* Asked without a lock by every call: whether there is any. */
+bool fk_no_captures(void) { return !__atomic_load_n(&captures, __ATOMIC_ACQUIRE); }
 
 CUresult fk_unsafe(void)
 {
-    if (__builtin_expect(!captures, 1) || thread_mode == CU_STREAM_CAPTURE_MODE_RELAXED)
+    if (__builtin_expect(fk_no_captures(), 1) || thread_mode == CU_STREAM_CAPTURE_MODE_RELAXED)
         return CUDA_SUCCESS;
     CUresult r = CUDA_SUCCESS;
     pthread_mutex_lock(&fk_big);
@@ -39,7 +40,7 @@ CUresult fk_unsafe(void)
 
 CUresult fk_legacy_touched(CUstream stream)
 {
-    if (!captures)
+    if (fk_no_captures())
         return CUDA_SUCCESS;
     CUresult r = CUDA_SUCCESS;
     pthread_mutex_lock(&fk_big);
@@ -130,7 +131,7 @@ static CUresult begin(CUstream stream, CUgraph into, const CUgraphNode *after, s
     }
     pthread_mutex_lock(&fk_big);
     *c = (struct fk_capture){.graph = graph, .origin = stream, .mode = mode, .to_graph = into != NULL, .thread = pthread_self(), .id = next_id++, .next = captures};
-    captures = c;
+    __atomic_store_n(&captures, c, __ATOMIC_RELEASE);
     stream->capture = c;
     memcpy(stream->tips, after, count * sizeof *after);
     stream->tip_count = (unsigned)count;
@@ -190,7 +191,7 @@ static bool detach(struct fk_capture *c)
     c->origin->tip_count = 0;
     for (struct fk_capture **at = &captures; *at; at = &(*at)->next)
         if (*at == c) {
-            *at = c->next;
+            __atomic_store_n(at, c->next, __ATOMIC_RELEASE);
             break;
         }
     return all;

@@ -126,7 +126,7 @@ static CUresult copy(CUstream hStream, const CUDA_MEMCPY3D *what, bool wait)
         return CUDA_ERROR_INVALID_CONTEXT;
     CUresult r = fk_copy_op(what, &op);
     r = r ? r : wait && fk_stream_ok(hStream) && hStream->capture ? fk_capture_break(hStream, CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED) : fk_run(hStream, &op);
-    return r || !wait ? r : fk_sync_job(hStream->ctx->device, hStream->last);
+    return r || !wait ? r : fk_sync_job(hStream->ctx->device, fk_last(hStream));
 }
 
 #define FK_LINE(bytes) .WidthInBytes = bytes, .Height = 1, .Depth = 1

@@ -49,13 +49,15 @@ struct CUstream_st {
     int priority;
     bool legacy;
     CUcontext ctx;
-    uint64_t last;                 /* its last job; 0 none */
+    uint64_t last;                 /* its last job; 0 none; read without a lock: fk_last */
     uint64_t id;
     struct fk_capture *capture;    /* being recorded */
     CUgraphNode tips[16];          /* of the capture: what the next node comes after */
     unsigned tip_count;
     struct fk_list link;           /* in ctx->streams */
 };
+
+static inline uint64_t fk_last(CUstream stream) { return __atomic_load_n(&stream->last, __ATOMIC_ACQUIRE); }
 
 struct CUctx_st {
     uint32_t magic;

@@ -11,11 +11,15 @@ struct CUevent_st {
     CUgraphNode tip;
 };
 
+/* A query takes no lock: who reads 0 reads the time, too. */
+static uint64_t job_of(CUevent event) { return __atomic_load_n(&event->job, __ATOMIC_ACQUIRE); }
+static void set_job(CUevent event, uint64_t job) { __atomic_store_n(&event->job, job, __ATOMIC_RELEASE); }
+
 static void reached(void *arg, uint64_t end_ns)
 {
     CUevent event = arg;
     event->end_ns = end_ns;
-    event->job = 0;
+    set_job(event, 0);
 }
 
 void fk_event_record_now(CUevent event, CUstream stream)
@@ -25,18 +29,18 @@ void fk_event_record_now(CUevent event, CUstream stream)
     event->device = stream->ctx->device;
     event->records++;
     event->captured = NULL;
-    event->job = 0;
+    set_job(event, 0);
     pthread_mutex_unlock(&fk_big);
     uint64_t job = 0;
     fk_submit(stream, &(struct fk_op){.unit = FK_NONE}, reached, event, &job);
     pthread_mutex_lock(&fk_big);
     if (job && !fk_job_done(&fk_world->queue[fk_self()][event->device], job))
-        event->job = job;
+        set_job(event, job);
     pthread_mutex_unlock(&fk_big);
 }
 
 bool fk_event_ok(CUevent event) { return FK_IS(event, FK_IS_EVENT); }
-uint64_t fk_event_job(CUevent event) { return event->job; }
+uint64_t fk_event_job(CUevent event) { return job_of(event); }
 
 FK_API(cuEventCreate, (CUevent *ret, unsigned flags))
 {
@@ -105,7 +109,7 @@ FK_API(cuEventQuery, (CUevent event))
 {
     FK_ENTER(cuEventQuery);
     CUresult r = state(event);
-    return r ? r : fk_idle(event->device, event->job) ? CUDA_SUCCESS : CUDA_ERROR_NOT_READY;
+    return r ? r : fk_idle(event->device, job_of(event)) ? CUDA_SUCCESS : CUDA_ERROR_NOT_READY;
 }
 
 FK_API(cuEventSynchronize, (CUevent event))
@@ -114,7 +118,7 @@ FK_API(cuEventSynchronize, (CUevent event))
     CUresult r = state(event);
     if (r)
         return r;
-    uint64_t job = event->job;
+    uint64_t job = job_of(event);
     fk_sync_job(event->device, job);
     pthread_mutex_lock(&fk_big);
     fk_pools_synced(event->device);
@@ -129,7 +133,7 @@ static CUresult elapsed(float *ms, CUevent from, CUevent to)
     if (!fk_event_ok(from) || !fk_event_ok(to) || (from->flags | to->flags) & CU_EVENT_DISABLE_TIMING || !from->records || !to->records ||
         from->captured || to->captured)
         return CUDA_ERROR_INVALID_HANDLE;
-    if (!fk_idle(from->device, from->job) || !fk_idle(to->device, to->job))
+    if (!fk_idle(from->device, job_of(from)) || !fk_idle(to->device, job_of(to)))
         return CUDA_ERROR_NOT_READY;
     *ms = (float)((double)(int64_t)(to->end_ns - from->end_ns) / 1e6);
     return CUDA_SUCCESS;
@@ -149,8 +153,7 @@ static CUresult run_cuStreamWaitEvent(CUstream hStream, CUevent event, unsigned 
         return flags == 1 ? fk_capture_op(hStream, &(struct fk_op){.type = CU_GRAPH_NODE_TYPE_WAIT_EVENT, .event = event}, NULL)
                           : fk_capture_break(hStream, CUDA_ERROR_STREAM_CAPTURE_ISOLATION);
     CUresult r = hStream->legacy ? fk_legacy_touched(hStream) : CUDA_SUCCESS;
-    if (r || !event->job)
-        return r;
-    return fk_submit_after(hStream, event->job);
+    uint64_t job = r ? 0 : job_of(event);
+    return job ? fk_submit_after(hStream, job) : r;
 }
 FK_BOTH(cuStreamWaitEvent, _ptsz, (CUstream hStream, CUevent event, unsigned flags), (hStream, event, flags))

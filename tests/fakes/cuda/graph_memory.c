@@ -94,7 +94,9 @@ FK_API(cuDeviceGetGraphMemAttribute, (CUdevice dev, CUgraphMem_attribute attribu
     unsigned d = (unsigned)fk_visible[dev];
     if (!value || (unsigned)attribute > CU_GRAPH_MEM_ATTR_RESERVED_MEM_HIGH)
         return CUDA_ERROR_INVALID_VALUE;
+    pthread_mutex_lock(&fk_big);
     const uint64_t all[] = {memory[d].used, memory[d].used_high, memory[d].reserved, memory[d].reserved_high};
+    pthread_mutex_unlock(&fk_big);
     *(cuuint64_t *)value = all[attribute];
     return CUDA_SUCCESS;
 }

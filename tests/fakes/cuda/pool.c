@@ -233,20 +233,30 @@ FK_API(cuMemPoolTrimTo, (CUmemoryPool pool, size_t keep))
     return CUDA_SUCCESS;
 }
 
+/* A mark can only be reset. */
+static CUresult reset(uint64_t *mark, uint64_t now, const cuuint64_t *to)
+{
+    *mark = now;
+    return *to ? CUDA_ERROR_INVALID_VALUE : CUDA_SUCCESS;
+}
+
 FK_API(cuMemPoolSetAttribute, (CUmemoryPool pool, CUmemPool_attribute attribute, void *value))
 {
     FK_ENTER(cuMemPoolSetAttribute);
     if (!FK_IS(pool, FK_IS_POOL) || !value)
         return CUDA_ERROR_INVALID_VALUE;
+    CUresult r = CUDA_SUCCESS;
+    pthread_mutex_lock(&fk_big);
     switch (attribute) {
     case CU_MEMPOOL_ATTR_REUSE_FOLLOW_EVENT_DEPENDENCIES: case CU_MEMPOOL_ATTR_REUSE_ALLOW_OPPORTUNISTIC:
-    case CU_MEMPOOL_ATTR_REUSE_ALLOW_INTERNAL_DEPENDENCIES: pool->reuse[attribute - 1] = *(int *)value; return CUDA_SUCCESS;
-    case CU_MEMPOOL_ATTR_RELEASE_THRESHOLD: pool->threshold = *(cuuint64_t *)value; return CUDA_SUCCESS;
-    case CU_MEMPOOL_ATTR_RESERVED_MEM_HIGH: pool->reserved_high = pool->reserved; break;
-    case CU_MEMPOOL_ATTR_USED_MEM_HIGH: pool->used_high = pool->used; break;
-    default: return CUDA_ERROR_INVALID_VALUE;
+    case CU_MEMPOOL_ATTR_REUSE_ALLOW_INTERNAL_DEPENDENCIES: pool->reuse[attribute - 1] = *(int *)value; break;
+    case CU_MEMPOOL_ATTR_RELEASE_THRESHOLD: pool->threshold = *(cuuint64_t *)value; break;
+    case CU_MEMPOOL_ATTR_RESERVED_MEM_HIGH: r = reset(&pool->reserved_high, pool->reserved, value); break;
+    case CU_MEMPOOL_ATTR_USED_MEM_HIGH: r = reset(&pool->used_high, pool->used, value); break;
+    default: r = CUDA_ERROR_INVALID_VALUE;
     }
-    return *(cuuint64_t *)value ? CUDA_ERROR_INVALID_VALUE : CUDA_SUCCESS; /* marks can only be reset */
+    pthread_mutex_unlock(&fk_big);
+    return r;
 }
 
 FK_API(cuMemPoolGetAttribute, (CUmemoryPool pool, CUmemPool_attribute attribute, void *value))
@@ -254,6 +264,8 @@ FK_API(cuMemPoolGetAttribute, (CUmemoryPool pool, CUmemPool_attribute attribute,
     FK_ENTER(cuMemPoolGetAttribute);
     if (!FK_IS(pool, FK_IS_POOL) || !value)
         return CUDA_ERROR_INVALID_VALUE;
+    CUresult r = CUDA_SUCCESS;
+    pthread_mutex_lock(&fk_big);
     switch (attribute) {
     case CU_MEMPOOL_ATTR_REUSE_FOLLOW_EVENT_DEPENDENCIES: case CU_MEMPOOL_ATTR_REUSE_ALLOW_OPPORTUNISTIC:
     case CU_MEMPOOL_ATTR_REUSE_ALLOW_INTERNAL_DEPENDENCIES: *(int *)value = pool->reuse[attribute - 1]; break;
@@ -262,9 +274,10 @@ FK_API(cuMemPoolGetAttribute, (CUmemoryPool pool, CUmemPool_attribute attribute,
     case CU_MEMPOOL_ATTR_RESERVED_MEM_HIGH: *(cuuint64_t *)value = pool->reserved_high; break;
     case CU_MEMPOOL_ATTR_USED_MEM_CURRENT: *(cuuint64_t *)value = pool->used; break;
     case CU_MEMPOOL_ATTR_USED_MEM_HIGH: *(cuuint64_t *)value = pool->used_high; break;
-    default: return CUDA_ERROR_INVALID_VALUE;
+    default: r = CUDA_ERROR_INVALID_VALUE;
     }
-    return CUDA_SUCCESS;
+    pthread_mutex_unlock(&fk_big);
+    return r;
 }
 
 FK_API(cuMemPoolSetAccess, (CUmemoryPool pool, const CUmemAccessDesc *map, size_t count)) { FK_ENTER(cuMemPoolSetAccess); return FK_IS(pool, FK_IS_POOL) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE; }

@@ -39,7 +39,7 @@ static CUresult run_cuStreamQuery(CUstream hStream)
     if (hStream->capture)
         return fk_capture_break(hStream, CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
     CUresult r = hStream->legacy ? fk_legacy_touched(hStream) : CUDA_SUCCESS;
-    return r ? r : fk_idle(hStream->ctx->device, hStream->last) ? CUDA_SUCCESS : CUDA_ERROR_NOT_READY;
+    return r ? r : fk_idle(hStream->ctx->device, fk_last(hStream)) ? CUDA_SUCCESS : CUDA_ERROR_NOT_READY;
 }
 FK_BOTH(cuStreamQuery, _ptsz, (CUstream hStream), (hStream))
 
@@ -54,7 +54,7 @@ static CUresult run_cuStreamSynchronize(CUstream hStream)
     if (hStream->legacy) /* it comes after the blocking streams */
         fk_submit_after(hStream, 0);
     unsigned device = hStream->ctx->device;
-    fk_sync_job(device, hStream->last);
+    fk_sync_job(device, fk_last(hStream));
     pthread_mutex_lock(&fk_big);
     fk_pools_synced(device);
     pthread_mutex_unlock(&fk_big);

@@ -166,7 +166,7 @@ static bool try_submit(CUstream stream, const struct fk_op *op, uint64_t first, 
     uint64_t number = push(device, stream->lane, op, after);
     hooks[device][number % FK_JOBS].done = done;
     hooks[device][number % FK_JOBS].arg = arg;
-    stream->last = number;
+    __atomic_store_n(&stream->last, number, __ATOMIC_RELEASE);
     if (stream->legacy)
         stream->ctx->legacy_last = number;
     fk_advance(fk_world, device, fk_world->device[device].engine.clock_ns);
@@ -246,8 +246,10 @@ CUresult fk_sync_job(unsigned device, uint64_t job)
 CUresult fk_sync_device(unsigned device)
 {
     struct fk_queue *queue = queue_of(device);
-    uint64_t end = queue->head;
-    for (uint64_t job = queue->tail; job < end; job++) /* none: nothing to wait for */
+    fk_lock();
+    uint64_t job = queue->tail, end = queue->head;
+    fk_unlock();
+    for (; job < end; job++) /* none: nothing to wait for */
         fk_sync_job(device, job);
     return CUDA_SUCCESS;
 }

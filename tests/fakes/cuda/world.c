@@ -164,17 +164,27 @@ int fk_world_open(void)
 
 /* --- processes --- */
 
+/* A file of a process as text; false: it is gone. */
+static bool read_proc(const char *pid, const char *file, char *buf, size_t size)
+{
+    char path[300];
+    snprintf(path, sizeof path, "/proc/%s/%s", pid, file);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    ssize_t n = read(fd, buf, size - 1);
+    close(fd);
+    buf[n > 0 ? n : 0] = 0;
+    return true;
+}
+
 /* Start time of a process in ticks since boot; 0: it is gone or a zombie. */
 static uint64_t start_ticks(uint32_t pid)
 {
-    char path[40], buf[1024];
-    snprintf(path, sizeof path, "/proc/%u/stat", pid);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
+    char name[16], buf[1024];
+    snprintf(name, sizeof name, "%u", pid);
+    if (!read_proc(name, "stat", buf, sizeof buf))
         return 0;
-    ssize_t n = read(fd, buf, sizeof buf - 1);
-    close(fd);
-    buf[n > 0 ? n : 0] = 0;
     char *at = strrchr(buf, ')'), state = 0;
     unsigned long long ticks = 0;
     if (!at || sscanf(at + 1, " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu", &state, &ticks) != 2)
@@ -219,14 +229,9 @@ static void empty_slot(unsigned i)
 /* The last number of the line NSpid: its pid in the innermost namespace. */
 static uint32_t innermost_pid(const char *pid)
 {
-    char path[300], buf[4096];
-    snprintf(path, sizeof path, "/proc/%s/status", pid);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
+    char buf[4096];
+    if (!read_proc(pid, "status", buf, sizeof buf))
         return 0;
-    ssize_t n = read(fd, buf, sizeof buf - 1);
-    close(fd);
-    buf[n > 0 ? n : 0] = 0;
     char *at = strstr(buf, "\nNSpid:"), *last = NULL;
     if (!at)
         return 0;

@@ -168,10 +168,25 @@ static CUresult wait_until(int64_t at_ns)
     pthread_mutex_unlock(&fk_lock);
     return CUDA_SUCCESS;
 }
-FK_API(hipStreamQuery, (hipStream_t stream)) { return ready(fk_stream(stream, 0)->end_ns); }
-FK_API(hipStreamQuery_spt, (hipStream_t stream)) { return ready(fk_stream(stream, 1)->end_ns); }
-FK_API(hipStreamSynchronize, (hipStream_t stream)) { return wait_until(fk_stream(stream, 0)->end_ns); }
-FK_API(hipStreamSynchronize_spt, (hipStream_t stream)) { return wait_until(fk_stream(stream, 1)->end_ns); }
+static int64_t end_of(struct fk_stream *stream)
+{
+    pthread_mutex_lock(&fk_lock);
+    int64_t end_ns = stream->end_ns;
+    pthread_mutex_unlock(&fk_lock);
+    return end_ns;
+}
+/* Stream 1 has no meaning in ROCm 5: a front end must not pass it on. */
+static CUresult query(hipStream_t stream, int own)
+{
+    pthread_mutex_lock(&fk_lock);
+    CUresult result = fk_enter(stream == CU_STREAM_LEGACY ? "hipStreamQuery of 1" : "hipStreamQuery");
+    pthread_mutex_unlock(&fk_lock);
+    return result ? fk_error(result) : stream == CU_STREAM_LEGACY ? CUDA_ERROR_INVALID_HANDLE : ready(end_of(fk_stream(stream, own)));
+}
+FK_API(hipStreamQuery, (hipStream_t stream)) { return query(stream, 0); }
+FK_API(hipStreamQuery_spt, (hipStream_t stream)) { return query(stream, 1); }
+FK_API(hipStreamSynchronize, (hipStream_t stream)) { return wait_until(end_of(fk_stream(stream, 0))); }
+FK_API(hipStreamSynchronize_spt, (hipStream_t stream)) { return wait_until(end_of(fk_stream(stream, 1))); }
 FK_API(hipDeviceSynchronize, (void))
 {
     pthread_mutex_lock(&fk_lock);

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "cli/slice.h"
+#include "cli/slice_devices.h"
 #include "unit.h"
 
 static int ends[2];
@@ -104,6 +105,31 @@ static void silence_and_a_closed_end_are_told_apart(void **state)
     assert_int_equal(err.code, FG_E_UNREACHABLE);
 }
 
+static const char *found(const char *word)
+{
+    static const struct slice_devices list = {.count = 4, .items = {
+        {.name = "GPU-7f3a", .kind = "NVIDIA H200"}, {.name = "opencl0", .kind = "Card 10"},
+        {.name = "opencl1", .kind = "Card 20"}, {.name = "opencl2", .kind = "Card 21"}}};
+    const struct slice_device *device = slice_device_find(&list, word, &err);
+    return device ? device->name : NULL;
+}
+
+static void a_device_is_named_by_number_name_uuid_or_kind(void **state)
+{
+    assert_string_equal(found("1"), "opencl0");
+    assert_string_equal(found("opencl2"), "opencl2");
+    assert_string_equal(found("gpu-7f"), "GPU-7f3a");
+    assert_string_equal(found("Card 21"), "opencl2");
+    assert_string_equal(found("card 10"), "opencl0");
+    assert_null(found("card"));
+    assert_int_equal(err.code, FG_E_INVALID);
+    assert_null(found("4"));
+    assert_int_equal(err.code, FG_E_NOT_FOUND);
+    assert_non_null(strstr(err.hint, "opencl1 (Card 20)"));
+    assert_null(found(""));
+    assert_null(found("99999999999999999999"));
+}
+
 static void modes_have_names(void **state)
 {
     for (int mode = 0; mode < 3; mode++)
@@ -124,6 +150,7 @@ int main(void)
         WITH_ENDS(what_is_no_message_is_refused),
         WITH_ENDS(a_message_that_is_too_long_is_refused),
         WITH_ENDS(silence_and_a_closed_end_are_told_apart),
+        cmocka_unit_test(a_device_is_named_by_number_name_uuid_or_kind),
         cmocka_unit_test(modes_have_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -132,11 +132,9 @@ static void who_holds_memory_is_told_with_the_contexts_own(void **state) { on_ma
 static void limits(void)
 {
     struct fg_error err = {0};
-    uint64_t used = 7;
     look();
     assert_true(fg_nvml_can_limit(nvml));
     assert_ok(fg_nvml_limit(nvml, gpus[0].uuid, "/fgpu/t1", 1 << 30, &err), err);
-    assert_ok(fg_nvml_limit_used(nvml, gpus[0].uuid, "/fgpu/t1", &used, &err), err);
 }
 static void a_new_driver_keeps_limits(void **state) { on_machine("devices=1 driver=13000 nvml=615", limits); }
 

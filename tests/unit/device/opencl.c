@@ -96,28 +96,6 @@ static void a_loader_that_counts_wrong_does_no_harm(void **state)
     assert_int_equal(list.count, 3);
 }
 
-static const char *found(const char *word)
-{
-    const struct fg_opencl_device *device = fg_opencl_find(&list, word, &err);
-    return device ? device->name : NULL;
-}
-
-static void a_device_is_named_in_three_ways(void **state)
-{
-    assert_int_equal(listed(""), 0);
-    assert_string_equal(found("1"), "opencl1");
-    assert_string_equal(found("opencl2"), "opencl2");
-    assert_string_equal(found("Card 21"), "opencl2");
-    assert_string_equal(found("card 10"), "opencl0");
-    assert_null(found("card"));
-    assert_int_equal(err.code, FG_E_INVALID);
-    assert_null(found("3"));
-    assert_int_equal(err.code, FG_E_NOT_FOUND);
-    assert_has(err.hint, "opencl1 (Card 20)");
-    assert_null(found(""));
-    assert_null(found("99999999999999999999"));
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -130,7 +108,6 @@ int main(void)
         cmocka_unit_test(no_device_names_the_packages),
         cmocka_unit_test(no_loader_names_the_packages),
         cmocka_unit_test(a_loader_that_counts_wrong_does_no_harm),
-        cmocka_unit_test(a_device_is_named_in_three_ways),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

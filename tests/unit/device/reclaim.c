@@ -395,10 +395,66 @@ static void a_move_that_the_driver_refuses_waits_for_the_order_to_be_taken_back(
     is(says(FG_REPLY_DONE), OPEN);
 }
 
+/* As the agent has it: told while it runs, ordered from the moment that it is parked. */
+static void one_that_is_told_to_move_is_parked_as_it_runs_and_is_brought_back_elsewhere(void **state)
+{
+    p.idle_ns = 0;
+    in.idle = false;
+    in.told = true;
+    is(at(0), PARK);
+    in.bell++;
+    in.reply = FG_REPLY_DONE;
+    is(at(0), NOTHING);
+    state_is("parked");
+    in.told = false;
+    in.ordered = true;
+    in.room = false;
+    is(at(0), NOTHING);
+    in.elsewhere = true;
+    is(at(0), RESTORE_ELSEWHERE);
+    is(says(FG_REPLY_DONE), OPEN);
+    state_is("running");
+}
+
+/* It did not ring and is idle since it is held: it comes back all the same. */
+static void one_that_was_parked_to_move_comes_back_where_it_was_when_that_is_taken_back(void **state)
+{
+    in.told = true;
+    is(at(0), PARK);
+    is(says(FG_REPLY_DONE), NOTHING);
+    in.told = false;
+    in.ordered = true;
+    is(at(1), NOTHING);
+    in.ordered = false;
+    is(at(0), RESTORE);
+    is(says(FG_REPLY_DONE), OPEN);
+}
+
+static void one_that_cannot_be_parked_is_not_stopped_for_a_move(void **state)
+{
+    in.told = true;
+    in.idle = in.movable = false;
+    is(at(0), NOTHING);
+    in.movable = true;
+    in.host_room = false;
+    is(at(0), NOTHING);
+    in.host_room = true;
+    in.processes = 0;
+    is(at(0), NOTHING);
+    in.processes = 1;
+    is(at(0), PARK);
+    is(says(FG_REPLY_REFUSED), OPEN);
+    is(at(100), NOTHING);
+    state_is("running");
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup(f, setup)
     const struct CMUnitTest tests[] = {
+        T(one_that_is_told_to_move_is_parked_as_it_runs_and_is_brought_back_elsewhere),
+        T(one_that_was_parked_to_move_comes_back_where_it_was_when_that_is_taken_back),
+        T(one_that_cannot_be_parked_is_not_stopped_for_a_move),
         T(who_is_idle_long_enough_is_parked_and_comes_back_at_its_call),
         T(nobody_is_parked_while_the_option_is_off),
         T(nobody_is_parked_while_nobody_lacks_memory_but_where_always_is_asked_for),

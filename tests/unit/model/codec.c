@@ -228,7 +228,7 @@ static struct fg_device random_device(struct rng *r)
 {
     struct fg_device d = {.id = (uint32_t)rng_next(r), .node = random_id(r), .memory_bytes = (uint64_t)sparse(r), .units = (uint32_t)sparse(r),
                           .gflops = (double)rng_size(r) / 1000.0, .memory_level = (enum fg_level)rng_below(r, FG_LEVEL_COUNT),
-                          .share_level = (enum fg_level)rng_below(r, FG_LEVEL_COUNT), .healthy = rng_below(r, 2)};
+                          .share_level = (enum fg_level)rng_below(r, FG_LEVEL_COUNT), .healthy = rng_below(r, 2), .moves = rng_below(r, 2)};
     random_chars(r, d.name, sizeof d.name);
     random_chars(r, d.kind, sizeof d.kind);
     random_chars(r, d.backend, sizeof d.backend);
@@ -270,6 +270,15 @@ static struct fg_event random_event(struct rng *r)
         snprintf(ev.priced.kind, sizeof ev.priced.kind, "%s", rng_below(r, 2) ? "NVIDIA \"H200\"" : "");
         ev.priced.nanousd_per_s = sparse(r), ev.priced.spot_nanousd_per_s = sparse(r), ev.priced.unset = rng_below(r, 2);
         break;
+    case FG_EV_LEASE_MOVING:
+        ev.parked.epoch = (uint64_t)sparse(r), ev.parked.device = (fg_device_id)rng_below(r, 9), ev.parked.whom = random_id(r);
+        break;
+    case FG_EV_NODE_DRAINED:
+    case FG_EV_NODE_RESUMED:
+        ev.drained.node = random_id(r), ev.drained.device = (fg_device_id)rng_below(r, 9), ev.drained.since_ns = sparse(r);
+        snprintf(ev.drained.reason, sizeof ev.drained.reason, "%s", rng_below(r, 2) ? "fan \"2\"\n" : "");
+        ev.drained.now = rng_below(r, 2);
+        break;
     case FG_EV_TASK_SETTLED: ev.settled.cost_nanousd = sparse(r); ev.settled.lines = random_text(r); break;
     case FG_EV_NODE_JOINED: random_joined(r, &ev); break;
     case FG_EV_NODE_LOST: ev.lost.node = random_id(r); break;
@@ -281,7 +290,7 @@ static struct fg_event random_event(struct rng *r)
 static void assert_same_device(const struct fg_device *a, const struct fg_device *b)
 {
     assert_true(a->id == b->id && fg_id_eq(a->node, b->node) && a->memory_bytes == b->memory_bytes && a->units == b->units);
-    assert_true(a->gflops == b->gflops && a->memory_level == b->memory_level && a->share_level == b->share_level && a->healthy == b->healthy);
+    assert_true(a->gflops == b->gflops && a->memory_level == b->memory_level && a->share_level == b->share_level && a->healthy == b->healthy && a->moves == b->moves);
     assert_string_equal(a->name, b->name);
     assert_string_equal(a->kind, b->kind);
     assert_string_equal(a->backend, b->backend);
@@ -326,6 +335,15 @@ static void assert_same_event(const struct fg_event *a, const struct fg_event *b
         assert_string_equal(a->priced.kind, b->priced.kind);
         assert_true(a->priced.nanousd_per_s == b->priced.nanousd_per_s && a->priced.spot_nanousd_per_s == b->priced.spot_nanousd_per_s);
         assert_true(a->priced.unset == b->priced.unset);
+        break;
+    case FG_EV_LEASE_MOVING:
+        assert_true(a->parked.epoch == b->parked.epoch && a->parked.device == b->parked.device && fg_id_eq(a->parked.whom, b->parked.whom));
+        break;
+    case FG_EV_NODE_DRAINED:
+    case FG_EV_NODE_RESUMED:
+        assert_true(fg_id_eq(a->drained.node, b->drained.node) && a->drained.device == b->drained.device);
+        assert_string_equal(a->drained.reason, b->drained.reason);
+        assert_true(a->drained.since_ns == b->drained.since_ns && a->drained.now == b->drained.now);
         break;
     case FG_EV_TASK_SETTLED:
         assert_true(a->settled.cost_nanousd == b->settled.cost_nanousd);

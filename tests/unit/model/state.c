@@ -6,8 +6,6 @@ static void every_name_finds_its_own_number(void **state)
 {
     for (int i = 0; i < FG_STATE_COUNT; i++)
         assert_int_equal(fg_state_by_name(fg_state_name((enum fg_state)i)), i);
-    for (int i = 0; i < FG_EVENT_COUNT; i++)
-        assert_int_equal(fg_event_by_name(fg_event_name((enum fg_event_kind)i)), i);
     for (int i = 0; i < FG_REASON_COUNT; i++)
         assert_int_equal(fg_reason_by_name(fg_reason_name((enum fg_reason)i)), i);
     for (int i = 0; i <= FG_CLASS_AUTO; i++)

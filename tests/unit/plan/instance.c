@@ -31,8 +31,14 @@ static void what_is_wrong_in_a_file_is_said_with_its_line_and_a_remedy(void **st
         {"tasks:\n- {id: a, memory: 1GB, time: 1h, work: 5}\n" VGPUS, "exactly one of time", "time: 1h"},
         {"tasks:\n- {memory: 1GB, time: 1h}\n" VGPUS, "without id", "id:"},
         {"tasks:\n- {id: a, memry: 1GB, time: 1h}\n" VGPUS, "unknown key 'memry'", "'memory'"},
-        {"tasks:\n- {id: a, memory: 1GB, memory: 1GB, time: 1h}\n" VGPUS, "twice", ""},
-        {"tasks:\n- {id: a, memory: 1GB, time: 1h, share: 101}\n" VGPUS, "share", ""},
+        {"tasks:\n- {id: a, memory: 1GB, memory: 1GB, time: 1h}\n" VGPUS, "twice", "Keep one"},
+        {"tasks:\n- {id: a, memory: 1GB, time: 1h, share: 101}\n" VGPUS, "share", "share: 25"},
+        {"tasks:\n- {id: a, memory: 1GB, time: 0}\n" VGPUS, "line 2: time: the duration '0' is zero", "time: 90m"},
+        {"tasks:\n- {id: a, memory: 1GB, time: 1h, qqqqqqqq: 1}\n" VGPUS, "unknown key 'qqqqqqqq'", "Known here: id, memory, time"},
+        {"tasks:\n- &a {id: a, memory: 1GB, time: 1h}\n- {<<: *a, id: b}\n" VGPUS, "line 3: unknown key '<<'", "not merged"},
+        {"tasks:\n- {id: a, memory: 1GB, times: {v: 1h, v: 2h}}\n" VGPUS, "line 2: a kind has two times", "Keep one"},
+        {"interference:\n- {types: [a, b], slowdown: 2}\n- {types: [b, a], slowdown: 3}\ntasks:\n- {id: a, memory: 1GB, time: 1h}\n" VGPUS,
+         "line 3: the slowdown of these two types is there twice", "Keep one"},
         {"tasks:\n- {id: a, memory: 1GB, time: 1h, isolation: tenant}\n" VGPUS, "without a tenant", "tenant: alice"},
         {"tasks:\n- {id: a, memory: 1GB, time: 1h}\nvgpus:\n- {id: v, memory: 1GB}\n", "line 4: a vGPU without price", "price: 0.40"},
         {"tasks:\n- {id: a, memory: 1GB, time: 1h}\nvgpus:\n- {id: v, memory: 1GB, price: -1}\n", "line 4: price", ""},
@@ -97,7 +103,7 @@ static void a_task_that_cannot_run_is_listed_with_its_reason(void **state)
         "- {id: slow, memory: 1GB, work: 1e17}\n- {id: g1, memory: 1GB, time: 1h, group: g}\n- {id: g2, memory: 50GB, time: 1h, group: g}\n"
         "- {id: fits, memory: 1GB, time: 9h, deadline: 10h}\n- {id: crowded, memory: 1GB, time: 9h}\n" VGPUS;
     static const char *const why[] = {"largest vGPU", "must end within", "budget is 0.10 USD and it costs 0.80", "no vGPU is of a kind",
-                                      "ten years", "group 'g' has no room", "largest vGPU", NULL, "free in time"};
+                                      "ten years", "'g2' of its group 'g' can run nowhere", "largest vGPU", NULL, "free in time"};
     struct fg_instance in;
     struct fg_error err = {0};
     assert_ok(parse(text, &in, &err), err);
@@ -146,21 +152,75 @@ static void sizes_that_round_alike_are_told_in_bytes(void **state)
     fg_instance_fini(&in);
 }
 
-/* Nine tasks of 1 h..9 h at 0.40 $/h cost 18; a budget of 10 keeps 1..6 (8.40): the dearest, 9, 8 and 7, go (3.60 + 3.20 + 2.80 = 9.60).
- * With a group of 1 and 9, 1 goes with it: 8.00. */
+/* Tasks of 1 h..N h at 0.40 $/h; a budget of 10 keeps 1..6 (8.40): the dearest go. With a group of 1 and 9, 1 goes with it: 8.00.
+ * Nine are few enough to try all sets: there the group stays with 2, 3, 4 and 5, six tasks for 9.60. */
 static void beyond_the_budget_the_dearest_go_with_their_groups(void **state)
 {
-    for (int grouped = 0; grouped <= 1; grouped++) {
+    static const struct { int tasks, grouped; size_t left; int64_t cost; } plans[] = {
+        {15, 0, 9, INT64_C(8400000000)}, {15, 1, 10, INT64_C(8000000000)}, {9, 0, 3, INT64_C(8400000000)}, {9, 1, 3, INT64_C(9600000000)}};
+    for (size_t x = 0; x < FG_COUNT(plans); x++) {
         FG_AUTO_STR struct fg_str s = {0};
         struct fg_instance in;
         fg_str_adds(&s, "budget: 10\ntasks:\n");
-        for (int j = 1; j <= 9; j++)
-            fg_str_addf(&s, "- {id: t%d, memory: 1GB, time: %dh%s}\n", j, j, grouped && j % 8 == 1 ? ", group: g" : "");
+        for (int j = 1; j <= plans[x].tasks; j++)
+            fg_str_addf(&s, "- {id: t%d, memory: 1GB, time: %dh%s}\n", j, j, plans[x].grouped && (j == 1 || j == 9) ? ", group: g" : "");
         fg_str_adds(&s, VGPUS);
         struct fg_instance_plan p = solve_text(fg_str_cstr(&s), &in);
-        assert_int_equal(p.left.count, grouped ? 4 : 3);
-        assert_int_equal(p.cost_nanousd, grouped ? INT64_C(8000000000) : INT64_C(8400000000));
+        assert_int_equal(p.left.count, plans[x].left);
+        assert_int_equal(p.cost_nanousd, plans[x].cost);
         assert_has(p.left.items[0].text, "the plan's budget of 10.00 USD is spent");
+        fg_instance_plan_fini(&p);
+        fg_instance_fini(&in);
+    }
+}
+
+/* Bug: with vgpus: above tasks:, a task could not have the id of a vGPU. */
+static void a_task_may_have_the_id_of_a_vgpu_whichever_list_comes_first(void **state)
+{
+    struct fg_instance in;
+    struct fg_instance_plan p = solve_text(VGPUS "tasks:\n- {id: v, memory: 1GB, time: 1h}\n", &in);
+    assert_int_equal(p.left.count, 0);
+    fg_instance_plan_fini(&p);
+    fg_instance_fini(&in);
+}
+
+/* Bug: "the plan's budget is spent on others" where there were no others. */
+static void a_task_dearer_than_the_plans_budget_is_told_so(void **state)
+{
+    struct fg_instance in;
+    struct fg_instance_plan p = solve_text("budget: 0.39\ntasks:\n- {id: a, memory: 1GB, time: 1h}\n" VGPUS, &in);
+    assert_has(p.left.items[0].text, "the plan's budget is 0.39 USD and it costs 0.40 USD at least");
+    fg_instance_plan_fini(&p);
+    fg_instance_fini(&in);
+}
+
+/* Bug: three tasks of ten years at 100000 $/h, 26 billion dollars together, were planned at 7.8: the sum had wrapped. */
+static void a_plan_dearer_than_money_can_count_is_an_error(void **state)
+{
+    struct fg_instance in;
+    struct fg_instance_plan p;
+    struct fg_error err = {0};
+    assert_ok(parse("tasks:\n- {id: a, memory: 1GB, time: 3650d, count: 3}\nvgpus:\n- {id: v, memory: 8GB, price: 100000}\n", &in, &err), err);
+    assert_int_equal(fg_instance_solve(&in, &(struct fg_assign_options){.seed = 1, .max_iterations = 1000}, &p, &err), -1);
+    assert_has(err.text, "more than a billion dollars");
+    assert_has(err.hint, "Check prices and times");
+    fg_instance_fini(&in);
+}
+
+/* Bug: beyond 292 years a vGPU's clock wrapped: twenty of ten years in turn ended before they began; nine that slow each other
+ * a thousandfold never came to an end. Nothing may end after a hundred years now: ten of the twenty do, and of the nine one. */
+static void nothing_ends_after_a_hundred_years(void **state)
+{
+    static const struct { const char *text; size_t left; } plans[] = {
+        {"tasks:\n- {id: a, memory: 1GB, time: 3650d, count: 20}\nvgpus:\n- {id: v, memory: 8GB, price: 1}\n", 10},
+        {"slowdown: 1000\ntasks:\n- {id: a, memory: 1GB, time: 3650d, share: 10, count: 9}\nvgpus:\n- {id: v, memory: 80GB, price: 1, capacity: 9}\n", 8},
+    };
+    for (size_t x = 0; x < FG_COUNT(plans); x++) {
+        struct fg_instance in;
+        struct fg_instance_plan p = solve_text(plans[x].text, &in);
+        assert_int_equal(p.left.count, plans[x].left);
+        assert_has(p.left.items[0].text, "no vGPU it fits on is free in time for it to end within 36500d");
+        assert_true(p.makespan_ns <= FG_INSTANCE_END_MOST && p.cost_nanousd >= p.bound_nanousd);
         fg_instance_plan_fini(&p);
         fg_instance_fini(&in);
     }
@@ -329,6 +389,10 @@ int main(void)
         cmocka_unit_test(a_plan_of_nothing_costs_nothing_and_its_bound_says_so),
         cmocka_unit_test(sizes_that_round_alike_are_told_in_bytes),
         cmocka_unit_test(beyond_the_budget_the_dearest_go_with_their_groups),
+        cmocka_unit_test(a_task_may_have_the_id_of_a_vgpu_whichever_list_comes_first),
+        cmocka_unit_test(a_task_dearer_than_the_plans_budget_is_told_so),
+        cmocka_unit_test(a_plan_dearer_than_money_can_count_is_an_error),
+        cmocka_unit_test(nothing_ends_after_a_hundred_years),
         cmocka_unit_test(the_time_limit_holds_while_room_is_made),
         cmocka_unit_test(small_plans_are_valid_and_cost_the_least_of_all_that_plan_the_most_tasks),
         cmocka_unit_test(interference_is_in_the_time_and_the_cost),

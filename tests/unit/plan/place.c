@@ -200,7 +200,7 @@ static int64_t cost_on(const struct world *w, const struct fg_plan_device *d, co
 {
     struct fg_estimate e;
     fg_estimate(w->snap.history, t->spec, d->kind, t->need.share_permille, &e);
-    return fg_expected_cost(d, &t->need, e.mean_ns);
+    return fg_expected_cost_of(d, t, e.mean_ns);
 }
 
 /* Go through the plan again, task by task, by the letter of place.h, on a copy of the devices. */
@@ -304,7 +304,7 @@ static void many_devices_are_chosen_from_as_few_are(void **state)
                     continue;
                 uint32_t memory = 1000 - fg_price_permille(left[i].memory_free_bytes, left[i].memory_bytes, 0);
                 uint32_t used = 1000 - left[i].share_free_permille > memory ? 1000 - left[i].share_free_permille : memory;
-                int64_t cost = fg_expected_cost(&left[i], &one->need, at->placed.expected_ns);
+                int64_t cost = fg_expected_cost_of(&left[i], one, at->placed.expected_ns);
                 if (best == SIZE_MAX || cost < best_cost || (cost == best_cost && used > best_used)) {
                     best = i;
                     best_cost = cost;

@@ -9,8 +9,11 @@
 #define GIB (UINT64_C(1) << 30)
 enum { DEVICES = 40, TASKS = 30, HELD = 3 };
 
+/* Machines of five devices, the first of which is the processor; every other one has none. What is free of it is in all five. */
+enum { ON_MACHINE = 5 };
 struct world {
     struct fg_plan_device devices[DEVICES];
+    bool hosts;                          /* tasks ask for parts of processors, too */
     struct fg_plan_task tasks[TASKS];
     struct fg_spec specs[2];
     struct fg_reserved parts[HELD];
@@ -21,6 +24,53 @@ struct world {
     struct fg_snapshot snap;
 };
 
+static bool has_host(size_t i) { return i / ON_MACHINE % 2 == 0; }
+
+static void tell_host(struct world *w, size_t i)
+{
+    struct fg_plan_device *host = &w->devices[i / ON_MACHINE * ON_MACHINE], *d = &w->devices[i];
+    d->machine = (uint32_t)(i / ON_MACHINE) + 1;
+    d->host = host->id;
+    d->is_host = d == host;
+    d->cores = host->cores;
+    d->host_kind = host->kind;
+    d->host_memory_bytes = host->memory_bytes;
+    d->host_free_bytes = host->memory_free_bytes;
+    d->host_free_milli = host->host_free_milli;
+    d->host_price_nanousd_per_s = host->price_nanousd_per_s;
+}
+
+/* A processor: 16 or 8 cores, of which some thousandths are free. */
+static void on_machine(struct rng *r, struct world *w, size_t i)
+{
+    struct fg_plan_device *d = &w->devices[i];
+    size_t first = i / ON_MACHINE * ON_MACHINE;
+    if (!has_host(i))
+        return;
+    if (i == first) {
+        d->kind = "cpu";
+        d->cores = rng_below(r, 2) ? 16 : 8;
+        d->memory_bytes = (60 + rng_below(r, 3)) * GIB;
+        d->memory_free_bytes = rng_below(r, 61) * GIB;
+        d->host_free_milli = (uint32_t)rng_below(r, d->cores * 1000 + 1);
+        d->share_free_permille = d->host_free_milli / d->cores;
+        for (size_t k = first + 1; k < first + ON_MACHINE && k < w->count && w->devices[k].id; k++)
+            tell_host(w, k);
+    }
+    if (w->devices[first].id)
+        tell_host(w, i);
+}
+
+static void set_machine(struct world *w, size_t i)
+{
+    size_t first = i / ON_MACHINE * ON_MACHINE, known = fg_rooms_count(w->rooms);
+    if (w->hosts && i == first && i < known)
+        for (size_t k = first; k < first + ON_MACHINE && k < known; k++)
+            fg_rooms_set(w->rooms, k, &w->devices[k]);
+    else
+        fg_rooms_set(w->rooms, i, &w->devices[i]);
+}
+
 static void random_device(struct rng *r, struct world *w, size_t i)
 {
     static const char *const kinds[] = {"card", "big", "old"};
@@ -29,8 +79,10 @@ static void random_device(struct rng *r, struct world *w, size_t i)
         .id = (uint32_t)(i * 2 + 1), .kind = kinds[rng_below(r, 3)], .memory_bytes = memory, .price_nanousd_per_s = (int64_t)rng_below(r, 3) * 1000,
         .memory_free_bytes = rng_below(r, 5) ? rng_below(r, memory / GIB + 1) * GIB : memory,
         .share_free_permille = rng_below(r, 5) ? (uint32_t)rng_below(r, 9) * 125 : 1000, .usable = rng_below(r, 8) > 0};
+    if (w->hosts)
+        on_machine(r, w, i);
     if (w->rooms)
-        fg_rooms_set(w->rooms, i, &w->devices[i]);
+        set_machine(w, i);
 }
 
 static void random_tasks(struct rng *r, struct world *w, uint64_t *number)
@@ -48,6 +100,10 @@ static void random_tasks(struct rng *r, struct world *w, uint64_t *number)
                 .together = (uint32_t)together, .rank = (int)rng_below(r, 3), .blocked = rng_below(r, 10) == 0, .no_reserve = rng_below(r, 4) == 0};
             t->deadline_ns = rng_below(r, 4) ? 0 : w->snap.now_ns + (int64_t)rng_below(r, 200) * FG_NS_PER_S;
             t->group = together > 1 ? (fg_id){9, *number} : FG_ID_NONE;
+            if (w->hosts && rng_below(r, 2)) {
+                t->need.cpus_milli = (uint32_t)rng_below(r, 40) * 125;
+                t->need.host_bytes = rng_below(r, 8) * GIB;
+            }
             if (rng_below(r, 5) == 0)
                 snprintf(t->need.device_kind, sizeof t->need.device_kind, "big");
         }
@@ -69,9 +125,9 @@ static void random_reservations(struct rng *r, struct world *w)
     }
 }
 
-static void world_begin(struct rng *r, struct world *w)
+static void world_begin(struct rng *r, struct world *w, bool hosts)
 {
-    *w = (struct world){.count = 20 + rng_below(r, DEVICES - 20), .history = fg_history_create(), .rooms = fg_rooms_create()};
+    *w = (struct world){.hosts = hosts, .count = 20 + rng_below(r, DEVICES - 20), .history = fg_history_create(), .rooms = fg_rooms_create()};
     for (int s = 0; s < 2; s++) {
         fg_spec_defaults(&w->specs[s]);
         w->specs[s].program = (char *)(s ? "a" : "b");
@@ -100,6 +156,24 @@ static void assert_same_plan(const struct fg_plan *a, const struct fg_plan *b)
         assert_true(fg_id_eq(a->waiting.items[i].task, b->waiting.items[i].task) && a->waiting.items[i].reason == b->waiting.items[i].reason);
 }
 
+/* On the processor, and in what is told of it on all devices of the machine. */
+static void carry_out_beside(struct world *w, struct fg_plan_device *d, const struct fg_placement *p)
+{
+    size_t first = (size_t)(d - w->devices) / ON_MACHINE * ON_MACHINE;
+    if (!d->machine) {
+        assert_true(!p->cpus_milli && !p->host_bytes);
+        return;
+    }
+    struct fg_plan_device *host = &w->devices[first];
+    uint32_t milli = d->is_host ? p->share_permille * d->cores : p->cpus_milli;
+    assert_true(milli <= host->host_free_milli && p->host_bytes <= host->memory_free_bytes && !(d->is_host && p->cpus_milli));
+    host->host_free_milli -= milli;
+    host->memory_free_bytes -= p->host_bytes;
+    host->share_free_permille = host->host_free_milli / host->cores;
+    for (size_t k = first; k < first + ON_MACHINE && k < w->count; k++)
+        tell_host(w, k);
+}
+
 static void carry_out(struct world *w, const struct fg_plan *plan)
 {
     for (size_t i = 0; i < plan->placements.count; i++) {
@@ -108,17 +182,17 @@ static void carry_out(struct world *w, const struct fg_plan *plan)
         assert_true(d->share_free_permille >= plan->placements.items[i].share_permille);
         d->memory_free_bytes -= plan->placements.items[i].memory_bytes;
         d->share_free_permille -= plan->placements.items[i].share_permille;
+        carry_out_beside(w, d, &plan->placements.items[i]);
     }
 }
 
-static void kept_devices_give_the_plans_of_fresh_ones_and_hold_what_was_placed(void **state)
+static void compare(struct rng r, bool hosts)
 {
-    struct rng r = rng_start(__func__);
     size_t placed = 0, heads = 0, improved = 0;
     for (int n = 0; n < 60; n++) {
         struct world w;
         uint64_t number = 0;
-        world_begin(&r, &w);
+        world_begin(&r, &w, hosts);
         for (int round = 0; round < 30; round++) {
             struct fg_plan fresh = {0}, kept = {0};
             struct fg_error err = {0};
@@ -150,11 +224,14 @@ static void kept_devices_give_the_plans_of_fresh_ones_and_hold_what_was_placed(v
     assert_true(placed > 2000 && heads > 100 && improved > 20);
 }
 
+static void kept_devices_give_the_plans_of_fresh_ones_and_hold_what_was_placed(void **state) { compare(rng_start(__func__), false); }
+static void parts_of_processors_are_found_kept_and_held_as_on_fresh_devices(void **state) { compare(rng_start(__func__), true); }
+
 static void what_is_free_is_told_without_looking_at_all(void **state)
 {
     struct rng r = rng_start(__func__);
     struct world w;
-    world_begin(&r, &w);
+    world_begin(&r, &w, false);
     for (int step = 0; step < 2000; step++) {
         struct fg_rooms_free got, want = {0};
         random_device(&r, &w, rng_below(&r, w.count));
@@ -181,6 +258,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(kept_devices_give_the_plans_of_fresh_ones_and_hold_what_was_placed),
+        cmocka_unit_test(parts_of_processors_are_found_kept_and_held_as_on_fresh_devices),
         cmocka_unit_test(what_is_free_is_told_without_looking_at_all),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -95,17 +95,23 @@ static void assert_holds(struct unit_store *u, uint64_t batches)
     assert_int_equal(tasks, batches);
 }
 
+static void open_on_disk(struct unit_store *u)
+{
+    struct fg_error err;
+    snprintf(u->folder, sizeof u->folder, "%s/data", disk);
+    snprintf(u->path, sizeof u->path, "%s/fgpu.db", u->folder);
+    assert_ok(fg_mkdir_p(u->folder, 0700, &err), err);
+    unit_open(u);
+}
+
 static void a_full_disk_refuses_submits_reads_go_on_and_room_brings_it_back(void **state)
 {
     if (skipped())
         skip();
     struct unit_store u;
     struct fg_error err;
-    snprintf(u.folder, sizeof u.folder, "%s/data", disk);
-    snprintf(u.path, sizeof u.path, "%s/fgpu.db", u.folder);
     FG_AUTO_FREE char *ballast = fg_asprintf("%s/ballast", disk);
-    assert_ok(fg_mkdir_p(u.folder, 0700, &err), err);
-    unit_open(&u);
+    open_on_disk(&u);
     uint64_t n = 0;
     for (int round = 0; round < 4; round++) {
         commit_ok(&u, batch_of(n++));
@@ -135,11 +141,8 @@ static void a_store_opens_on_a_disk_nearly_full_and_says_so_when_not_even_that_f
         skip();
     struct unit_store u;
     struct fg_error err;
-    snprintf(u.folder, sizeof u.folder, "%s/data", disk);
-    snprintf(u.path, sizeof u.path, "%s/fgpu.db", u.folder);
     FG_AUTO_FREE char *ballast = fg_asprintf("%s/ballast", disk);
-    assert_ok(fg_mkdir_p(u.folder, 0700, &err), err);
-    unit_open(&u);
+    open_on_disk(&u);
     commit_ok(&u, batch_of(0));
     unit_close(&u);
     fill_disk(ballast, 0);

@@ -151,7 +151,7 @@ static void beside_an_exclusive_one_it_has_nothing(void **state)
 }
 
 /* With the device in turns by the clock, for its share of the time each, the sparse one would get its part of what it can use alone, and
- * the device would idle in its gaps. Nobody is worse off than that, but for three tenths and 4 points, and the device is used as much and more. */
+ * the device would idle in its gaps. Nobody is worse off than that, but for three tenths and 4 points (the busy one: 15 % and 4 points), and the device is used as much and more. */
 static void nobody_is_worse_off_than_with_turns_by_the_clock(void **state)
 {
     struct rng rng = rng_start("nobody_is_worse_off_than_with_turns_by_the_clock");
@@ -165,7 +165,7 @@ static void nobody_is_worse_off_than_with_turns_by_the_clock(void **state)
         uint32_t share = 200 + (uint32_t)rng_below(&rng, 500);
         struct two got = beside(&w, share, waits(job, gap), streams(other));
         double alone = 1000.0 * (double)job / (double)(job + gap), turns = alone * share / 1000;
-        if (got.sparse < turns * 0.7 - 40 || got.busy < (1000 - share) * 0.85 - 30 || got.used < turns + 1000 - share - 60)
+        if (got.sparse < turns * 0.7 - 40 || got.busy < (1000 - share) * 0.85 - 40 || got.used < turns + 1000 - share - 60)
             fail_msg("round %d: latency %ld us, early %d: %ld us and %ld us of host work, share %u, beside jobs of %ld us: got %.0f and %.0f, turns by the clock give %.0f and %u",
                      round, (long)(w.latency_ns / US), w.early, (long)job, (long)gap, share, (long)other, got.sparse, got.busy, turns, 1000 - share);
     }

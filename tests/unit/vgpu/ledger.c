@@ -62,11 +62,11 @@ static void settles_to_the_true_size(void **state)
     fg_ledger_credit(&ledger, got.bytes);
     /* an address that is known already: the old one is gone, whatever we saw */
     assert_int_equal(fg_ledger_reserve(&ledger, 50), FG_LEDGER_OK);
-    struct fg_record again = {.key = 0x1000, .bytes = 50};
+    struct fg_record again = {.key = 0x1000, .bytes = 50, .owner = 7};
     assert_int_equal(fg_ledger_settle(&ledger, 50, &again), FG_LEDGER_OK);
     assert_int_equal(used(), 50 + 512);
-    assert_int_equal(fg_ledger_drop_all(&ledger), 562);
-    assert_int_equal(used(), 0);
+    assert_int_equal(fg_ledger_drop_owner(&ledger, 7), 50);
+    assert_int_equal(used(), 512);
 }
 
 static void double_and_foreign_frees_credit_nothing(void **state)
@@ -129,7 +129,9 @@ static void random_histories_agree_with_an_array(void **state)
         assert_int_equal(used(), sum);
     }
     assert_int_equal(fg_ledger_live(&ledger), live);
-    assert_int_equal(fg_ledger_drop_all(&ledger), sum);
+    for (uint64_t owner = 1; owner <= 8; owner++)
+        sum -= fg_ledger_drop_owner(&ledger, owner);
+    assert_int_equal(sum, 0);
     assert_int_equal(used(), 0);
 }
 
@@ -216,7 +218,6 @@ static void forked_child_has_a_slot_of_its_own(void **state)
         assert_true(unit_comes(used() == 1000));
     }
     assert_int_equal(fg_ledger_live(&ledger), 1);
-    fg_ledger_drop_all(&ledger);
 }
 
 int main(void)

@@ -46,6 +46,12 @@ static inline void unit_open(const char *id, uint64_t memory, uint32_t share, ui
     assert_ok(fg_vgpu_server_env(unit_server, id, env, 256, &unit_err), unit_err);
 }
 
+static inline void opening_is_refused(struct fg_lease_spec spec, enum fg_error_code code, const char *part)
+{
+    assert_fails(fg_vgpu_server_open(unit_server, &spec, NULL, &unit_err), unit_err, code);
+    assert_has(unit_err.text, part);
+}
+
 static inline struct fg_lease_stats unit_stats(const char *id)
 {
     struct fg_lease_stats stats;

@@ -94,7 +94,7 @@ static void rnd_start(struct fg_msg_start *s)
     *s = (struct fg_msg_start){
         .task = rnd_id(), .tenant = rnd_id(), .attempt = (uint32_t)rnd(),
         .lease = {.device = (uint32_t)rnd(), .node = rnd_id(), .epoch = (uint64_t)rnd_size(), .memory_bytes = (uint64_t)rnd_size(),
-                  .share_permille = (uint32_t)rnd(), .borrowed = rnd() % 2, .granted_ns = rnd_size(), .deadline_ns = rnd_size(),
+                  .share_permille = (uint32_t)rnd(), .borrowed = rnd() % 2, .cpus_milli = (uint32_t)(rnd() & rnd() & 0xffff00), .host_bytes = (uint64_t)rnd_size() & ~UINT64_C(0xfff), .granted_ns = rnd_size(), .deadline_ns = rnd_size(),
                   .price_nanousd_per_s = rnd_size(), .memory_level = rnd() % FG_LEVEL_COUNT, .share_level = rnd() % FG_LEVEL_COUNT},
         .spec = json_pack("{s:{s:i}}", "a", "b", (int)rnd())};
     rnd_chars(s->device_name, sizeof s->device_name);
@@ -173,6 +173,7 @@ static void each_member_of_a_start_and_an_outcome_arrives(void **state)
     assert_ok(decode(&bytes, &out, &err), err);
     assert_true(fg_id_eq(in.start.task, out.start.task) && fg_id_eq(in.start.tenant, out.start.tenant));
     const struct fg_lease *a = &in.start.lease, *b = &out.start.lease;
+    assert_true(a->cpus_milli == b->cpus_milli && a->host_bytes == b->host_bytes);
     assert_true(a->device == b->device && fg_id_eq(a->node, b->node) && a->epoch == b->epoch && a->memory_bytes == b->memory_bytes);
     assert_true(a->share_permille == b->share_permille && a->granted_ns == b->granted_ns && a->deadline_ns == b->deadline_ns);
     assert_true(a->price_nanousd_per_s == b->price_nanousd_per_s && a->memory_level == b->memory_level && a->share_level == b->share_level);

@@ -5,20 +5,16 @@
  *
  * The driver's functions are called through what dlsym finds in the shim, as a program would. */
 #pragma once
-#include <dlfcn.h>
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-#include "unit.h"
 #include "shim/cuda/cuda_abi.h"
 #include "cuda_table.h"
 #include "fake_cuda.h"
-#include "vgpu/ledger.h"
-#include "vgpu/server.h"
+#include "../in_lease.h"
 
-#define MIB   (UINT64_C(1) << 20)
 #define QUOTA (512 * MIB)
 
 #ifdef __SANITIZE_ADDRESS__
@@ -27,33 +23,12 @@ __attribute__((visibility("default"))) const char *__lsan_default_suppressions(v
 const char *__lsan_default_suppressions(void) { return "leak:/driver/libcuda.so.1\n"; }
 #endif
 
-static struct fg_vgpu_server *server;
-static void *shim;                /* what dlopen gave */
-static char folder[512], lease_env[256];
 static CUcontext context;
-
-static void *symbol(const char *name)
-{
-    void *found = dlsym(shim, name);
-    if (!found)
-        fail_msg("%s: %s", name, dlerror());
-    return found;
-}
 
 /* A driver function by its exported name; type: the row of api/cuda.toml. */
 #define CU(export, type)  ((fgcu_fn_##type)symbol(#export))
-#define FAKE(name)        ((__typeof__(name) *)symbol(#name))
 #define assert_cu(call)   assert_int_equal((call), CUDA_SUCCESS)
 
-static inline struct fg_lease_stats stats(void)
-{
-    struct fg_lease_stats now;
-    struct fg_error err;
-    assert_ok(fg_vgpu_server_stats(server, "unit", &now, &err), err);
-    return now;
-}
-
-static inline uint64_t used(void) { return stats().used_bytes; }
 static inline unsigned device_index(void) { return (unsigned)FAKE(fake_device_of)(0); }
 static inline uint64_t truth(void) { return FAKE(fake_live)((uint32_t)getpid(), device_index(), FAKE_ALL); }
 
@@ -62,14 +37,10 @@ static inline uint64_t truth(void) { return FAKE(fake_live)((uint32_t)getpid(), 
 
 static inline void make_folder(const char *driver)
 {
-    char path[600];
     unit_folder(folder, sizeof folder);
-    snprintf(path, sizeof path, "%s/driver", folder);
-    assert_int_equal(mkdir(path, 0700), 0);
-    snprintf(path, sizeof path, "%s/libcuda.so.1", folder);
-    assert_int_equal(symlink(SHIM, path), 0);
-    snprintf(path, sizeof path, "%s/driver/libcuda.so.1", folder);
-    assert_int_equal(symlink(driver, path), 0);
+    link_to("driver", NULL);
+    link_to("libcuda.so.1", SHIM);
+    link_to("driver/libcuda.so.1", driver);
 }
 
 static inline void remove_folder(void)
@@ -80,25 +51,6 @@ static inline void remove_folder(void)
         snprintf(path, sizeof path, "%s/%s", folder, names[i]);
         remove(path);
     }
-}
-
-static inline int open_lease(uint64_t quota, uint32_t share_permille, enum fg_share_mode mode)
-{
-    struct fg_lease_spec spec = {.id = "unit", .device = "stand-in", .memory_bytes = quota, .share_permille = share_permille, .mode = mode};
-    struct fg_error err;
-    if (fg_vgpu_server_create(&server, &(struct fg_vgpu_server_config){0}, &err) < 0 ||
-        fg_vgpu_server_device(server, "stand-in", 64 * quota, &err) < 0 || fg_vgpu_server_open(server, &spec, NULL, &err) < 0 ||
-        fg_vgpu_server_env(server, "unit", lease_env, sizeof lease_env, &err) < 0)
-        return -1;
-    return setenv(FG_LEASE_ENV, lease_env, 1);
-}
-
-static inline void set_quota(uint64_t quota)
-{
-    struct fg_lease_spec spec = stats().spec;
-    struct fg_error err;
-    spec.memory_bytes = quota;
-    assert_ok(fg_vgpu_server_set(server, &spec, &err), err);
 }
 
 /* Load the shim in a folder that is there; setup: of the stand-in machine. */

@@ -188,8 +188,8 @@ static int set_up(void **state)
 static int way(const char *name) { return run("/proc/self/exe", name); }
 
 static void dlopen_and_dlsym_meet_the_shim(void **state) { assert_int_equal(way("dlopen"), 0); }
-#ifdef __SANITIZE_ADDRESS__
-#define NOT_HERE() do { print_message("    skipped: the address sanitizer cannot\n"); skip(); } while (0)
+#if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__
+#define NOT_HERE() do { print_message("    skipped: a sanitizer cannot\n"); skip(); } while (0)
 #else
 #define NOT_HERE() do { } while (0)
 #endif

@@ -4,18 +4,14 @@
  *     FOLDER/libamdhip64.so.N          -> the front end
  *     FOLDER/driver/libamdhip64.so.N   -> the stand-in, or the real one */
 #pragma once
-#include <dlfcn.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-#include "unit.h"
 #include "shim/hip/hip_abi.h"
 #include "cuda_table.h"
 #include "fake_hip.h"
-#include "vgpu/ledger.h"
-#include "vgpu/server.h"
+#include "../in_lease.h"
 
-#define MIB   (UINT64_C(1) << 20)
 #define QUOTA (256 * MIB)
 
 #ifdef __SANITIZE_ADDRESS__
@@ -24,41 +20,14 @@ __attribute__((visibility("default"))) const char *__lsan_default_suppressions(v
 const char *__lsan_default_suppressions(void) { return "leak:libamdhip64\nleak:libhsa\nleak:/driver/\n"; }
 #endif
 
-static struct fg_vgpu_server *server;
-static void *shim, *behind;       /* what dlopen gave */
-static char folder[512], lease_env[256];
-
-static void *symbol(const char *name)
-{
-    void *found = dlsym(shim, name);
-    if (!found)
-        fail_msg("%s: %s", name, dlerror());
-    return found;
-}
+static void *behind;              /* what dlopen gave for the library behind the front end */
 
 /* A function by its exported name; type: the row of api/hip.toml. */
 #define HIP(export, type) ((fgcu_fn_##type)symbol(#export))
-#define FAKE(name)        ((__typeof__(name) *)symbol(#name))
 #define assert_hip(call)  assert_int_equal((call), CUDA_SUCCESS)
 
-static inline struct fg_lease_stats stats(void)
-{
-    struct fg_lease_stats now;
-    struct fg_error err;
-    assert_ok(fg_vgpu_server_stats(server, "unit", &now, &err), err);
-    return now;
-}
-
-static inline uint64_t used(void) { return stats().used_bytes; }
 /* The vGPU's books say what the library took. */
 #define assert_true_books() assert_int_equal(used(), FAKE(fake_hip_live)())
-
-static inline void link_to(const char *name, const char *target)
-{
-    char path[600];
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    assert_int_equal(target ? symlink(target, path) : mkdir(path, 0700), 0);
-}
 
 static inline void *open_in(const char *name)
 {
@@ -68,25 +37,6 @@ static inline void *open_in(const char *name)
     if (!made)
         print_error("%s\n", dlerror());
     return made;
-}
-
-static inline int open_lease(uint64_t quota)
-{
-    struct fg_lease_spec spec = {.id = "unit", .device = "stand-in", .memory_bytes = quota, .share_permille = 1000};
-    struct fg_error err;
-    if (fg_vgpu_server_create(&server, &(struct fg_vgpu_server_config){0}, &err) < 0 ||
-        fg_vgpu_server_device(server, "stand-in", 64 * quota, &err) < 0 || fg_vgpu_server_open(server, &spec, NULL, &err) < 0 ||
-        fg_vgpu_server_env(server, "unit", lease_env, sizeof lease_env, &err) < 0)
-        return -1;
-    return setenv(FG_LEASE_ENV, lease_env, 1);
-}
-
-static inline void set_quota(uint64_t quota)
-{
-    struct fg_lease_spec spec = stats().spec;
-    struct fg_error err;
-    spec.memory_bytes = quota;
-    assert_ok(fg_vgpu_server_set(server, &spec, &err), err);
 }
 
 /* name: libamdhip64.so.N; with front_end NULL there is none. */

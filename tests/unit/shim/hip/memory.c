@@ -2,7 +2,7 @@
  * the library took, and credited on every way that the memory goes. */
 #include "in_slice.h"
 
-static int set_up(void **state) { return open_lease(QUOTA) || load("libamdhip64.so.6", SHIM_6, FAKE_HIP) ? -1 : 0; }
+static int set_up(void **state) { return open_lease(QUOTA, 1000, FG_SHARE_WEIGHTED) || load("libamdhip64.so.6", SHIM_6, FAKE_HIP) ? -1 : 0; }
 
 /* ---- one row per way to get memory ---- */
 

@@ -9,7 +9,7 @@ static const struct { const char *export, *name; int since, own; } wrapped[] = {
 };
 #define WRAPPED (sizeof wrapped / sizeof *wrapped)
 
-static int set_up(void **state) { return open_lease(QUOTA) || load("libamdhip64.so.6", SHIM_6, FAKE_HIP) ? -1 : 0; }
+static int set_up(void **state) { return open_lease(QUOTA, 1000, FG_SHARE_WEIGHTED) || load("libamdhip64.so.6", SHIM_6, FAKE_HIP) ? -1 : 0; }
 
 static void what_is_not_wrapped_is_the_librarys_own(void **state)
 {

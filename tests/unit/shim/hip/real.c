@@ -20,7 +20,7 @@ static int set_up(void **state)
         exit(77);
     }
     Dl_info info;
-    return dladdr(dlsym(real, "hipMalloc"), &info) && !open_lease(QUOTA) && !load("libamdhip64.so.5", SHIM_5, info.dli_fname) ? 0 : -1;
+    return dladdr(dlsym(real, "hipMalloc"), &info) && !open_lease(QUOTA, 1000, FG_SHARE_WEIGHTED) && !load("libamdhip64.so.5", SHIM_5, info.dli_fname) ? 0 : -1;
 }
 
 static const struct { const char *name; CUresult (*call)(void *); } submits[] = {

@@ -8,7 +8,7 @@ static hipStream_t stream;
 
 static int set_up(void **state)
 {
-    if (open_lease(QUOTA) || load("libamdhip64.so.6", SHIM_6, FAKE_HIP))
+    if (open_lease(QUOTA, 1000, FG_SHARE_WEIGHTED) || load("libamdhip64.so.6", SHIM_6, FAKE_HIP))
         return -1;
     return ((CUresult (*)(hipStream_t *))symbol("hipStreamCreate"))(&stream);
 }
@@ -127,6 +127,18 @@ static void a_thousand_launches_are_a_thousand_jobs(void **state)
     assert_int_equal(FAKE(fake_hip_jobs)(), ran + 1000);
 }
 
+/* While work goes on in it the helper looks whether the stream has any: the default stream under the one name it has in ROCm 5. */
+static void the_default_stream_is_looked_at_by_the_name_it_has(void **state)
+{
+    uint64_t before = FAKE(fake_hip_calls)("hipStreamQuery");
+    for (int64_t until = fg_boot_ns() + INT64_C(60000000000);
+         FAKE(fake_hip_calls)("hipStreamQuery") == before && !FAKE(fake_hip_calls)("hipStreamQuery of 1") && fg_boot_ns() < until;)
+        assert_hip(launch(NULL, "looked at"));
+    assert_true(FAKE(fake_hip_calls)("hipStreamQuery") > before);
+    assert_int_equal(FAKE(fake_hip_calls)("hipStreamQuery of 1"), 0);
+    assert_hip(synchronise());
+}
+
 /* Last: the lease is over. What is refused here is what a launch written as a statement learns by hipGetLastError. */
 static void an_ended_lease_submits_and_allocates_nothing(void **state)
 {
@@ -150,6 +162,7 @@ int main(void)
         cmocka_unit_test(device_time_is_what_the_device_says),
         cmocka_unit_test(what_is_captured_is_no_job_and_nothing_is_added_to_it),
         cmocka_unit_test(a_thousand_launches_are_a_thousand_jobs),
+        cmocka_unit_test(the_default_stream_is_looked_at_by_the_name_it_has),
         cmocka_unit_test(an_ended_lease_submits_and_allocates_nothing),
     };
     return cmocka_run_group_tests(tests, set_up, end);

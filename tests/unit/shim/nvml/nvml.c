@@ -1,7 +1,10 @@
-/* The management library's front end over a stand-in driver with two devices: a task sees its slice, and nothing else. */
+/* The management library's front end over a stand-in driver with two devices: a task sees its slice, and nothing else.
+ * A task is this program started anew with the name of what it does: the arbiter has threads here, so that a process that is only
+ * forked could find the allocator's locks taken by one of them, for ever. */
 #include "unit.h"
 
 #include <dlfcn.h>
+#include <spawn.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -41,30 +44,26 @@ static void load(const char *path)
 }
 
 /* Run body in a process of its own, as a task's would be, with the front end loaded; lease NULL: without one. */
-static void in_task(const char *lease, void (*body)(void))
+static void in_task(const char *lease, const char *body)
 {
-    char path[300];
-    fflush(NULL);
-    pid_t pid = fork();
-    if (pid == 0) {
-        if (lease)
-            setenv("FGPU_LEASE", lease, 1);
-        else
-            unsetenv("FGPU_LEASE");
-        snprintf(path, sizeof path, "%s/libnvidia-ml.so.1", folder);
-        load(path);
-        assert_int_equal(nvml.nvmlInit_v2(), NVML_SUCCESS);
-        body();
-        _exit(0);
-    }
+    char *argv[] = {"task", (char *)body, folder, NULL};
+    pid_t pid;
     int status;
+    if (lease)
+        setenv("FGPU_LEASE", lease, 1);
+    else
+        unsetenv("FGPU_LEASE");
+    fflush(NULL);
+    assert_int_equal(posix_spawn(&pid, "/proc/self/exe", NULL, NULL, argv, environ), 0);
     assert_int_equal(waitpid(pid, &status, 0), pid);
     assert_int_equal(status, 0);
 }
 
 static void learn(void)
 {
-    FILE *out = fopen(getenv("LEARNT"), "w");
+    char path[300];
+    snprintf(path, sizeof path, "%s/learnt", folder);
+    FILE *out = fopen(path, "w");
     for (unsigned i = 0; i < 2; i++) {
         nvmlDevice_t device;
         nvmlPciInfo_t info;
@@ -75,6 +74,18 @@ static void learn(void)
         fprintf(out, "%s %s\n", uuid, info.busId);
     }
     fclose(out);
+}
+
+/* The devices' names, as a task without a lease wrote them. */
+static void read_learnt(void)
+{
+    char path[300];
+    snprintf(path, sizeof path, "%s/learnt", folder);
+    FILE *in = fopen(path, "r");
+    if (!in)
+        return;                              /* it is about to learn them */
+    assert_int_equal(fscanf(in, "%95s %31s %95s %31s", uuids[0], pci[0], uuids[1], pci[1]), 4);
+    fclose(in);
 }
 
 static int set_up(void **state)
@@ -91,12 +102,9 @@ static int set_up(void **state)
     snprintf(path, sizeof path, "%s/world", folder);
     setenv("FGPU_FAKE_CUDA", path, 1);
     setenv("FGPU_FAKE_CUDA_SETUP", "devices=2 0.total=8G 1.total=16G", 1);
-    snprintf(path, sizeof path, "%s/learnt", folder);
-    setenv("LEARNT", path, 1);
-    in_task(NULL, learn);
-    FILE *in = fopen(path, "r");
-    assert_int_equal(fscanf(in, "%95s %31s %95s %31s", uuids[0], pci[0], uuids[1], pci[1]), 4);
-    fclose(in);
+    in_task(NULL, "learn");
+    read_learnt();
+    assert_true(*uuids[1]);
     assert_ok(fg_vgpu_server_create(&server, &(struct fg_vgpu_server_config){0}, &err), err);
     assert_ok(fg_vgpu_server_device(server, uuids[1], UINT64_C(16) << 30, &err), err);
     return 0;
@@ -111,7 +119,7 @@ static int tear_down(void **state)
 }
 
 /* With a lease of a quarter of the second device. */
-static void in_slice(void (*body)(void))
+static void in_slice(const char *body)
 {
     struct fg_error err = {0};
     char env[256], id[64];
@@ -150,7 +158,7 @@ static void sees_all(void)
     assert_int_equal(nvml.nvmlDeviceGetMemoryInfo(the_device(), &memory), NVML_SUCCESS);
     assert_int_equal(memory.total, UINT64_C(8) << 30);
 }
-static void without_a_lease_all_is_the_drivers(void **state) { in_task(NULL, sees_all); }
+static void without_a_lease_all_is_the_drivers(void **state) { in_task(NULL, "sees_all"); }
 
 static void finds_it(void)
 {
@@ -176,7 +184,7 @@ static void finds_it(void)
     if (nvml.nvmlDeviceGetSerial(device, serial, sizeof serial) == NVML_SUCCESS)
         assert_int_equal(nvml.nvmlDeviceGetHandleBySerial(serial, &other), NVML_SUCCESS);
 }
-static void the_leases_device_is_the_only_one_by_every_name(void **state) { in_slice(finds_it); }
+static void the_leases_device_is_the_only_one_by_every_name(void **state) { in_slice("finds_it"); }
 
 static void sees_quota(void)
 {
@@ -196,7 +204,7 @@ static void sees_quota(void)
     v2.version = 7;
     assert_int_equal(nvml.nvmlDeviceGetMemoryInfo_v2(device, &v2), NVML_ERROR_ARGUMENT_VERSION_MISMATCH);
 }
-static void memory_is_the_quota_and_its_use_in_both_versions(void **state) { in_slice(sees_quota); }
+static void memory_is_the_quota_and_its_use_in_both_versions(void **state) { in_slice("sees_quota"); }
 
 static void sees_processes(void)
 {
@@ -239,7 +247,7 @@ static void sees_processes(void)
     waitpid(child, &status, 0);
     assert_int_equal(status, 0);
 }
-static void processes_are_the_vgpus_own_with_what_each_holds(void **state) { in_slice(sees_processes); }
+static void processes_are_the_vgpus_own_with_what_each_holds(void **state) { in_slice("sees_processes"); }
 
 /* 40 ms of device time in each 160 ms is all of a share of 25 %; half of that is half. */
 static void sees_use(void)
@@ -267,7 +275,7 @@ static void sees_use(void)
     assert_int_equal(nvml.nvmlDeviceGetUtilizationRates(device, &use_now), NVML_SUCCESS);
     assert_int_equal(use_now.gpu, 100);      /* more than its share: it was lent */
 }
-static void use_is_of_the_share_and_never_above_it(void **state) { in_slice(sees_use); }
+static void use_is_of_the_share_and_never_above_it(void **state) { in_slice("sees_use"); }
 
 static void passes(void)
 {
@@ -281,26 +289,39 @@ static void passes(void)
     *(void **)&accounting = dlsym(nvml.library, "nvmlDeviceGetAccountingPids");
     assert_int_equal(accounting(the_device(), &count, pids), NVML_ERROR_NOT_SUPPORTED);
 }
-static void what_is_not_wrapped_is_the_drivers_and_others_are_not_told_of(void **state) { in_slice(passes); }
+static void what_is_not_wrapped_is_the_drivers_and_others_are_not_told_of(void **state) { in_slice("passes"); }
 
-static void a_spoilt_lease_begins_nothing(void **state)
+static void is_refused(void) { assert_int_equal(nvml.nvmlInit_v2(), NVML_ERROR_NO_PERMISSION); }
+static void a_spoilt_lease_begins_nothing(void **state) { in_task("/dev/null:/dev/null", "is_refused"); }
+
+/* The task: argv[1] is a body's name, argv[2] the folder. */
+static int be_task(char **argv)
 {
-    fflush(NULL);
-    pid_t pid = fork();
-    if (pid == 0) {
-        char path[300];
-        setenv("FGPU_LEASE", "/dev/null:/dev/null", 1);
-        snprintf(path, sizeof path, "%s/libnvidia-ml.so.1", folder);
-        load(path);
-        _exit(nvml.nvmlInit_v2() != NVML_ERROR_NO_PERMISSION);
+    static const struct { const char *name; void (*body)(void); } bodies[] = {
+#define BODY(name) {#name, name}
+        BODY(learn), BODY(sees_all), BODY(finds_it), BODY(sees_quota), BODY(sees_processes), BODY(sees_use), BODY(passes), BODY(is_refused),
+    };
+    char path[300];
+    snprintf(folder, sizeof folder, "%s", argv[2]);
+    read_learnt();
+    snprintf(path, sizeof path, "%s/libnvidia-ml.so.1", folder);
+    load(path);
+    for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++) {
+        if (strcmp(bodies[i].name, argv[1]) != 0)
+            continue;
+        if (bodies[i].body != is_refused)
+            assert_int_equal(nvml.nvmlInit_v2(), NVML_SUCCESS);
+        bodies[i].body();
+        _exit(0);                            /* the library and what it holds go with the process */
     }
-    int status;
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    assert_int_equal(status, 0);
+    fprintf(stderr, "there is no task '%s'\n", argv[1]);
+    return 2;
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    if (argc == 3)
+        return be_task(argv);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(without_a_lease_all_is_the_drivers),
         cmocka_unit_test(the_leases_device_is_the_only_one_by_every_name),
