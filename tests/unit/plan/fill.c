@@ -47,7 +47,7 @@ static void what_will_be_filled_is_the_recursion_by_hand(void **state)
     add(p, 256000, 1ull << 38, 4);
     for (int i = 0; i < 3; i++)
         fg_pack_expect(p, type(p, &types[i]), (uint64_t)rate[i] * 1000);
-    fg_pack_price(p, 0);                                                 /* what is typical is settled now */
+    pk_ready(p);
     double weight = p->fill.table[0].weight;
     assert_true(weight > 0);
     for (int cpu = 0; cpu <= 24; cpu++)
