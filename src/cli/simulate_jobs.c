@@ -13,7 +13,7 @@
 #define BOUND_WINDOWS 24
 
 struct outcome { enum fg_jobs_policy policy; struct fg_job_run run; };
-struct seed_bound { uint64_t seed; int64_t bound, fluid; uint32_t jobs; size_t first; };
+struct seed_bound { uint64_t seed; int64_t bound, fluid; uint32_t jobs, left_out, narrowed; size_t first; };
 struct report {
     const char *format;
     FG_VEC(struct outcome) outcomes;
@@ -152,7 +152,8 @@ static int put_json(const struct report *r, struct fg_error *err)
     for (size_t x = 0; x < r->seeds.count; x++) {
         const struct seed_bound *s = &r->seeds.items[x];
         size_t end = x + 1 < r->seeds.count ? s[1].first : r->outcomes.count;
-        json_t *run = json_pack("{s:I,s:I,s:o,s:o}", "seed", (json_int_t)s->seed, "jobs", (json_int_t)s->jobs, "lower_bound_usd",
+        json_t *run = json_pack("{s:I,s:I,s:I,s:I,s:o,s:o}", "seed", (json_int_t)s->seed, "jobs", (json_int_t)s->jobs, "left_out",
+                                (json_int_t)s->left_out, "narrowed", (json_int_t)s->narrowed, "lower_bound_usd",
                                 number_or_null(s->bound ? (double)s->bound * 1e-9 : NAN), "sharing_fluid_usd",
                                 number_or_null(s->fluid ? (double)s->fluid * 1e-9 : NAN)), *policies = json_object();
         for (size_t y = s->first; y < end; y++) {
@@ -187,7 +188,12 @@ static int put_table(const struct cli *cli, const struct report *r, struct fg_er
         double percent = above(seed_of(r, x), &o->run);
         cli_table_cell(&t, CLI_NO_TINT, isnan(percent) ? "-" : "%.2f", percent);
     }
-    return cli_put_table(cli, &t, err);
+    const struct seed_bound *s = r->seeds.items;
+    if (cli_put_table(cli, &t, err) < 0)
+        return -1;
+    if (r->seeds.count == 0 || s->left_out + s->narrowed == 0)
+        return 0;
+    return cli_put_line(err, "%u jobs; left out: %u without length or GPU; given all GPUs instead of more: %u", s->jobs, s->left_out, s->narrowed);
 }
 
 static void add_csv(const struct report *r, struct fg_str *out)
@@ -254,7 +260,7 @@ static int put_report(const struct cli *cli, const struct cli_args *args, const 
 /* One trace: bound, policies, and it is gone. */
 static int take_trace(const struct cli_args *args, const char *fallback, uint64_t seed, bool bound, struct fg_job_trace *t, struct report *r, struct fg_error *err)
 {
-    struct seed_bound s = {.seed = seed, .jobs = (uint32_t)t->jobs.count, .first = r->outcomes.count};
+    struct seed_bound s = {.seed = seed, .jobs = (uint32_t)t->jobs.count, .left_out = t->left_out, .narrowed = t->narrowed, .first = r->outcomes.count};
     if (bound && t->jobs.count)
         s.bound = fg_job_trace_bound(t, BOUND_WINDOWS), s.fluid = fg_job_trace_fluid(t);
     fg_vec_push(&r->seeds, s);

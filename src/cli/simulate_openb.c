@@ -100,6 +100,7 @@ static void sum_up(struct job *j, struct runs *r)
     r->mean.arrived = (uint32_t)lround(counts[0] / n), r->mean.placed = (uint32_t)lround(counts[1] / n);
     r->mean.dropped = (uint32_t)lround(counts[2] / n), r->mean.migrations = (uint32_t)lround(counts[3] / n);
     r->mean.seconds /= n;
+    r->mean.impossible = r->of[0].impossible;
 }
 
 static int run_all(struct job *j, struct fg_error *err)
@@ -137,10 +138,10 @@ static double per_second(const struct fg_replay *r) { return r->seconds > 0 ? r-
 static int put_run(const struct job *j, const struct runs *r, const struct fg_replay *of, uint64_t seed, bool mean, struct fg_error *err)
 {
     FG_AUTO_JSON json_t *o = json_pack(
-        "{s:s,s:s,s:b,s:s,s:s,s:i,s:i,s:i,s:i,s:o,s:o,s:f,s:f,s:f,s:f,s:I}", "format", "openb", "policy", fg_pack_policy_text(r->policy),
+        "{s:s,s:s,s:b,s:s,s:s,s:i,s:i,s:i,s:i,s:i,s:o,s:o,s:f,s:f,s:f,s:f,s:I}", "format", "openb", "policy", fg_pack_policy_text(r->policy),
         "migrate", j->options.moves_most > 0, "ties", j->options.random_ties ? "random" : "index", "learn",
         j->options.learn_from_arrivals ? "arrivals" : "list", "arrived", (int)of->arrived, "placed", (int)of->placed, "dropped",
-        (int)of->dropped, "migrations", (int)of->migrations, "allocation", percents(of->allocation), "fragmentation",
+        (int)of->dropped, "impossible", (int)of->impossible, "migrations", (int)of->migrations, "allocation", percents(of->allocation), "fragmentation",
         percents(of->fragmentation), "decision_seconds", of->seconds, "decisions_per_second", per_second(of), "decision_p50_us", of->p50_us,
         "decision_p99_us", of->p99_us, "state_bytes", (json_int_t)of->state_bytes);
     if (!o)
@@ -178,6 +179,7 @@ static void add_row(struct cli_table *t, const struct job *j, const char *what, 
 static double allocation(const struct fg_replay *r, int p) { return r->allocation[p]; }
 static double fragmentation(const struct fg_replay *r, int p) { return r->fragmentation[p]; }
 static double migrations(const struct fg_replay *r, int p) { return r->migrations; }
+static double impossible(const struct fg_replay *r, int p) { return r->impossible; }
 static double dropped(const struct fg_replay *r, int p) { return r->dropped; }
 static double speed(const struct fg_replay *r, int p) { return per_second(r); }
 static double p99(const struct fg_replay *r, int p) { return r->p99_us; }
@@ -194,6 +196,8 @@ static int put_text(const struct cli *cli, const struct job *j, struct fg_error 
         add_row(&t, j, "allocated when %d have been asked for", "%.2f", allocation, shown[i]);
     add_row(&t, j, "free, useless to typical tasks, at %d", "%.2f", fragmentation, FG_REPLAY_PERCENT);
     add_row(&t, j, "tasks dropped", "%.0f", dropped, 0);
+    if (j->runs[0].mean.impossible > 0)
+        add_row(&t, j, "tasks of the list that fit no node, were it empty", "%.0f", impossible, 0);
     add_row(&t, j, "migrations", "%.0f", migrations, 0);
     add_row(&t, j, "decisions per second", "%.0f", speed, 0);
     add_row(&t, j, "decision, 99th percentile, us", "%.1f", p99, 0);

@@ -35,7 +35,7 @@ static double shape_host(const struct fg_pack_node *n, bool memory) { return mem
 
 static bool fits_shape(const struct pk_shape *s, const struct pk_class *c)
 {
-    return s->nodes > 0 && c->cpu <= s->whole.cpu_milli && c->memory <= (int64_t)s->whole.memory_bytes && c->gpus <= s->whole.gpus &&
+    return c->cpu <= s->whole.cpu_milli && c->memory <= (int64_t)s->whole.memory_bytes && c->gpus <= s->whole.gpus &&
            c->kinds >> s->whole.kind & 1;
 }
 
@@ -153,7 +153,7 @@ static void fill_kind(struct pk_fill *f, const struct fg_pack *p, const struct f
     uint32_t gpus = 0;
     for (size_t i = 0; i < p->shapes.count; i++) {
         const struct pk_shape *s = &p->shapes.items[i];
-        if (s->nodes == 0 || s->whole.kind != kind)
+        if (s->whole.kind != kind)
             continue;
         host = FG_MAX(host, shape_host(&s->whole, f->by_memory));
         gpus = FG_MAX(gpus, s->whole.gpus * GPU_STEPS);
@@ -185,7 +185,7 @@ void pk_fill_make(struct pk_fill *f, const struct fg_pack *p, const struct pk_cl
     f->gpu_bound = FG_MIN(1.0, FG_MAX(0.0, (HOST_SHORT - FG_MAX(by_cpu, by_memory)) / (HOST_SHORT - GPU_SHORT)));
     for (size_t i = 0; i < p->shapes.count; i++) {
         const struct pk_shape *s = &p->shapes.items[i];
-        if (s->nodes == 0 || s->whole.gpus == 0)
+        if (s->whole.gpus == 0)
             continue;
         most = FG_MAX(most, shape_host(&s->whole, f->by_memory));
         kinds |= UINT64_C(1) << s->whole.kind;

@@ -18,7 +18,6 @@ struct fg_pack *fg_pack_create(const struct fg_pack_options *options)
     struct fg_pack *p = fg_alloc(sizeof *p);
     p->options = *options;
     p->log = fg_alloc(PK_LOG * sizeof *p->log);
-    p->known = fg_alloc(PK_KNOWN * sizeof *p->known);
     p->free_task = FG_PACK_NONE;
     p->generation = 1;
     p->epoch = 1;

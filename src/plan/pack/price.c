@@ -51,6 +51,8 @@ void pk_price(struct fg_pack *p)
 
 int64_t fg_pack_price(struct fg_pack *p, uint32_t node)
 {
-    pk_ready(p);
+    pk_learn(p);
+    if (p->priced != p->levels)
+        pk_price(p);                     /* no decision is asked for: what will be filled is not worked out */
     return p->shapes.items[p->nodes.items[node].shape].price;
 }

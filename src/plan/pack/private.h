@@ -132,7 +132,7 @@ struct fg_pack {
     uint32_t epoch;                      /* of typicals and prices */
     struct pk_value value;               /* fastgpu's */
     struct pk_fill fill;                 /* likewise */
-    struct pk_known *known;              /* [PK_KNOWN] */
+    struct pk_known *known;              /* [PK_KNOWN], from the first worth on */
     uint64_t filled_at;                  /* expected when it was made; 0: not yet */
     FG_VEC(uint32_t) shape_of;           /* [nodes] their shapes once more, close together */
     FG_VEC(int64_t) shift;               /* row.c */

@@ -105,8 +105,7 @@ static void renew_all(struct fg_pack *p, struct pk_row *r, uint32_t type)
         renew(p, r, type, i);
 }
 
-/* A new price shifts the keys of its shape's nodes by whole quanta of score: nothing is worked out anew. A node that has another
- * shape than its key is in the log. */
+/* A new price shifts the keys of its shape's nodes by whole quanta of score: nothing is worked out anew. */
 static void reprice(struct fg_pack *p, struct pk_row *r, uint32_t type)
 {
     bool changed = false;

@@ -32,8 +32,10 @@ static uint64_t digest(const struct pk_room *r, uint32_t epoch)
 
 /* What the free GPUs of a node are worth: value.c where GPUs are what is short, fill.c where the host is. Many nodes are alike, and what
  * is tried for one type is often what another one left: a third to two thirds were worked out before. */
-static int64_t worth(const struct fg_pack *p, const struct pk_room *room)
+static int64_t worth(struct fg_pack *p, const struct pk_room *room)
 {
+    if (!p->known)
+        p->known = fg_alloc(PK_KNOWN * sizeof *p->known);
     uint64_t key = digest(room, p->epoch);
     struct pk_known *known = &p->known[key >> 32 & (PK_KNOWN - 1)];
     if (known->room == key)
@@ -43,7 +45,7 @@ static int64_t worth(const struct fg_pack *p, const struct pk_room *room)
     return known->worth;
 }
 
-static int64_t value_now(const struct fg_pack *p, struct pk_node *n)
+static int64_t value_now(struct fg_pack *p, struct pk_node *n)
 {
     if (n->value_epoch != p->epoch) {
         n->value = p->options.policy == FG_PACK_FGD ? (int64_t)(pk_fragment(&p->by_count, &n->room) * PK_VALUE_UNIT) : worth(p, &n->room);
@@ -71,14 +73,14 @@ int64_t pk_charge(const struct fg_pack *p, uint32_t shape, const struct fg_pack_
 
 /* Value lost, rounded down to a quantum: finer steps spread tasks over nodes that are as good. The price is in quanta of its own, so
  * that a new one shifts keys (row.c). */
-static int64_t fastgpu_score(const struct fg_pack *p, struct pk_node *n, const struct fg_pack_type *t, const struct pk_room *after)
+static int64_t fastgpu_score(struct fg_pack *p, struct pk_node *n, const struct fg_pack_type *t, const struct pk_room *after)
 {
     int64_t change = worth(p, after) - value_now(p, n), quantum = QUANTUM * PK_VALUE_UNIT;
     int64_t score = change - (int64_t)(p->fill.gpu_bound * STRANDED_PERMILLE / 1000 * (double)stranded(n, t) * PK_VALUE_UNIT);
     return (score - (score < 0 ? quantum - 1 : 0)) / quantum - pk_charge(p, n->shape, t);
 }
 
-static int64_t score_of(const struct fg_pack *p, struct pk_node *n, const struct fg_pack_type *t, const struct pk_room *after)
+static int64_t score_of(struct fg_pack *p, struct pk_node *n, const struct fg_pack_type *t, const struct pk_room *after)
 {
     if (p->options.policy == FG_PACK_FASTGPU)
         return fastgpu_score(p, n, t, after);

@@ -14,6 +14,7 @@ struct fg_job_trace {
     uint32_t kind_count;
     double round_s, restart_s;           /* restart: time lost by a job that did not run in the round before */
     FG_VEC(char *) types;
+    uint32_t left_out, narrowed;         /* lines of jobs without length or GPU; jobs that ask for more GPUs than there are, and got all */
     double *pair_rates;                  /* [types][types][kinds][2], or NULL; 0: not together */
 };
 void fg_job_trace_fini(struct fg_job_trace *t);

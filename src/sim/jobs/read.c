@@ -128,8 +128,13 @@ int fg_read_philly(const char *text, size_t length, const char *cluster, uint32_
             fg_fail(err, FG_E_MALFORMED, "line %d is no job: timestamp, duration, num_gpus, gpu_time, cluster", l.number);
             return fg_fail_hint(err, "Write e.g. 2017-10-09 07:01:55,66.0,1,66.0,11cb48: seconds, whole GPUs.");
         }
-        if (seconds <= 0 || count < 1 || (cluster && !fg_streq(f[4], cluster)))
+        if (cluster && !fg_streq(f[4], cluster))
             continue;
+        if (seconds <= 0 || count < 1) {
+            t.left_out++;
+            continue;
+        }
+        t.narrowed += count > gpus;
         double arrival = (double)timegm(&tm);
         first = fmin(first, arrival);
         add_job(&t, arrival, seconds, fmin(count, gpus));

@@ -44,6 +44,7 @@ static int add_types(struct run *r, struct fg_error *err)
             return fg_fail_prefix(err, "task %s", t->name);
         if (!r->options->learn_from_arrivals)
             fg_pack_expect(r->pack, r->types[i], 1);
+        r->ret->impossible += !fg_pack_possible(r->pack, r->types[i]);
         sum += gpus_of(t);
     }
     return sum > 0 ? 0 : fg_fail(err, FG_E_INVALID, "no task asks for a GPU");

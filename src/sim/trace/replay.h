@@ -25,6 +25,7 @@ struct fg_replay {
     double allocation[FG_REPLAY_PERCENT + 1];    /* % of the cluster's GPUs once [p] % of it have been asked for; [0]: before */
     double fragmentation[FG_REPLAY_PERCENT + 1]; /* % of the cluster's GPUs free and useless to typical tasks, as FGD counts */
     uint32_t arrived, placed, dropped, migrations;
+    uint32_t impossible;                 /* tasks of the list that would fit no node were it empty */
     uint64_t state_bytes;
     double seconds, p50_us, p99_us;      /* of all decisions, of one; 0 without clock */
 };

@@ -128,6 +128,21 @@ static void a_job_too_large_for_the_fastest_kind_gets_another_and_one_too_large_
     }
 }
 
+/* 5 of the 8 GPUs of a kind, 100 seconds; and 4, for a billion. Both do not fit. Bug: the longer one was the tail, and went first. */
+static void a_brief_job_does_not_wait_for_the_longest_one(void **state)
+{
+    const struct fg_jobs_kind one = {8, 1e-4};
+    struct fg_job jobs[2] = {{.gpus = 4, .work = 1e9, .left = 1e9, .rate = {1}, .kind = -1, .deadline_s = INFINITY},
+                             {.gpus = 5, .work = 100, .left = 100, .rate = {1}, .kind = -1, .deadline_s = INFINITY}};
+    struct fg_jobs_slot slots[2];
+    struct fg_jobs_now now = {0, 60, &one, 1, jobs, 2, 2, NULL, NULL};
+    assert_int_equal(fg_jobs_decide(FG_JOBS_BALANCED, &now, slots), 1);
+    assert_int_equal(slots[0].job, 1);
+    jobs[1].work = jobs[1].left = 5e8;                   /* not brief: the longest goes first, for the sake of the whole */
+    assert_int_equal(fg_jobs_decide(FG_JOBS_BALANCED, &now, slots), 1);
+    assert_int_equal(slots[0].job, 0);
+}
+
 /* 1,000 steps at 2 steps/s on 1 GPU at 2e-4 $/s: 0.1 $; on the fast kind 3e-4 / 4 a step: 0.075 $. Ten hours for it is time enough
  * for all ten, one after the other; a deadline nobody can make counts as none. */
 static void with_time_enough_the_bound_is_the_cheapest_kind_each(void **state)
@@ -283,6 +298,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(no_policy_gives_a_gpu_twice_and_cost_misses_no_deadline_where_there_is_room),
         cmocka_unit_test(a_job_too_large_for_the_fastest_kind_gets_another_and_one_too_large_for_all_blocks_nobody),
+        cmocka_unit_test(a_brief_job_does_not_wait_for_the_longest_one),
         cmocka_unit_test(with_time_enough_the_bound_is_the_cheapest_kind_each),
         cmocka_unit_test(the_fluid_of_two_that_get_on_is_what_it_is_by_hand),
         cmocka_unit_test(fluid_prices_are_a_proof),

@@ -282,28 +282,6 @@ static void a_kind_that_fills_up_becomes_dearer(void **state)
     fg_pack_destroy(p);
 }
 
-/* 8 nodes of 16 cores and 8 GPUs. Those with a GPU want 2 cores, those without 9: processor runs out long before the GPUs do. One of the
- * latter per node, and 3 GPUs are used; none, and 8 are. With 5 GPUs used, 6 cores are left, in which nobody without GPU fits. So whoever
- * has a GPU goes where a task of 9 cores could still go, and not beside others as best fit has it: it must find no node that takes it. */
-static void processor_that_runs_out_is_kept_for_those_with_gpus(void **state)
-{
-    uint32_t used[2];
-    for (int i = 0; i < 2; i++) {
-        struct fg_pack *p = make(i ? FG_PACK_FASTGPU : FG_PACK_BESTFIT);
-        for (int n = 0; n < 8; n++)
-            add(p, 16000, 1ull << 38, 8, 0);
-        uint32_t gpu = type(p, 2000, 1ull << 30, 1, 1000, 0), none = type(p, 9000, 1ull << 30, 0, 0, 0);
-        fg_pack_expect(p, gpu, 500);
-        fg_pack_expect(p, none, 500);
-        for (int t = 0; t < 200; t++)
-            place(p, t % 5 == 4 ? none : gpu);
-        struct fg_pack_totals totals = fg_pack_totals(p);
-        used[i] = (uint32_t)((totals.gpu_milli - totals.gpu_milli_free) / FG_PACK_DEVICE);
-        fg_pack_destroy(p);
-    }
-    assert_true(used[1] > used[0]);
-}
-
 static void a_share_goes_to_the_gpu_that_is_left_fuller(void **state)
 {
     struct fg_pack *p = make(FG_PACK_BESTFIT);
@@ -476,7 +454,6 @@ int main(void)
         cmocka_unit_test(processor_heavy_tasks_go_where_processor_is_plenty),
         cmocka_unit_test(a_kind_that_some_are_bound_to_is_spared),
         cmocka_unit_test(a_kind_that_fills_up_becomes_dearer),
-        cmocka_unit_test(processor_that_runs_out_is_kept_for_those_with_gpus),
         cmocka_unit_test(a_share_goes_to_the_gpu_that_is_left_fuller),
         cmocka_unit_test(a_chain_opens_a_whole_node_with_one_move),
         cmocka_unit_test(what_is_pinned_or_closed_is_left_out_of_chains),

@@ -51,6 +51,11 @@ static void a_trace_is_read_in_order_of_arrival(void **state)
     assert_int_equal(t.jobs.count, 2);
     assert_true(t.jobs.items[0].arrival_s == 0 && t.jobs.items[0].work == 60);
     assert_true(t.jobs.items[1].arrival_s == 60 && t.jobs.items[1].gpus == 4);
+    assert_int_equal(t.narrowed, 1);
+    fg_job_trace_fini(&t);
+    assert_ok(philly(HEAD "2017-10-09 07:01:55,0,1,0,a\n2017-10-09 07:01:55,9,0,0,a\n2017-10-09 07:01:55,9,1,9,a\n", "a", &t, &err), err);
+    assert_int_equal(t.jobs.count, 1);
+    assert_int_equal(t.left_out, 2);
     fg_job_trace_fini(&t);
     assert_ok(philly("", NULL, &t, &err), err);
     assert_int_equal(t.jobs.count, 0);
