@@ -27,7 +27,7 @@ void fgcu_lend(enum fgcu_kind kind, uint64_t value)
     struct fg_record record;
     if (!fgcu_attached() || fg_ledger_take(&fgcu.ledger, fgcu_record_key(kind, value), &record) != FG_LEDGER_OK)
         return;
-    record.lent = 1;
+    record.lent |= FGCU_LENT;
     fg_ledger_restore(&fgcu.ledger, &record);
     fg_put(&counts.lent, 1);
 }

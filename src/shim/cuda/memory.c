@@ -59,7 +59,7 @@ CUresult fgcu_made(enum fgcu_kind kind, uint64_t value, uint64_t reserved, uint6
 
 static void credit(const struct fg_record *record)
 {
-    if (__builtin_expect(record->lent, 0))
+    if (__builtin_expect(record->lent & FGCU_LENT, 0))
         fgcu_parted(record->bytes);
     else
         fg_ledger_credit(&fgcu.ledger, record->bytes);
@@ -77,7 +77,7 @@ int fgcu_free_begin(enum fgcu_kind kind, uint64_t value, struct fg_record *ret)
     *ret = (struct fg_record){0};
     if (!fgcu_attached() || !value || fg_ledger_take(&fgcu.ledger, fgcu_record_key(kind, value), ret) != FG_LEDGER_OK)
         return 0;
-    if (__builtin_expect(ret->lent || (ret->kind == FGCU_POOLED && fgcu_pool_destroyed(ret->owner)), 0))
+    if (__builtin_expect(ret->lent & FGCU_LENT || (ret->kind == FGCU_POOLED && fgcu_pool_destroyed(ret->owner)), 0))
         fgcu_parting();
     return 1;
 }
@@ -184,14 +184,54 @@ CUresult fgcu_do_cuMemAllocManaged(unsigned which, CUdeviceptr *pointer, size_t 
     return result;
 }
 
+/* Of threads that free one pointer at once, one has its record and another may be whom the driver obeys. What was freed without a record is
+ * noted for who has it and is refused; a record that was put back by then is looked for again. */
+#define STRAYS 16u
+static struct { uint32_t lock, count; uint64_t keys[STRAYS]; } strays;
+
+static void freed_without_record(uint64_t key)
+{
+    struct fg_record record;
+    fg_lock(&strays.lock);
+    int found = fg_ledger_take(&fgcu.ledger, key, &record) == FG_LEDGER_OK, back = found && record.lent & FGCU_PUT_BACK;
+    if (found && !back) /* of an allocation since, at the same address */
+        fg_ledger_restore(&fgcu.ledger, &record);
+    else if (!found)
+        strays.keys[strays.count++ % STRAYS] = key;
+    fg_unlock(&strays.lock);
+    if (back)
+        credit(&record);
+}
+
+static void refused(struct fg_record *record, uint32_t seen)
+{
+    int found = 0;
+    fg_lock(&strays.lock);
+    for (uint32_t n = strays.count; !found && n != seen && strays.count - n < STRAYS; n--)
+        found = strays.keys[(n - 1) % STRAYS] == record->key;
+    record->lent |= FGCU_PUT_BACK;
+    if (!found)
+        fg_ledger_restore(&fgcu.ledger, record);
+    fg_unlock(&strays.lock);
+    if (found)
+        credit(record);
+}
+
 /* Any pointer that the driver takes: linear, or a pool's, of which we have no record. */
 CUresult fgcu_do_cuMemFree(unsigned which, CUdeviceptr pointer)
 {
     struct fg_record record;
+    uint32_t seen = fg_get(&strays.count);
     int ours = fgcu_free_begin(FGCU_LINEAR, pointer, &record);
     if (fgcu_attached())
         fgcu_before_wait(); /* the driver waits for the device here */
-    CUresult result = fgcu_free_end(&record, FGCU_WHICH(cuMemFree)(pointer));
+    CUresult result = FGCU_WHICH(cuMemFree)(pointer);
+    if (ours && result == CUDA_SUCCESS)
+        credit(&record);
+    else if (ours)
+        refused(&record, seen);
+    else if (pointer && fgcu_attached() && result == CUDA_SUCCESS)
+        freed_without_record(fgcu_record_key(FGCU_LINEAR, pointer));
     if (ours && result == CUDA_SUCCESS && record.kind == FGCU_POOLED)
         fgcu_pool_freed(record.owner);
     if (fgcu_attached())

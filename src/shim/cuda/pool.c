@@ -24,7 +24,7 @@ static CUresult correct(enum fgcu_kind kind, uint64_t value, uint64_t reserved, 
     if (fg_ledger_take(&fgcu.ledger, fgcu_record_key(kind, value), &record) != FG_LEDGER_OK)
         record.bytes = 0;
     CUresult result = fgcu_made(kind, value, record.bytes + reserved, bytes, NULL);
-    if (__builtin_expect(record.lent, 0))
+    if (__builtin_expect(record.lent & FGCU_LENT, 0))
         fgcu_lend(kind, value);
     return result;
 }
@@ -246,7 +246,7 @@ CUresult fgcu_do_cuMemFreeAsync(unsigned which, CUdeviceptr pointer, CUstream st
             fgcu_pool_freed(record.owner);
         return result;
     }
-    if (record.lent) /* free when the stream has got there, and nobody else holds it */
+    if (record.lent & FGCU_LENT) /* free when the stream has got there, and nobody else holds it */
         return fgcu_free_end(&record, FGCU_WHICH(cuMemFreeAsync)(pointer, stream));
     struct fgcu_submit submit; /* memory of cuMemAlloc: free when the stream has got there */
     CUresult refused = fgcu_begin(&submit, named, fgcu_key(FGCU_cuMemFreeAsync, 0, 1), FGCU_ALONE);

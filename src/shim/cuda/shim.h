@@ -68,6 +68,8 @@ static inline uint64_t fgcu_record_key(enum fgcu_kind kind, uint64_t value)
 {
     return value ^ (uint64_t)(kind <= FGCU_MANAGED ? 0 : kind) << 58;
 }
+/* Bits of fg_record.lent. */
+enum { FGCU_LENT = 1, FGCU_PUT_BACK = 2 };          /* others may hold it, too; the driver refused to free it */
 CUcontext fgcu_context(void);                       /* the current one, or NULL */
 /* Reserve; over the quota, look for what the driver gave back meanwhile and try again. 0, or CUDA_ERROR_OUT_OF_MEMORY. */
 CUresult fgcu_reserve(uint64_t bytes);
