@@ -65,6 +65,9 @@ static int check_alone(const struct fg_spec *spec, const struct fastest *f, stru
     return refuse(err, f->time_ns);
 }
 
+/* Of a device, at least: where the share is a guess, cores that are asked for go before it on a processor, and say nothing of others. */
+static uint32_t least_share(const struct fg_need *need) { return need->share_guessed && need->cpus_milli ? 1 : need->share_permille; }
+
 /* Device time that must be given, at least, to those before key: of lines whose work is known. */
 static uint64_t demand_before(struct fg_core *core, const struct account *a, int priority, const struct fg_order *key, size_t *ret_tasks)
 {
@@ -75,7 +78,7 @@ static uint64_t demand_before(struct fg_core *core, const struct account *a, int
         size_t n = line_before(l, key);
         int64_t least = least_time(core_line_estimate(core, l), l->run_ns);
         *ret_tasks += least > 0 ? n : 0;
-        unsigned __int128 work = (unsigned __int128)fg_usage_of(l->need.share_permille, least) * n;
+        unsigned __int128 work = (unsigned __int128)fg_usage_of(least_share(&l->need), least) * n;
         sum = fg_usage_add(sum, work > UINT64_MAX ? UINT64_MAX : (uint64_t)work);
     }
     return sum;
@@ -91,7 +94,7 @@ static int check_together(struct fg_core *core, const struct account *a, const s
     for (size_t i = 0; i < core->devices.count; i++)
         devices += core->devices.items[i].d.id && core->devices.items[i].d.healthy;
     uint64_t ahead = a ? demand_before(core, a, (int)spec->priority, &key, &tasks) : 0;
-    uint64_t own = fg_usage_of(need->share_permille, f->time_ns) * count;
+    uint64_t own = fg_usage_of(least_share(need), f->time_ns) * count;
     uint64_t there = fg_usage_of(1000, spec->limits.deadline_ns) * FG_MAX(devices, 1u);
     if (fg_usage_add(ahead, own) <= there)
         return 0;

@@ -159,6 +159,7 @@ void core_complete(struct fg_core *core, const struct fg_spec *spec, enum fg_cla
     *ret = *asked;
     ret->memory_bytes = asked->memory_bytes || !largest ? proposed->memory_bytes : FG_MIN(proposed->memory_bytes, largest);
     ret->share_permille = proposed->share_permille;
+    ret->share_guessed = !asked->share_permille;
     if (fg_asks_host(ret) && !asked->memory_bytes)
         ret->memory_bytes = core_memory_beside(core, ret);
 }

@@ -3,6 +3,7 @@
  *   submitted ---- queue ----> placed -- pull --> started -- load --> ready -- run --> finished
  */
 #pragma once
+#include <stdbool.h>
 #include <stddef.h>
 #include "base/id.h"
 #include "base/error.h"
@@ -28,6 +29,7 @@ struct fg_need {
      * Where the device is that processor they are the least that its share and memory come to (fg_ask_of). */
     uint32_t cpus_milli;
     uint64_t host_bytes;
+    bool share_guessed;                  /* of a completed need: nobody asked for the share, so on a processor the cores go before it */
 };
 struct fg_limits {
     int64_t queue_ns;                    /* 0: none */

@@ -12,7 +12,8 @@ struct fg_ask fg_ask_of(const struct fg_plan_device *d, const struct fg_need *ne
     if (!d->is_host)
         return (struct fg_ask){need->memory_bytes, need->host_bytes, need->share_permille, need->cpus_milli};
     uint32_t share = need->cpus_milli ? permille_of(need->cpus_milli, d->cores) : 0;
-    return (struct fg_ask){.memory_bytes = need->memory_bytes + need->host_bytes, .share_permille = FG_MAX(need->share_permille, share)};
+    uint32_t least = share && need->share_guessed ? share : need->share_permille;
+    return (struct fg_ask){.memory_bytes = need->memory_bytes + need->host_bytes, .share_permille = FG_MAX(least, share)};
 }
 
 bool fg_has_room(const struct fg_plan_device *d, const struct fg_ask *ask)

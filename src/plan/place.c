@@ -22,7 +22,7 @@ static uint32_t hash_task(const struct fg_plan_task *t)
 {
     uint32_t hash = mix(mix(mix(t->need.share_permille, t->need.memory_bytes), (uint64_t)t->spec->limits.run_ns), t->spec->type + 8u * t->spec->spot);
     if (fg_asks_host(&t->need))
-        hash = mix(mix(hash, t->need.cpus_milli), t->need.host_bytes);
+        hash = mix(mix(hash, t->need.cpus_milli + t->need.share_guessed), t->need.host_bytes);
     for (const char *c = task_name(t->spec); *c; c++)
         hash = (hash ^ (unsigned char)*c) * 16777619u;
     return hash;
@@ -31,7 +31,7 @@ static uint32_t hash_task(const struct fg_plan_task *t)
 static bool same_group(const struct fg_plan_task *a, const struct fg_plan_task *b)
 {
     return a->need.memory_bytes == b->need.memory_bytes && a->need.share_permille == b->need.share_permille &&
-           a->need.cpus_milli == b->need.cpus_milli && a->need.host_bytes == b->need.host_bytes &&
+           a->need.cpus_milli == b->need.cpus_milli && a->need.host_bytes == b->need.host_bytes && a->need.share_guessed == b->need.share_guessed &&
            a->spec->limits.run_ns == b->spec->limits.run_ns && a->spec->type == b->spec->type && a->spec->spot == b->spec->spot &&
            strcmp(a->need.device_kind, b->need.device_kind) == 0 && strcmp(task_name(a->spec), task_name(b->spec)) == 0;
 }

@@ -134,7 +134,7 @@ void fg_plan_fini(struct fg_plan *plan);
 size_t fg_explain(const struct fg_snapshot *snap, const struct fg_plan_task *task, struct fg_block *blocks, size_t max);
 /* Cost of a slice over time, spot or not: the one formula, for plan and quote. */
 int64_t fg_expected_cost_of(const struct fg_plan_device *device, const struct fg_plan_task *task, int64_t time_ns);
-/* Of a device that is its machine's processor a task holds the larger of its share and of its cores, and both memories. */
+/* Of a device that is its machine's processor a task holds the larger of its share, if it asked for one, and of its cores, and both memories. */
 struct fg_ask fg_ask_of(const struct fg_plan_device *device, const struct fg_need *need);
 static inline bool fg_asks_host(const struct fg_need *need) { return need->cpus_milli || need->host_bytes; }
 /* Whether the ask fits in what is free. */

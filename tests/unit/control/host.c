@@ -214,12 +214,26 @@ static void lent_share_of_the_processor_is_taken_back_for_a_part(void **state)
     fix_end(&f);
 }
 
+/* The class proposes a share of its own; with cores asked for and no share, the processor is held for the cores alone. */
+static void cores_go_before_a_share_that_nobody_asked_for(void **state)
+{
+    struct fix f = with_cards(1);
+    struct fg_spec spec = on("cpu", 500, 0);
+    spec.need.share_permille = 0;
+    fg_id id = fix_running(&f, spec);
+    assert_int_equal(fix_task(&f, id)->lease.device, 1);
+    assert_int_equal(fix_task(&f, id)->lease.share_permille, 125);
+    assert_int_equal(view(&f, 0).share_free_permille, 875);
+    fix_end(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_part_is_held_counted_paid_for_and_given_back),
         cmocka_unit_test(neither_can_take_what_the_other_was_given),
         cmocka_unit_test(on_the_processor_itself_the_larger_counts),
+        cmocka_unit_test(cores_go_before_a_share_that_nobody_asked_for),
         cmocka_unit_test(thousandths_of_a_core_are_not_rounded_away),
         cmocka_unit_test(without_a_processor_that_is_known_it_is_refused_or_told),
         cmocka_unit_test(what_is_held_for_the_head_of_the_line_is_not_taken_beside_another_device),
