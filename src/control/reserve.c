@@ -60,6 +60,13 @@ bool core_is_reserved(const struct fg_core *core, fg_device_id device, int most)
     return false;
 }
 
+/* The processor that it would hold a part of beside the device takes tasks, too. */
+static bool has_processor(const struct fg_core *core, const struct fg_plan_device *d, const struct fg_need *need)
+{
+    const struct device *host = fg_asks_host(need) ? core_device(core, d->host) : NULL;
+    return !fg_asks_host(need) || (host && core_device_usable(host));
+}
+
 /* Usable devices that could hold it, from one that changes with each lease on, so that no corner of a large cluster is
  * favoured: the first of SCAN of them to have room has it hardly later than the first of all. */
 void core_some_devices(struct fg_core *core, const struct fg_plan_task *task, struct some_devices *ret)
@@ -68,7 +75,7 @@ void core_some_devices(struct fg_core *core, const struct fg_plan_task *task, st
     ret->devices.count = 0;
     for (size_t k = 0; k < n && ret->devices.count < most; k++) {
         const struct fg_plan_device *d = &core->plan_devices.items[(k + core->next_epoch) % n];
-        if (d->usable && fg_could_hold(d, &task->need))
+        if (d->usable && fg_could_hold(d, &task->need) && has_processor(core, d, &task->need))
             fg_vec_push(&ret->devices, *d);
     }
 }

@@ -227,12 +227,36 @@ static void cores_go_before_a_share_that_nobody_asked_for(void **state)
     fix_end(&f);
 }
 
+/* What ends on a drained processor makes no room there, so nothing is held of it: it would be promised and dropped round after round. */
+static void nothing_is_promised_of_a_drained_processor(void **state)
+{
+    struct fix f = with_cards(1);
+    struct fg_spec spec = on("card", 3000, 0);
+    spec.preemptible = true;             /* so that a round looks for heads though nothing fits; of their rank it stays */
+    fg_id first = fix_running(&f, spec);
+    struct fg_input in = {.kind = FG_IN_DRAIN, .drain = {.tenant = tenant, .node = node_a, .device = 1}};
+    assert_ok(fix_in(&f, in), f.err);
+    fg_id id = fix_submit(&f, on("card", 2000, 0));
+    fix_dispatch(&f);
+    assert_int_equal(fix_task(&f, id)->state, FG_STATE_QUEUED);
+    assert_null(fg_core_reservation(f.core, id));
+    in.drain.resume = true;
+    assert_ok(fix_in(&f, in), f.err);
+    fix_dispatch(&f);
+    assert_non_null(fg_core_reservation(f.core, id));
+    fix_finished(&f, first, FG_STATE_SUCCEEDED, FG_REASON_NONE, 10 * S);
+    fix_dispatch(&f);
+    assert_int_equal(fix_task(&f, id)->state, FG_STATE_STARTING);
+    fix_end(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_part_is_held_counted_paid_for_and_given_back),
         cmocka_unit_test(neither_can_take_what_the_other_was_given),
         cmocka_unit_test(on_the_processor_itself_the_larger_counts),
+        cmocka_unit_test(nothing_is_promised_of_a_drained_processor),
         cmocka_unit_test(cores_go_before_a_share_that_nobody_asked_for),
         cmocka_unit_test(thousandths_of_a_core_are_not_rounded_away),
         cmocka_unit_test(without_a_processor_that_is_known_it_is_refused_or_told),
