@@ -1,7 +1,10 @@
 /* state.c - keeping an assignment's rooms, sums and sorted holdings true through moves. */
 #include "plan/assign/state.h"
 
+#include <stdlib.h>
 #include <string.h>
+
+#define SORTED_ONCE 256u                 /* tasks of an agent */
 
 struct state *state_create(struct work *w)
 {
@@ -39,15 +42,14 @@ void state_destroy(struct state *s)
     free(s);
 }
 
-static void put(struct state *s, uint32_t task, uint32_t to, const struct option *o)
+/* The agent's holdings in place `at`, and the sums. */
+static void hold(struct state *s, uint32_t task, uint32_t to, const struct option *o, uint32_t at)
 {
     struct agent_state *a = &s->agents[to];
-    double size = state_size(s, o);
     if (a->count == a->cap)
         a->held = fg_realloc(a->held, a->cap = 2 * a->cap + 8, sizeof *a->held);
-    uint32_t at = state_find(a, size);
     memmove(&a->held[at + 1], &a->held[at], (a->count++ - at) * sizeof *a->held);
-    a->held[at] = (struct holding){size, task, o->reduced};
+    a->held[at] = (struct holding){state_size(s, o), task, o->reduced};
     for (uint32_t r = 0; r < s->w->resources; r++) {
         int64_t *room = &s->room[(size_t)to * s->w->resources + r];
         s->over += *room >= 0 && *room < o->need[r];
@@ -56,6 +58,11 @@ static void put(struct state *s, uint32_t task, uint32_t to, const struct option
     s->agent[task] = to;
     s->option[task] = o;
     s->total += o->cost;
+}
+
+static void put(struct state *s, uint32_t task, uint32_t to, const struct option *o)
+{
+    hold(s, task, to, o, state_find(&s->agents[to], state_size(s, o)));
 }
 
 static void take(struct state *s, uint32_t task)
@@ -101,14 +108,33 @@ static const struct option *option_of(struct state *s, uint32_t task, uint32_t k
     return o;
 }
 
+/* As one after the other would stand: by size, of equals the last first. */
+static int by_size(const void *pa, const void *pb)
+{
+    const struct holding *a = pa, *b = pb;
+    return a->size != b->size ? (a->size > b->size) - (a->size < b->size) : (a->task < b->task) - (a->task > b->task);
+}
+
+/* Many on one agent are sorted once: each put in its place would move half of those before it. */
 void state_set(struct state *s, const uint32_t *agent)
 {
     const struct work *w = s->w;
+    FG_AUTO_FREE uint32_t *count = fg_alloc(w->agents * sizeof *count);
+    for (uint32_t j = 0; j < w->tasks; j++)
+        count[agent[j]]++;
     memcpy(s->room, w->capacity, (size_t)w->agents * w->resources * sizeof *s->room);
     for (uint32_t i = 0; i < w->agents; i++)
         s->agents[i].count = 0;
     s->total = 0;
     s->over = 0;
-    for (uint32_t j = 0; j < w->tasks; j++)
-        put(s, j, agent[j], option_of(s, j, w->kind_of[agent[j]]));
+    for (uint32_t j = 0; j < w->tasks; j++) {
+        const struct option *o = option_of(s, j, w->kind_of[agent[j]]);
+        if (count[agent[j]] < SORTED_ONCE)
+            put(s, j, agent[j], o);
+        else
+            hold(s, j, agent[j], o, s->agents[agent[j]].count);
+    }
+    for (uint32_t i = 0; i < w->agents; i++)
+        if (count[i] >= SORTED_ONCE)
+            qsort(s->agents[i].held, count[i], sizeof *s->agents[i].held, by_size);
 }
