@@ -61,16 +61,20 @@ static void fill_node(struct fg_rooms *x, const struct room_machine *m, const st
 {
     struct pk_node *n = &x->pack->nodes.items[m->packed - 1];
     bool empty = m->milli == n->whole.cpu_milli && m->bytes == n->whole.memory_bytes;
+    int64_t more = 0;
     n->room.cpu = m->milli;
     n->room.memory = (int64_t)m->bytes;
     for (uint32_t g = 0; g < parts->count; g++) {
         const struct room *r = &x->rooms.items[parts->room[g]];
-        n->room.milli[g] = is_free(r) ? (uint16_t)r->share_permille : 0;
+        uint16_t free = is_free(r) ? (uint16_t)r->share_permille : 0;
+        more += free - n->room.milli[g];
+        n->room.milli[g] = free;
         n->gpu_memory[g] = is_free(r) ? r->memory_bytes : 0;
         empty = empty && n->room.milli[g] == FG_PACK_DEVICE && n->gpu_memory[g] == n->whole.gpu_memory_bytes;
     }
     n->tasks = empty ? 0 : 1;            /* empty ones of a shape share a score */
     n->closed = !is_free(&x->rooms.items[m->own - 1]) && !x->rooms.items[m->own - 1].usable;
+    pk_supply(x->pack, n->shape, more);
     pk_touch(x->pack, m->packed - 1);
 }
 
@@ -78,8 +82,12 @@ static void fill_node(struct fg_rooms *x, const struct room_machine *m, const st
 static void drop_node(struct fg_rooms *x, struct room_machine *m)
 {
     struct pk_node *n = &x->pack->nodes.items[m->packed - 1];
+    int64_t gone = 0;
+    for (uint32_t g = 0; g < n->whole.gpus; g++)
+        gone -= n->room.milli[g];
     n->closed = true;
     x->pack->shapes.items[n->shape].nodes--;
+    pk_supply(x->pack, n->shape, gone);
     pk_touch(x->pack, m->packed - 1);
     m->packed = 0;
 }
@@ -194,7 +202,7 @@ void rooms_pack_learn(struct fg_rooms *x, const struct fg_demand *demand)
 static size_t best_nodes(struct fg_rooms *x, uint32_t type, uint32_t *ret, size_t max)
 {
     enum { MOST = 3 };
-    pk_learn(x->pack);
+    pk_ready(x->pack);
     const struct pk_row *r = pk_row_of(x->pack, type);
     uint32_t blocks = ((uint32_t)x->pack->nodes.count + PK_BLOCK - 1) / PK_BLOCK, block[MOST] = {0};
     int64_t top[MOST] = {PK_NEVER, PK_NEVER, PK_NEVER}, key[MOST] = {PK_NEVER, PK_NEVER, PK_NEVER};

@@ -362,7 +362,9 @@ def test_a_machine_is_drained_and_waited_for(alone):  # noqa: F811
     assert f"for new fans: fgpu nodes resume {node}" in alone("why", waits)
     waiting = alone.start("nodes", "drain", node, "--wait")
     alone("cancel", there)
-    assert waiting.communicate(timeout=PATIENCE_S)[1].decode() == f"{node} is empty\n" and waiting.returncode == 0
+    out, err = (text.decode() for text in waiting.communicate(timeout=PATIENCE_S))
+    # the task may be gone before the wait begins
+    assert waiting.returncode == 0 and (err == f"{node} is empty\n" or (err, out) == ("", f"{node} is drained and empty\n"))
     assert "drained" in alone("nodes") and alone.one("get", waits)["state"] == "queued"
     assert alone("devices", "drain", f"{node}/cpu0") == f"{node}/cpu0 is drained and empty\n"
     alone("devices", "resume", "cpu0")

@@ -48,7 +48,7 @@ void fg_pack_destroy(struct fg_pack *p)
 }
 
 /* What is free of the shape has changed: a level more or less changes the prices. */
-static void change_shape(struct fg_pack *p, uint32_t shape, int64_t free_milli)
+void pk_supply(struct fg_pack *p, uint32_t shape, int64_t free_milli)
 {
     struct pk_shape *s = &p->shapes.items[shape];
     s->free_milli += (uint64_t)free_milli;
@@ -108,7 +108,7 @@ int fg_pack_add_node(struct fg_pack *p, const struct fg_pack_node *node, uint32_
     n->shape = shape_of(p, &plain);
     p->shape_of.items[at] = n->shape;
     p->shapes.items[n->shape].nodes++;
-    change_shape(p, n->shape, (int64_t)node->gpus * FG_PACK_DEVICE);
+    pk_supply(p, n->shape, (int64_t)node->gpus * FG_PACK_DEVICE);
     p->cpu_most = FG_MAX(p->cpu_most, node->cpu_milli);
     p->totals.gpu_milli += (uint64_t)node->gpus * FG_PACK_DEVICE;
     p->totals.gpu_milli_free += (uint64_t)node->gpus * FG_PACK_DEVICE;
@@ -268,7 +268,7 @@ static void charge(struct fg_pack *p, uint32_t node, const struct fg_pack_type *
     }
     p->totals.cpu_milli_free += (uint64_t)sign * (uint64_t)t->cpu_milli;
     p->totals.gpu_milli_free += (uint64_t)sign * t->gpus * t->gpu_milli;
-    change_shape(p, n->shape, (int64_t)sign * t->gpus * t->gpu_milli);
+    pk_supply(p, n->shape, (int64_t)sign * t->gpus * t->gpu_milli);
     pk_touch(p, node);
 }
 

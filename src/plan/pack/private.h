@@ -156,6 +156,7 @@ uint32_t pk_part(const struct fg_pack *p, const struct fg_pack_type *t);
 /* price.c */
 void pk_price(struct fg_pack *p);
 uint32_t pk_level(const struct pk_shape *s);
+void pk_supply(struct fg_pack *p, uint32_t shape, int64_t free_milli);   /* so much more is free of the shape: prices may follow */
 /* fill.c: expected thousandths, weighted; classes with those that need no GPU. */
 void pk_fill_make(struct pk_fill *f, const struct fg_pack *p, const struct pk_class *classes, size_t n);
 void pk_fill_fini(struct pk_fill *f);
