@@ -181,7 +181,7 @@ static int worker_words(const struct attempt *t, struct orders *o, words *out, s
         show(o, venv);
     show(o, set->models);
     show_at(o, false, t->weights, "/weights");
-    const char *const args[] = {set->python, program, "--once", "/work/request.json", "/out/result.json",
+    const char *const args[] = {set->python, program, "--once", "request.json", "/out/result.json",
         "--architecture", fg_json_str(model, "architecture", ""), "--weights", "/weights", "--format",
         fg_json_str(model, "format", fg_json_str(json_object_get(model, "source"), "format", "torch")),
         "--task-type", fg_json_str(t->spec, "task_type", "")};

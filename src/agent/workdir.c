@@ -125,7 +125,7 @@ int workdir_place(const struct agent *a, const struct attempt *t, struct fg_erro
         return -1;
     if (fg_streq(fg_json_str(t->spec, "task_type", "command"), "command"))
         return 0;
-    static const char request[] = "{\"id\":1,\"input\":\"/work/input\",\"parameters\":{}}\n";
+    static const char request[] = "{\"id\":1,\"input\":\"input\",\"parameters\":{}}\n";
     FG_AUTO_FD int fd = open_new(work, "request.json", 0644, err);
     if (fd < 0)
         return -1;

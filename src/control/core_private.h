@@ -278,6 +278,7 @@ bool core_is_reserved(const struct fg_core *core, fg_device_id device, int most)
 fg_id core_group(const struct entry *e);                                    /* itself, or the first of its gang that waits */
 struct entry *core_waiting(const struct fg_core *core, fg_id group);        /* the one whose group it is, or NULL */
 int core_rank(const struct entry *e);                                       /* spot 0, low 1, normal 2, high 3 */
+struct fg_plan_lease core_plan_lease(const struct fg_core *core, const struct entry *e, int64_t end_ns, int64_t latest_ns);   /* as planning has a live lease */
 int64_t core_end_expected(const struct entry *e, int64_t now_ns);           /* of a live lease */
 int64_t core_end_latest(const struct entry *e, int64_t now_ns);
 void core_some_devices(struct fg_core *core, const struct fg_plan_task *task, struct some_devices *ret);

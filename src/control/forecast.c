@@ -27,13 +27,10 @@ static int64_t end_at(const struct entry *e, double z, int64_t now_ns)
     return e->killing ? now_ns : end > now_ns ? end : now_ns + e->p50_ns / 4;
 }
 
-/* The end of one whose place is promised to another gives back what it holds of the processor alone. */
 static struct fg_plan_lease end_of(const struct fg_core *core, const struct entry *e, double z, int64_t now_ns)
 {
-    const struct fg_lease *l = &e->t.lease;
-    bool helps = core_end_helps(core, e);
     int64_t end = end_at(e, z, now_ns);
-    return (struct fg_plan_lease){l->device, helps ? l->memory_bytes : 0, helps ? l->share_permille : 0, end, end, l->host, l->cpus_milli, l->host_bytes};
+    return core_plan_lease(core, e, end, end);
 }
 
 static void list_ends(struct fg_core *core, const struct fg_need *need, double z, int64_t now_ns)
@@ -115,6 +112,8 @@ static void task_of(struct fg_core *core, struct entry *e, struct fg_plan_task *
 }
 
 /* --- the start --- */
+
+enum { P10 = 0, P50 = FG_FORESEE_RUNS / 2, P90 = FG_FORESEE_RUNS - 1 };   /* of the sorted starts */
 
 #define WALK_MOST 2048u                  /* tasks of the queue that are looked at one by one */
 #define LINES_MOST 400u                  /* each is looked at whenever something ends */
@@ -252,7 +251,7 @@ static void add_queue(struct ahead *a, int64_t now_ns)
 static bool wait_for_machine(struct ahead *a, const struct fg_plan_task *task, int64_t now_ns, int64_t starts[FG_FORESEE_RUNS])
 {
     static const double z[] = {-Z90, 0, Z90};
-    static const size_t at[] = {0, FG_FORESEE_RUNS / 2, FG_FORESEE_RUNS - 1};
+    static const size_t at[] = {P10, P50, P90};
     if (!fg_asks_host(&task->need))
         return true;
     core_some_devices(a->core, task, &a->core->some);
@@ -290,7 +289,7 @@ bool fg_core_forecast(const struct fg_core *reader, fg_id id, int64_t now_ns, st
     a.in.tenant_count = a.tenants.count, a.in.order_count = a.order.count;
     bool told = a.sample && fg_foresee(&a.in, starts) && wait_for_machine(&a, &task, now_ns, starts);
     if (told)
-        *ret = (struct fg_forecast){now_ns + starts[0], now_ns + starts[4], now_ns + starts[8]};
+        *ret = (struct fg_forecast){now_ns + starts[P10], now_ns + starts[P50], now_ns + starts[P90]};
     fg_vec_fini(&a.devices);
     fg_vec_fini(&a.leases);
     fg_vec_fini(&a.lines);

@@ -326,11 +326,7 @@ static int64_t end_of(const struct entry *e, int64_t now_ns)
 
 static struct fg_plan_lease lease_of(const struct fg_core *core, const struct entry *e, double z, int64_t now_ns)
 {
-    const struct fg_lease *l = &e->t.lease;
-    bool helps = core_end_helps(core, e);
-    return (struct fg_plan_lease){.device = l->device, .memory_bytes = helps ? l->memory_bytes : 0, .share_permille = helps ? l->share_permille : 0,
-                                  .end_ns = end_of(e, now_ns), .latest_ns = core_end_latest(e, now_ns),
-                                  .host = l->host, .host_milli = l->cpus_milli, .host_bytes = l->host_bytes};
+    return core_plan_lease(core, e, end_of(e, now_ns), core_end_latest(e, now_ns));
 }
 
 /* INT64_MAX: no end of what runs makes room. */

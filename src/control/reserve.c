@@ -42,13 +42,18 @@ int64_t core_end_expected(const struct entry *e, int64_t now_ns)
     return end >= now_ns ? end : core_end_latest(e, now_ns);
 }
 
+/* The end of one whose place is promised to another gives back what it holds of the processor alone. */
+struct fg_plan_lease core_plan_lease(const struct fg_core *core, const struct entry *e, int64_t end_ns, int64_t latest_ns)
+{
+    const struct fg_lease *l = &e->t.lease;
+    bool helps = core_end_helps(core, e);
+    return (struct fg_plan_lease){.device = l->device, .memory_bytes = helps ? l->memory_bytes : 0, .share_permille = helps ? l->share_permille : 0,
+                                  .end_ns = end_ns, .latest_ns = latest_ns, .host = l->host, .host_milli = l->cpus_milli, .host_bytes = l->host_bytes};
+}
+
 static struct fg_plan_lease lease_of(const struct fg_core *core, const struct entry *e, double z, int64_t now_ns)
 {
-    bool helps = core_end_helps(core, e);
-    return (struct fg_plan_lease){.device = e->t.lease.device, .memory_bytes = helps ? e->t.lease.memory_bytes : 0,
-                                  .share_permille = helps ? e->t.lease.share_permille : 0, .end_ns = core_end_expected(e, now_ns),
-                                  .latest_ns = core_end_latest(e, now_ns), .host = e->t.lease.host, .host_milli = e->t.lease.cpus_milli,
-                                  .host_bytes = e->t.lease.host_bytes};
+    return core_plan_lease(core, e, core_end_expected(e, now_ns), core_end_latest(e, now_ns));
 }
 
 bool core_is_reserved(const struct fg_core *core, fg_device_id device, int most)

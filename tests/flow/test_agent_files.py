@@ -105,7 +105,7 @@ def test_a_task_that_fills_the_disk_still_ends_and_its_end_is_told(tmp_path):
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m,mode=755", "tmpfs", tmp_path / "agent"], check=True)
     try:
         world = World(tmp_path)
-        task = world.server.start(["sh", "-c", "dd if=/dev/zero of=/work/x bs=64k 2>/dev/null; echo full; exit 3"])
+        task = world.server.start(["sh", "-c", "dd if=/dev/zero of=x bs=64k 2>/dev/null; echo full; exit 3"])
         assert world.server.finished(task)["exit_code"] == 3
         world.gone()
         assert world.sh("echo works again > /out/x")[0]["state"] == "succeeded"

@@ -276,7 +276,7 @@ def test_an_ordinary_users_agent_holds_and_sees_it_as_well(make_world, tmp_path)
     for way in ("a cleaned environment", "out of sight"):
         task = world.server.start(BYPASS[way][0], device="opencl0", memory=64 * MIB)
         assert world.server.finished(task)["reason"] == "limit_bypassed", way
-    task = start(world, "say('up')\nwhile not os.path.exists('/work/stop'): spin(5)\nheld = buffer(32)")
+    task = start(world, "say('up')\nwhile not os.path.exists('stop'): spin(5)\nheld = buffer(32)")
     world.server.wait_text(task, "up")
     world.agent.kill()
     world.agent.run()
@@ -292,7 +292,7 @@ def test_an_ordinary_users_agent_holds_and_sees_it_as_well(make_world, tmp_path)
 def test_a_killed_agents_vgpus_are_taken_over(world):
     task = start(world, """
 say('up')
-while not os.path.exists('/work/stop'):
+while not os.path.exists('stop'):
     spin(5)
 held = []
 try:
